@@ -1,0 +1,358 @@
+"""Axis expressions: what a tensor dimension is made of. Immutable; `parse(str(e)) == e` always.
+
+Five forms, written as in einops: a name `conv1`; an integer `7` (a fixed size); a product `(heads dim)`, row-major;
+a sum `(a + b)`, a concatenation; a take `a[::-1]`, `a[3, 0:2]`, a reindexing. A layout is a row of them, `conv1 3 7 7`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from purethin.errors import MaskError, SpecError
+
+Index = int | slice
+
+
+@dataclass(frozen=True)
+class Name:
+    """A named axis; every dimension that carries the name is pruned with it."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A size that cannot change."""
+
+    size: int
+
+    def __str__(self) -> str:
+        return str(self.size)
+
+
+@dataclass(frozen=True)
+class Product:
+    """Factors flattened row-major: the last one varies fastest."""
+
+    factors: tuple[Axes, ...]
+
+    def __str__(self) -> str:
+        return f"({' '.join(map(str, self.factors))})"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Terms laid one after the other, as `torch.cat` does."""
+
+    terms: tuple[Axes, ...]
+
+    def __str__(self) -> str:
+        return f"({' + '.join(map(str, self.terms))})"
+
+
+@dataclass(frozen=True)
+class Take:
+    """The units of `base` at these positions, in this order; a run is `(start, stop, step)`, open ends None."""
+
+    base: Axes
+    index: tuple[int | tuple[int | None, int | None, int | None], ...]
+
+    def __str__(self) -> str:
+        return f"{self.base}[{', '.join(map(_index_text, self.index))}]"
+
+    def positions(self, size: int) -> list[int]:
+        """The positions in a base of this size, spelled out."""
+        out: list[int] = []
+        for entry in self.index:
+            out.extend([entry] if isinstance(entry, int) else range(*slice(*entry).indices(size)))
+        if out and not (0 <= min(out) and max(out) < size):
+            raise SpecError(f"'{self}' reaches position {max(out)}, but {self.base} has {size} units")
+        return out
+
+
+Axes = Name | Fixed | Product | Sum | Take
+ONE = Fixed(1)
+
+
+def product(parts: Iterable[Axes]) -> Axes:
+    """The product in normal form: nested products flattened, ones dropped, neighbouring integers multiplied."""
+    flat: list[Axes] = []
+    for part in parts:
+        for f in part.factors if isinstance(part, Product) else (part,):
+            if f == ONE:
+                continue
+            if isinstance(f, Fixed) and flat and isinstance(last := flat[-1], Fixed):
+                flat[-1] = Fixed(last.size * f.size)
+            else:
+                flat.append(f)
+    return ONE if not flat else flat[0] if len(flat) == 1 else Product(tuple(flat))
+
+
+def total(parts: Iterable[Axes]) -> Axes:
+    """The sum in normal form: nested sums flattened, zeros dropped, neighbouring integers added."""
+    flat: list[Axes] = []
+    for part in parts:
+        for t in part.terms if isinstance(part, Sum) else (part,):
+            if t == Fixed(0):
+                continue
+            if isinstance(t, Fixed) and flat and isinstance(last := flat[-1], Fixed):
+                flat[-1] = Fixed(last.size + t.size)
+            else:
+                flat.append(t)
+    return Fixed(0) if not flat else flat[0] if len(flat) == 1 else Sum(tuple(flat))
+
+
+def take(base: Axes, positions: Sequence[int], size: int) -> Axes:
+    """`base` of this size reindexed, in the shortest notation: runs of equal step become slices."""
+    positions = list(positions)
+    if positions == list(range(size)):
+        return base
+    if positions == list(range(size))[::-1]:
+        return Take(base, ((None, None, -1),))
+    return Take(base, tuple(_runs(positions)))
+
+
+def names(expr: Axes) -> Iterator[str]:
+    """Every axis name in the expression, left to right, repeats included."""
+    if isinstance(expr, Name):
+        yield expr.name
+    for part in _parts(expr):
+        yield from names(part)
+
+
+def size(expr: Axes, sizes: Mapping[str, int]) -> int:
+    """The number of entries, from the sizes of the named axes.
+
+    >>> size(parse("(a (b + 2))"), {"a": 3, "b": 4})
+    18
+    """
+    if isinstance(expr, Name):
+        if expr.name not in sizes:
+            raise SpecError(f"the axis '{expr.name}' has no known size")
+        return sizes[expr.name]
+    if isinstance(expr, Fixed):
+        return expr.size
+    if isinstance(expr, Product):
+        return prod(size(f, sizes) for f in expr.factors)
+    if isinstance(expr, Sum):
+        return sum(size(t, sizes) for t in expr.terms)
+    return len(expr.positions(size(expr.base, sizes)))
+
+
+def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor | None:
+    """The keep-vector `Tensor[size]` of an expression from its axes' masks (bool, or float for gradients).
+
+    None where no mask touches it. Works under `vmap` and `grad`.
+
+    >>> keep(parse("(a 2)"), {"a": torch.tensor([True, False])}, {"a": 2})
+    tensor([ True,  True, False, False])
+    """
+    touched = [masks[n] for n in names(expr) if n in masks]
+    if not touched:
+        return None
+    like = touched[0] if all(m.dtype == torch.bool for m in touched) else next(m for m in touched if m.dtype != torch.bool)
+    return _keep(expr, masks, sizes, like)
+
+
+def _keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], like: Tensor) -> Tensor:
+    if isinstance(expr, Name) and expr.name in masks:
+        mask = masks[expr.name]
+        if mask.shape != (sizes[expr.name],):
+            raise MaskError(f"the mask of '{expr.name}' has shape {tuple(mask.shape)}, not ({sizes[expr.name]},)")
+        return mask.to(like.dtype)
+    if isinstance(expr, Name | Fixed):
+        return torch.ones(size(expr, sizes), dtype=like.dtype, device=like.device)
+    if isinstance(expr, Sum):
+        return torch.cat([_keep(t, masks, sizes, like) for t in expr.terms])
+    if isinstance(expr, Take):
+        base = _keep(expr.base, masks, sizes, like)
+        return base[torch.tensor(expr.positions(base.shape[0]), device=base.device)]
+    out = _keep(expr.factors[0], masks, sizes, like)
+    for factor in expr.factors[1:]:
+        out = (out[:, None] * _keep(factor, masks, sizes, like)[None, :]).flatten()
+    return out
+
+
+def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
+    """`LongTensor[size]`: which unit of the axis `name` each entry of the expression belongs to, -1 for none.
+
+    >>> units(parse("(a 2)"), "a", {"a": 2})
+    tensor([0, 0, 1, 1])
+    """
+    if isinstance(expr, Sum):
+        return torch.cat([units(t, name, sizes) for t in expr.terms])
+    if isinstance(expr, Take):
+        return units(expr.base, name, sizes)[torch.tensor(expr.positions(size(expr.base, sizes)))]
+    if isinstance(expr, Product):
+        out = units(expr.factors[0], name, sizes)
+        for factor in expr.factors[1:]:
+            inner = units(factor, name, sizes)
+            out = torch.where(out[:, None] >= 0, out[:, None], inner[None, :]).flatten()
+        return out
+    return torch.arange(sizes[name]) if expr == Name(name) else torch.full((size(expr, sizes),), -1)
+
+
+def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Axes:
+    """The expression over the axes' remaining units: takes are renumbered, the rest stays as written."""
+    if isinstance(expr, Product):
+        return Product(tuple(thinned(f, masks, sizes) for f in expr.factors))
+    if isinstance(expr, Sum):
+        return Sum(tuple(thinned(t, masks, sizes) for t in expr.terms))
+    kept = keep(expr.base, masks, sizes) if isinstance(expr, Take) else None
+    if not isinstance(expr, Take) or kept is None:
+        return expr
+    new = (kept.cumsum(0) - 1).tolist()
+    left = [new[i] for i in expr.positions(len(new)) if kept[i]]
+    return take(thinned(expr.base, masks, sizes), left, int(kept.sum()))
+
+
+def layout_text(dims: Sequence[Axes]) -> str:
+    """A tensor's dimensions as one line, `conv1 3 7 7`; `scalar` for none."""
+    return " ".join(map(str, dims)) or "scalar"
+
+
+# ---- parsing
+
+_TOKEN = re.compile(r"\s+|[()+\[\],]|[^\s()+\[\],]+")
+
+
+def parse(text: str) -> Axes:
+    """One expression from its text.
+
+    >>> str(parse("(heads (pair + pair))"))
+    '(heads (pair + pair))'
+    """
+    dims = parse_layout(text)
+    if len(dims) != 1:
+        raise SpecError(f"'{text}' is {len(dims)} expressions; one is expected: group a product in parentheses, '({text})'")
+    return dims[0]
+
+
+def parse_layout(text: str) -> tuple[Axes, ...]:
+    """A tensor's dimensions from one line, the inverse of `layout_text`."""
+    if text.strip() == "scalar":
+        return ()
+    parser = _Parser(text)
+    dims = parser.row(closing=None)
+    return tuple(dims)
+
+
+class _Parser:
+    """Recursive descent over one line; `fail` marks the place in the user's own text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = [(m.group(), m.start()) for m in _TOKEN.finditer(text) if not m.group().isspace()]
+        self.at = 0
+
+    def peek(self) -> str | None:
+        return self.tokens[self.at][0] if self.at < len(self.tokens) else None
+
+    def fail(self, why: str) -> SpecError:
+        place = self.tokens[self.at][1] if self.at < len(self.tokens) else len(self.text)
+        return SpecError(f"{why} in the layout\n    {self.text}\n    {' ' * place}^")
+
+    def row(self, closing: str | None) -> list[Axes]:
+        out: list[Axes] = []
+        while (token := self.peek()) != closing:
+            if token is None:
+                raise self.fail("a ')' is missing")
+            if token == "+":
+                raise self.fail("'+' stands inside parentheses only, as '(a + b)':")
+            out.append(self.term())
+        return out
+
+    def group(self) -> Axes:
+        terms: list[Axes] = []
+        while True:
+            factors: list[Axes] = []
+            while self.peek() not in ("+", ")"):
+                if self.peek() is None:
+                    raise self.fail("a ')' is missing")
+                factors.append(self.term())
+            if not factors:
+                raise self.fail("an axis name, an integer or '(' is expected")
+            terms.append(factors[0] if len(factors) == 1 else Product(tuple(factors)))
+            self.at += 1
+            if self.tokens[self.at - 1][0] == ")":
+                return terms[0] if len(terms) == 1 else Sum(tuple(terms))
+
+    def term(self) -> Axes:
+        token = self.peek()
+        if token is None or token in "+)[],":
+            raise self.fail("an axis name, an integer or '(' is expected")
+        self.at += 1
+        expr: Axes
+        if token == "(":
+            expr = self.group()
+        elif token.isdecimal():
+            expr = Fixed(int(token))
+        else:
+            expr = Name(token)
+        while self.peek() == "[":
+            self.at += 1
+            expr = Take(expr, self.index())
+        return expr
+
+    def index(self) -> tuple[int | tuple[int | None, int | None, int | None], ...]:
+        entries: list[int | tuple[int | None, int | None, int | None]] = []
+        while True:
+            token = self.peek()
+            found = re.fullmatch(r"(-?\d*)(?:(:)(-?\d*)(?::(-?\d*))?)?", token or "")
+            if token is None or not found:
+                raise self.fail("a position or a slice is expected")
+            first, colon, second, third = found.groups()
+            if colon:
+                run = tuple(int(x) if x else None for x in (first, second, third))
+                if run[2] == 0:
+                    raise self.fail("a slice's step cannot be 0")
+                entries.append((run[0], run[1], run[2]))
+            else:
+                entries.append(int(first))
+            self.at += 1
+            if self.peek() == "]":
+                self.at += 1
+                return tuple(entries)
+            if self.peek() != ",":
+                raise self.fail("',' or ']' is expected")
+            self.at += 1
+
+
+def _parts(expr: Axes) -> tuple[Axes, ...]:
+    if isinstance(expr, Product):
+        return expr.factors
+    if isinstance(expr, Sum):
+        return expr.terms
+    return (expr.base,) if isinstance(expr, Take) else ()
+
+
+def _index_text(entry: int | tuple[int | None, int | None, int | None]) -> str:
+    if isinstance(entry, int):
+        return str(entry)
+    start, stop, step = ("" if x is None else str(x) for x in entry)
+    return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+def _runs(positions: list[int]) -> Iterator[int | tuple[int | None, int | None, int | None]]:
+    i = 0
+    while i < len(positions):
+        j = i + 1
+        step = positions[j] - positions[i] if j < len(positions) else 1
+        while j < len(positions) and positions[j] - positions[j - 1] == step:
+            j += 1
+        if j - i < 3 or step == 0:
+            yield positions[i]
+            i += 1
+            continue
+        stop = positions[j - 1] + (1 if step > 0 else -1)
+        yield (positions[i], None if stop < 0 else stop, None if step == 1 else step)
+        i = j

@@ -1,0 +1,196 @@
+"""Contractions: products summed over shared dimensions. Each is a row of labels, as in einsum, and that is its whole law."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from torch import Tensor
+
+from purethin.rules.call import Call, Dims, rule
+from purethin.rules.laws import Contracted, Label
+from purethin.solver import Node, find, product, variable
+
+Operand = tuple[Tensor, Sequence[Label]]
+
+
+def contract(c: Call, operands: Sequence[Operand], out: Sequence[Label], bias: Operand | None = None) -> Dims:
+    """Dims that share a label are the same; the output has the dims of its labels; costs the product of all labels."""
+    nodes: dict[Label, Node] = {}
+    for tensor, labels in [*operands, *([bias] if bias else [])]:
+        for dim, (label, node) in enumerate(zip(labels, c.dims(tensor), strict=True)):
+            if label not in nodes or find(nodes[label]).size == 1:
+                nodes[label] = node
+            elif find(node).size != 1:
+                c.unify(nodes[label], node)
+            if label in out:
+                c.produces(tensor, dim)
+    state_contraction(c, operands, out, nodes, bias)
+    c.costs(1, [nodes[label] for label in dict.fromkeys(label for _, row in operands for label in row)])
+    return [nodes[label] for label in out]
+
+
+def state_contraction(
+    c: Call, operands: Sequence[Operand], out: Sequence[Label], nodes: dict[Label, Node], bias: Operand | None
+) -> None:
+    """Set the law of a call to a contraction."""
+    c.law = Contracted(
+        tuple((t, tuple(row)) for t, row in operands), tuple(out), nodes, (bias[0], tuple(bias[1])) if bias else None
+    )
+
+
+@rule("linear")
+def linear(c: Call) -> Dims:
+    """out = x's leading dims, then w's dim 0; x's last dim is w's dim 1; the bias is w's dim 0."""
+    x, w, b = c["input"], c["weight"], c["bias"]
+    lead = list(range(x.dim() - 1))
+    if w.dim() == 1:
+        return contract(c, [(x, [*lead, "in"]), (w, ["in"])], lead)
+    return contract(c, [(x, [*lead, "in"]), (w, ["out", "in"])], [*lead, "out"], None if b is None else (b, ["out"]))
+
+
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", "_grouped_mm")
+def matmul(c: Call) -> Dims:
+    """x's last dim is y's last but one; batch dims broadcast."""
+    x, y = c.tensors[:2]
+    rows = {"x": _matrix_labels(x.dim(), last="sum", before="row"), "y": _matrix_labels(y.dim(), last="column", before="sum")}
+    if y.dim() == 1:
+        rows["y"] = ["sum"]
+    batch = [i for i in range(max(x.dim(), y.dim()) - 2, 0, -1)]
+    out = [*batch, *(["row"] if x.dim() > 1 else []), *(["column"] if y.dim() > 1 else [])]
+    return contract(c, [(x, rows["x"]), (y, rows["y"])], out)
+
+
+def _matrix_labels(rank: int, *, last: str, before: str) -> list[Label]:
+    return [*range(rank - 2, 0, -1), before, last][-rank:] if rank else []
+
+
+@rule("addmm", "baddbmm", "addmv", "addbmm")
+def addmm(c: Call) -> Dims:
+    """As matmul of the last two, plus the first, broadcast."""
+    b, x, y = c.tensors[:3]
+    batch = ["batch"] * (x.dim() - 2)
+    right: list[Label] = ["sum", "column"][: y.dim() - len(batch)]
+    out: list[Label] = [*(batch if c.name != "addbmm" else []), "row", *right[1:]]
+    bias = _aligned_bias(c, b, out)
+    return contract(c, [(x, [*batch, "row", "sum"]), (y, [*batch, *right])], out, bias)
+
+
+def _aligned_bias(c: Call, b: Tensor, out: list[Label]) -> Operand:
+    """A bias's labels at the right of the output's; its dims of size 1 get labels of their own."""
+    row = out[len(out) - b.dim() :]
+    return b, [label if size != 1 else ("bias", label) for label, size in zip(row, b.shape, strict=True)]
+
+
+@rule("einsum")
+def einsum(c: Call) -> Dims:
+    """As the equation says."""
+    tensors = c["tensors"]
+    rows, out = equation_labels(c["equation"], [t.dim() for t in tensors])
+    return contract(c, list(zip(tensors, rows, strict=True)), out)
+
+
+def equation_labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[Label]], list[Label]]:
+    """The labels of each operand and of the output; an ellipsis becomes numbers, counted from the right."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    rows: list[list[Label]] = []
+    dots: list[Label] = []
+    for term, rank in zip(left.split(","), ranks, strict=True):
+        before, ellipsis, after = term.partition("...")
+        extra: list[Label] = list(range(rank - len(before) - len(after), 0, -1)) if ellipsis else []
+        dots = max(dots, extra, key=len)
+        rows.append([*before, *extra, *after])
+    if arrow:
+        before, ellipsis, after = right.partition("...")
+        return rows, [*before, *(dots if ellipsis else []), *after]
+    flat = [label for row in rows for label in row if isinstance(label, str)]
+    return rows, [*dots, *sorted(label for label in set(flat) if flat.count(label) == 1)]
+
+
+@rule("tensordot")
+def tensordot(c: Call) -> Dims:
+    """The listed dims of both are summed; the rest follow in order."""
+    x, y = c["self"], c["other"]
+    left = [d % x.dim() for d in c["dims_self"]]
+    right = [d % y.dim() for d in c["dims_other"]]
+    rx: list[Label] = [("sum", left.index(d)) if d in left else ("x", d) for d in range(x.dim())]
+    ry: list[Label] = [("sum", right.index(d)) if d in right else ("y", d) for d in range(y.dim())]
+    out = [label for label in (*rx, *ry) if isinstance(label, tuple) and label[0] != "sum"]
+    return contract(c, [(x, rx), (y, ry)], out)
+
+
+@rule("outer", "ger")
+def outer(c: Call) -> Dims:
+    """out = x's dim, y's dim."""
+    x, y = c.tensors[:2]
+    return contract(c, [(x, ["row"]), (y, ["column"])], ["row", "column"])
+
+
+@rule("inner")
+def inner(c: Call) -> Dims:
+    """The last dims are summed; the leading dims of both follow."""
+    x, y = c.tensors[:2]
+    rx, ry = [("x", i) for i in range(x.dim() - 1)], [("y", i) for i in range(y.dim() - 1)]
+    return contract(c, [(x, [*rx, "sum"]), (y, [*ry, "sum"])], [*rx, *ry])
+
+
+@rule("bilinear")
+def bilinear(c: Call) -> Dims:
+    """out = the leading dims, then w's dim 0; w's dims 1 and 2 are the inputs' last dims."""
+    x, y, w, b = c["input1"], c["input2"], c["weight"], c["bias"]
+    lead = list(range(x.dim() - 1))
+    return contract(
+        c, [(x, [*lead, "a"]), (y, [*lead, "b"]), (w, ["out", "a", "b"])], [*lead, "out"], None if b is None else (b, ["out"])
+    )
+
+
+@rule("conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def convolution(c: Call) -> Dims:
+    """x's channels are (groups in), w is (groups out) in, out is (groups out); transposed: w is (groups in) out."""
+    x, w, b = c["input"], c["weight"], c["bias"]
+    transposed = bool(c.get("transposed", "transpose" in c.name))
+    xd, wd = c.dims(x), c.dims(w)
+    at = len(xd) - len(wd) + 1  # 1, or 0 for an input without batch
+    groups = c.integer("groups")
+    g = c.sized(groups, "groups") if groups > 1 else None
+    together = [g] if g is not None else []
+    inner, outer = (find(wd[0]).size // max(groups, 1), wd[1]) if transposed else (wd[1], find(wd[0]).size // max(groups, 1))
+    i = variable(inner) if isinstance(inner, int) else inner
+    o = variable(outer) if isinstance(outer, int) else outer
+    channels, filters = product([*together, i]), product([*together, o])
+    c.unify(channels, xd[at])
+    c.unify(channels if transposed else filters, wd[0])
+    if b is not None:
+        c.unify(filters, c.dims(b)[0])
+    for d in wd[2:]:
+        c.freeze(d, "a kernel's size")
+    c.produces(w, 1 if transposed else 0)
+
+    space = c.shape[at + 1 :]
+    window = _is_window(c, w)
+    over: list[Label] = [] if window else [("space", d) for d in range(len(space))]
+    spatial = [c.fixed(s, "a convolved dimension") for s in space] if window else xd[at + 1 :]
+    for d in xd[at + 1 :] if window else ():
+        c.freeze(d, "a convolved dimension")
+    batch: list[Label] = ["batch"] * at
+    gl: list[Label] = ["groups"] * len(together)
+    nodes: dict[Label, Node] = {"in": i, "out": o} | dict(zip(over, spatial, strict=False))
+    nodes |= {"batch": xd[0]} if at else {}
+    nodes |= {"groups": g} if g is not None else {}
+    state_contraction(
+        c, [(x, [*batch, *gl, "in", *over]), (w, [*gl, "in", "out"])], [*batch, *gl, "out", *over], nodes,
+        None if b is None else (b, [*gl, "out"]),
+    )  # fmt: skip
+    count = prod(x.shape[at + 1 :]) if transposed else prod(space)
+    c.costs(count * prod(w.shape[2:]), [*xd[:at], wd[0], wd[1]])
+    return [*xd[:at], filters, *spatial]
+
+
+def _is_window(c: Call, w: Tensor) -> bool:
+    """Whether a convolution looks at more than one place: a kernel, a stride or a padding."""
+
+    def plain(value: object, neutral: int) -> bool:
+        return value == "valid" or (isinstance(value, list | tuple) and all(v == neutral for v in value))
+
+    padding = plain(c["padding"], 0) or c["padding"] == "same"
+    return not (all(k == 1 for k in w.shape[2:]) and plain(c["stride"], 1) and padding and plain(c.get("output_padding", [0]), 0))

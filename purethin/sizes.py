@@ -1,0 +1,349 @@
+"""Tracked integers: an `int` that remembers which dimension it measured, and the ledger of what was done with it.
+
+An integer states a size, never a name. Arithmetic keeps the track; what leaves it is written down: an equation between
+sizes, a comparison (a path condition), a use in floating point (inexact).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import gcd
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, SupportsIndex
+
+import torch
+
+from purethin.solver import Monomial, Node, Why, constant, find, freeze, leaves, polynomial, product, total, unify, variable
+
+ATTRIBUTE = "@"
+"""Labels of nodes that are sizes only (a module's attribute, a quotient) start so: they measure, they are no dimension."""
+
+
+class Place:
+    """An operator and the user's source line that called it; made into text only when read."""
+
+    __slots__ = ("code", "line", "op")
+
+    def __init__(self, op: str, code: CodeType | None, line: int) -> None:
+        self.op, self.code, self.line = op, code, line
+
+    def __str__(self) -> str:
+        file = Path(self.code.co_filename).name if self.code else "?"
+        return f"{self.op} at {file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Because:
+    """A reason with its place: `literal size 49 in view at swin_transformer.py:54`."""
+
+    what: str
+    place: object
+
+    def __str__(self) -> str:
+        return f"{self.what} in {self.place}"
+
+
+_LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<frozen", "<string>", "contextlib")
+_is_library: dict[CodeType, bool] = {}
+
+
+def place(op: str, depth: int = 1) -> Place:
+    """The nearest line outside torch and purethin, seen from the caller."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        code = frame.f_code
+        skip = _is_library.get(code)
+        if skip is None:
+            name = code.co_filename
+            skip = _is_library[code] = name.startswith(_LIBRARY) or "contextlib" in name or "/einops/" in name
+        if not skip:
+            return Place(op, code, frame.f_lineno)
+        frame = frame.f_back
+    return Place(op, None, 0)
+
+
+@dataclass
+class Ledger:
+    """What the sizes of a trace were used for."""
+
+    equations: list[tuple[Node, Node, Why]] = field(default_factory=list)
+    comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
+    in_floats: list[tuple[Node, Place]] = field(default_factory=list)
+
+    def size(self, value: int, node: Node) -> int:
+        """The integer, tracked if the node can change."""
+        return value if find(node).kind == "constant" else Size(value, node, self)
+
+    def dimension(self, value: int, why: Why) -> Node:
+        """A dimension whose size this integer states: fresh, with an equation, or a constant for a literal."""
+        if not isinstance(value, Size):
+            return constant(value, why)
+        fresh, node = variable(int(value)), find(value.node)
+        if node.kind == "constant":
+            return constant(int(value), node.why or why)
+        if is_size_only(node):
+            node.up = fresh
+        else:
+            self.equations.append((fresh, node, why))
+        return fresh
+
+    def resolve(self) -> None:
+        """Make every equation true: bind what only measures, else tie the two axes, else freeze them."""
+        todo = self.equations
+        while todo:
+            open_, changed = [], False
+            for left, right, why in todo:
+                rest = _Difference(left, right)
+                if rest.empty:
+                    continue
+                if rest.bind_measure():
+                    changed = True
+                else:
+                    open_.append((left, right, why))
+            if not changed and open_:
+                left, right, why = open_.pop(0)
+                _Difference(left, right).tie(Because("sizes must agree", why) if not isinstance(why, Because) else why)
+            todo = open_
+
+
+class Size(int):
+    """An integer that measured `node`."""
+
+    node: Node
+    ledger: Ledger
+
+    def __new__(cls, value: int, node: Node, ledger: Ledger) -> Size:
+        self = int.__new__(cls, value)
+        self.node, self.ledger = node, ledger
+        return self
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Size:
+        return self
+
+    def __copy__(self) -> Size:
+        return self
+
+    def _float(self, op: str) -> None:
+        self.ledger.in_floats.append((self.node, place(op, 3)))
+
+    def _with(self, other: object, op: str, join: Callable[[Node, Node], Node], value: Any) -> Any:
+        if not isinstance(other, int):
+            self._float(op)
+            return value
+        return self.ledger.size(value, join(self.node, node_of(other)))
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, str | list | tuple):
+            return int(self) * other
+        return self._with(other, "*", lambda a, b: product([a, b]), int(self) * _plain(other))
+
+    def __rmul__(self, other: Any) -> Any:
+        if isinstance(other, str | list | tuple):
+            return other * int(self)
+        return self._with(other, "*", lambda a, b: product([b, a]), _plain(other) * int(self))
+
+    def __add__(self, other: Any) -> Any:
+        return self._with(other, "+", lambda a, b: total([a, b]), int(self) + _plain(other))
+
+    def __radd__(self, other: Any) -> Any:
+        return self._with(other, "+", lambda a, b: total([b, a]), _plain(other) + int(self))
+
+    def __sub__(self, other: Any) -> Any:
+        return self._with(other, "-", self._less, int(self) - _plain(other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._with(other, "-", lambda a, b: self._less(b, a), _plain(other) - int(self))
+
+    def __floordiv__(self, other: Any) -> Any:
+        return self._with(other, "//", self._over, int(self) // _plain(other))
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._with(other, "//", lambda a, b: self._over(b, a), _plain(other) // int(self))
+
+    def __mod__(self, other: Any) -> Any:
+        value = int(self) % _plain(other)
+        if isinstance(other, int) and value == 0:
+            self.ledger.comparisons.append((self.node, "%", node_of(other), True, place("%", 2)))
+        else:
+            freeze(self.node, Because("a remainder is taken", place("%", 2)))
+        return value
+
+    def __pow__(self, other: Any, mod: int | None = None) -> Any:
+        if type(other) is int and other >= 1 and mod is None:
+            return self.ledger.size(int(self) ** other, product([self.node] * other))
+        self._float("**")
+        return int(self) ** _plain(other)
+
+    def __rpow__(self, other: Any, mod: int | None = None) -> Any:
+        self._float("**")
+        return _plain(other) ** int(self)
+
+    def __truediv__(self, other: Any) -> float:
+        self._float("/")
+        return int(self) / _plain(other)
+
+    def __rtruediv__(self, other: Any) -> float:
+        self._float("/")
+        return _plain(other) / int(self)
+
+    def __float__(self) -> float:
+        self._float("float()")
+        return float(int(self))
+
+    def __round__(self, ndigits: SupportsIndex = 0, /) -> Size:
+        return self
+
+    def _less(self, a: Node, b: Node) -> Node:
+        """The size `a - b`, a size-only node r with |a| = |b| + |r|."""
+        if find(a).size <= find(b).size:
+            return constant(find(a).size - find(b).size)
+        rest = Node("variable", find(a).size - find(b).size, label=ATTRIBUTE)
+        self.ledger.equations.append((a, total([b, rest]), place("-", 4)))
+        return rest
+
+    def _over(self, a: Node, b: Node) -> Node:
+        """The size `a // b`, a size-only node q with |a| = |q||b|; a remainder freezes both."""
+        at = place("//", 4)
+        if find(b).size == 0 or find(a).size % find(b).size:
+            freeze(a, Because("a division with a remainder", at))
+            freeze(b, Because("a division with a remainder", at))
+            return constant(find(a).size // max(find(b).size, 1))
+        quotient = Node("variable", find(a).size // find(b).size, label=ATTRIBUTE)
+        self.ledger.equations.append((a, product([quotient, b]), at))
+        return quotient
+
+    def _compare(self, other: object, relation: str, answer: bool) -> bool:
+        if isinstance(other, int) and other is not self:
+            self.ledger.comparisons.append((self.node, relation, node_of(other), answer, place(relation, 3)))
+        return answer
+
+    def __lt__(self, other: Any) -> bool:
+        return self._compare(other, "<", int(self) < _plain(other))
+
+    def __le__(self, other: Any) -> bool:
+        return self._compare(other, "<=", int(self) <= _plain(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return self._compare(other, ">", int(self) > _plain(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return self._compare(other, ">=", int(self) >= _plain(other))
+
+    def __eq__(self, other: object) -> bool:
+        return self._compare(other, "==", int(self) == _plain(other))
+
+    def __ne__(self, other: object) -> bool:
+        return not self._compare(other, "==", int(self) == _plain(other))
+
+    __hash__ = int.__hash__
+
+
+class Shape(tuple[int, ...]):
+    """What `x.shape` gives while its sizes are tracked."""
+
+    def numel(self) -> int:
+        out = 1
+        for s in self:
+            out = out * s
+        return out
+
+    def __getitem__(self, i: Any) -> Any:
+        got = tuple.__getitem__(self, i)
+        return Shape(got) if isinstance(i, slice) else got
+
+    def __add__(self, other: Any) -> Shape:
+        return Shape((*self, *other))
+
+
+def node_of(value: int) -> Node:
+    """The size that an integer states."""
+    return value.node if isinstance(value, Size) else constant(int(value))
+
+
+def is_size_only(node: Node) -> bool:
+    """Whether a node measures and is no dimension itself."""
+    return node.kind == "variable" and node.label.startswith(ATTRIBUTE)
+
+
+def _plain(x: Any) -> Any:
+    return int(x) if isinstance(x, Size) else x
+
+
+class _Difference:
+    """The two sides of an equation as polynomials, what they have in common cancelled."""
+
+    def __init__(self, left: Node, right: Node) -> None:
+        self.atoms: dict[int, Node] = {}
+        self.sides = [polynomial(left, self.atoms), polynomial(right, self.atoms)]
+        a, b = self.sides
+        for monomial in list(a):
+            if monomial in b:
+                common = min(a[monomial], b[monomial])
+                for side in (a, b):
+                    side[monomial] -= common
+                    if not side[monomial]:
+                        del side[monomial]
+        if a and b:
+            shared = list(next(iter(a)))
+            for monomial in (*a, *b):
+                shared = _intersect(shared, monomial)
+            k = gcd(*a.values(), *b.values())
+            self.sides = [{_without(m, shared): c // k for m, c in side.items()} for side in (a, b)]
+
+    @property
+    def empty(self) -> bool:
+        return not any(self.sides)
+
+    def bind_measure(self) -> bool:
+        """Bind a size-only variable that stands alone on one side to the other side's size."""
+        for alone, other in (self.sides, self.sides[::-1]):
+            if len(alone) == 1 and (only := next(iter(alone.items())))[1] == 1 and len(only[0]) == 1:
+                node, needed = self.atoms[only[0][0]], {x for m in other for x in m}
+                if is_size_only(node) and only[0][0] not in needed and other:
+                    node.up = total(product([constant(c), *(self.atoms[x] for x in m)]) for m, c in other.items())
+                    return True
+        return False
+
+    def tie(self, why: Why) -> None:
+        """Tie the two axes if one stands on each side, else freeze all."""
+        single = [self.atoms[m[0]] for side in self.sides for m, c in side.items() if len(m) == 1 and c == 1]
+        if len(single) == 2 and all(len(side) == 1 for side in self.sides) and single[0].size == single[1].size:
+            unify(single[0], single[1], why)
+            return
+        for node in self.atoms.values():
+            for leaf in leaves(node):
+                if any(id(leaf) in m for side in self.sides for m in side) or node.kind == "take":
+                    freeze(leaf, why)
+
+
+def _intersect(xs: list[int], ys: Monomial) -> list[int]:
+    rest, out = list(ys), []
+    for x in xs:
+        if x in rest:
+            rest.remove(x)
+            out.append(x)
+    return out
+
+
+def _without(monomial: Monomial, shared: list[int]) -> Monomial:
+    rest = list(monomial)
+    for x in shared:
+        rest.remove(x)
+    return tuple(rest)
+
+
+def tracked_ints(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:
+    """`(attribute, position in it or None, value)` of every integer above 1 among an object's attributes."""
+    for name, value in owner.items():
+        if name.startswith("_") or name == "training":
+            continue
+        if type(value) is int and value > 1:
+            yield name, None, value
+        elif type(value) in (tuple, list) and value and all(type(x) is int for x in value):
+            yield from ((name, i, x) for i, x in enumerate(value) if x > 1)

@@ -1,0 +1,350 @@
+"""The dependency spec: which axis every dimension of every parameter carries. Plain data; compares, prints, saves as YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.axes import Axes
+from purethin.errors import SpecError, nearest
+from purethin.tree import TensorTree, named
+
+Masks = Mapping[str, Tensor]
+"""`{axis: BoolTensor[size]}`, True = keep; an absent axis keeps all. A parameter's name as key holds an element mask."""
+Scores = Mapping[str, Tensor]
+"""`{axis: Tensor[size]}`, the higher the more worth keeping."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A named dimension with its size; `reason` says why it is not exact.
+
+    `places` are the `(parameter, dim)` that carry it, `producers` those of them that make its values: a convolution's
+    filters, an embedding's columns.
+    """
+
+    name: str
+    size: int
+    exact: bool = True
+    reason: str | None = None
+    places: tuple[tuple[str, int], ...] = ()
+    producers: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A dimension of a parameter, or a part of it, that cannot be pruned, and why (with the source line)."""
+
+    parameter: str
+    dim: int
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A comparison of sizes that the traced forward made: pruning must not change its answer."""
+
+    left: Axes
+    relation: str
+    right: Axes
+    held: bool
+    place: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Layout, axes and what was learnt beside them; made by `infer` or `Spec.from_layout`.
+
+    Attributes:
+        layout: `{parameter or buffer: (one axis expression per dimension)}`.
+        axes: `{name: Axis}`, in the order in which parameters first carry them.
+        frozen: the dimensions that cannot be pruned, with reasons.
+        dtypes: `{parameter: dtype name}`, for bytes.
+        buffers: the names in `layout` that are buffers.
+        attributes: `{module path: {attribute: expression, or a tuple of them}}`: integers that measure axes.
+        positions: `{buffer: expression}`: integer tensors whose values are positions along it.
+        conditions: comparisons of sizes that the forward made.
+        macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the expressions' sizes.
+        ties: `{axis: (operator and source line where two tensors meet along it, …)}`, for messages.
+        notes: what a reader should know about how the spec came to be.
+    """
+
+    layout: Mapping[str, tuple[Axes, ...]]
+    axes: Mapping[str, Axis]
+    frozen: tuple[Frozen, ...] = ()
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    buffers: frozenset[str] = frozenset()
+    attributes: Mapping[str, Mapping[str, Axes | tuple[Axes, ...]]] = field(default_factory=dict)
+    positions: Mapping[str, Axes] = field(default_factory=dict)
+    conditions: tuple[Condition, ...] = ()
+    macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
+    ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """`{axis: number of units}`."""
+        return {name: axis.size for name, axis in self.axes.items()}
+
+    @property
+    def exact(self) -> tuple[str, ...]:
+        """The names of the exact axes."""
+        return tuple(name for name, axis in self.axes.items() if axis.exact)
+
+    def shape(self, parameter: str) -> tuple[int, ...]:
+        """The shape of a parameter's tensor."""
+        return tuple(ax.size(e, self.sizes) for e in self.layout[parameter])
+
+    def axis(self, name: str) -> Axis:
+        """The axis of this name.
+
+        Raises:
+            SpecError: there is none; the nearest name is offered.
+        """
+        if name not in self.axes:
+            raise SpecError(f"no axis is named '{name}'; {nearest(name, self.axes)}")
+        return self.axes[name]
+
+    @staticmethod
+    def from_layout(
+        layout: Mapping[str, str], params: TensorTree, *, inexact: Mapping[str, str] | None = None
+    ) -> Spec:
+        """A spec by hand.
+
+        Args:
+            layout: `{parameter: "conv1 3 7 7"}`; parameters left out are frozen.
+            params: the parameter pytree, for shapes and dtypes.
+            inexact: `{axis: reason}` of those whose removal changes more than zeroing them does.
+
+        Raises:
+            SpecError: a parameter is unknown, an expression does not fit its shape, or an axis has no certain size.
+
+        >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)})
+        >>> spec.axes["h"].size
+        4
+        """
+        tensors = named(params)
+        for name in layout:
+            if name not in tensors:
+                raise SpecError(f"the layout names '{name}', which is no parameter; {nearest(name, tensors)}")
+        parsed = {name: ax.parse_layout(text) for name, text in layout.items()}
+        for name, dims in parsed.items():
+            if len(dims) != tensors[name].dim():
+                raise SpecError(
+                    f"'{layout[name]}' gives {name} {len(dims)} dimensions, but its shape is {tuple(tensors[name].shape)}: "
+                    "write one expression per dimension, products in parentheses"
+                )
+        sizes = _solve_sizes({n: (d, tuple(tensors[n].shape)) for n, d in parsed.items()})
+        full = {n: parsed.get(n) or tuple(ax.Fixed(s) for s in t.shape) for n, t in tensors.items()}
+        return Spec(
+            layout=full,
+            axes=axes_of(full, sizes, inexact or {}),
+            frozen=tuple(
+                Frozen(n, d, s, "not in the layout given by hand")
+                for n, t in tensors.items() if n not in parsed for d, s in enumerate(t.shape)
+            ),
+            dtypes={n: dtype_name(t) for n, t in tensors.items()},
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        """The spec as an aligned table."""
+        width = max(map(len, self.layout), default=0)
+        lines = [f"{name:<{width}}  {ax.layout_text(dims)}" for name, dims in self.layout.items()]
+        wide = max(map(len, self.axes), default=0)
+        lines += ["", f"{len(self.axes)} axes, {len(self.exact)} exact"]
+        lines += [
+            f"  {a.name:<{wide}}  {a.size:>6}  {'exact' if a.exact else f'inexact: {a.reason}'}" for a in self.axes.values()
+        ]
+        if self.frozen:
+            lines += ["", f"frozen: {len(self.frozen)} dimensions"]
+            lines += [f"  {reason}  {where}" for reason, where in _by_reason(self.frozen)]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def to_yaml(self) -> str:
+        """The whole spec as YAML text, which `from_yaml` reads back equal."""
+        data: dict[str, Any] = {
+            "version": 1,
+            "layout": {n: ax.layout_text(d) for n, d in self.layout.items()},
+            "axes": {a.name: _axis_data(a) for a in self.axes.values()},
+            "frozen": [[f.parameter, f.dim, f.size, f.reason] for f in self.frozen],
+            "dtypes": dict(self.dtypes),
+            "buffers": sorted(self.buffers),
+            "attributes": {m: {a: _text(e) for a, e in d.items()} for m, d in self.attributes.items()},
+            "positions": {n: str(e) for n, e in self.positions.items()},
+            "conditions": [[str(c.left), c.relation, str(c.right), c.held, c.place] for c in self.conditions],
+            "macs": [[k, ax.layout_text(d)] for k, d in self.macs],
+            "ties": {n: list(t) for n, t in self.ties.items()},
+            "notes": list(self.notes),
+        }
+        return yaml.safe_dump({k: v for k, v in data.items() if v}, sort_keys=False, width=1000, allow_unicode=True)
+
+    @staticmethod
+    def from_yaml(text: str) -> Spec:
+        """A spec from `to_yaml`'s text.
+
+        Raises:
+            SpecError: the text is no such YAML.
+        """
+        try:
+            data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            layout = {n: ax.parse_layout(d) for n, d in data["layout"].items()}
+            given = data.get("axes", {})
+            return Spec(
+                layout=layout,
+                axes=axes_of(
+                    layout,
+                    {n: a["size"] for n, a in given.items()},
+                    {n: a["inexact"] for n, a in given.items() if "inexact" in a},
+                    {n: tuple((p, d) for p, d in a["producers"]) for n, a in given.items()},
+                ),
+                frozen=tuple(Frozen(*f) for f in data.get("frozen", ())),
+                dtypes=data.get("dtypes", {}),
+                buffers=frozenset(data.get("buffers", ())),
+                attributes={m: {a: _expr(e) for a, e in d.items()} for m, d in data.get("attributes", {}).items()},
+                positions={n: ax.parse(e) for n, e in data.get("positions", {}).items()},
+                conditions=tuple(
+                    Condition(ax.parse(left), rel, ax.parse(right), held, place)
+                    for left, rel, right, held, place in data.get("conditions", ())
+                ),
+                macs=tuple((k, ax.parse_layout(d)) for k, d in data.get("macs", ())),
+                ties={n: tuple(t) for n, t in data.get("ties", {}).items()},
+                notes=tuple(data.get("notes", ())),
+            )
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"not a spec that Spec.to_yaml wrote: {error}") from error
+
+
+def axes_of(
+    layout: Mapping[str, tuple[Axes, ...]],
+    sizes: Mapping[str, int],
+    inexact: Mapping[str, str],
+    producers: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+) -> dict[str, Axis]:
+    """Every axis that a layout carries, in order of appearance, with its places.
+
+    Where nothing says what produces an axis, it is dim 0 of the matrices and kernels that have it there, else all places.
+    """
+    places: dict[str, list[tuple[str, int]]] = {}
+    for parameter, dims in layout.items():
+        for dim, expr in enumerate(dims):
+            for name in dict.fromkeys(ax.names(expr)):
+                places.setdefault(name, []).append((parameter, dim))
+    for name in inexact:
+        if name not in places:
+            raise SpecError(f"'{name}' is given a reason but no dimension carries it; {nearest(name, places)}")
+
+    def making(name: str) -> tuple[tuple[str, int], ...]:
+        if producers and producers.get(name):
+            return producers[name]
+        first = tuple((p, d) for p, d in places[name] if d == 0 and len(layout[p]) > 1)
+        return first or tuple(places[name])
+
+    return {n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n)) for n, p in places.items()}
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """`float32` for `torch.float32`."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
+    """That these tensors have the spec's names and dense shapes.
+
+    Raises:
+        SpecError: a name is missing or a shape differs; says whether they look thinned already.
+    """
+    for name in spec.layout:
+        if name not in tensors:
+            raise SpecError(f"the spec has '{name}', which these parameters lack: a spec of another model? {nearest(name, tensors)}")
+        have, want = tuple(tensors[name].shape), spec.shape(name)
+        if have != want:
+            smaller = len(have) == len(want) and all(h <= w for h, w in zip(have, want, strict=True))
+            raise SpecError(
+                f"{name} has shape {have}, but its layout '{ax.layout_text(spec.layout[name])}' means {want}: "
+                + ("these parameters are thinned already; use thin_spec(spec, masks) with them" if smaller
+                   else "infer the spec from these parameters' own model")
+            )  # fmt: skip
+    for name in tensors:
+        if name not in spec.layout:
+            raise SpecError(f"'{name}' is not in the spec: a spec of another model? {nearest(name, spec.layout)}")
+
+
+def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -> dict[str, int]:
+    """Axis sizes from shapes: each expression with one unknown name gives that name's size, until none is left."""
+    sizes: dict[str, int] = {}
+    todo = [(n, e, s) for n, (exprs, shape) in dims.items() for e, s in zip(exprs, shape, strict=True)]
+    while todo:
+        later = []
+        for name, expr, want in todo:
+            unknown = {n for n in ax.names(expr) if n not in sizes}
+            if len(unknown) > 1:
+                later.append((name, expr, want))
+                continue
+            for axis in unknown:
+                sizes[axis] = _fitting(expr, axis, want, sizes)
+            if _size_or_none(expr, sizes) != want:
+                sizes_text = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(ax.names(expr)))
+                raise SpecError(f"'{expr}' ({sizes_text}) does not make {want}, the size of that dimension of {name}")
+        if len(later) == len(todo):
+            open_names = sorted({n for _, e, _ in later for n in ax.names(e) if n not in sizes})
+            raise SpecError(
+                f"the size of {', '.join(open_names)} is not certain from '{later[0][1]}' alone: "
+                "some dimension must carry each axis by itself"
+            )
+        todo = later
+    return sizes
+
+
+def _fitting(expr: Axes, axis: str, want: int, sizes: Mapping[str, int]) -> int:
+    """The size of `axis` with which the expression comes nearest to `want` from below (it grows with the axis)."""
+    low, high = 1, max(want, 1)
+    while low < high:
+        middle = (low + high + 1) // 2
+        got = _size_or_none(expr, {**sizes, axis: middle})
+        low, high = (middle, high) if got is None or got <= want else (low, middle - 1)
+    return low
+
+
+def _size_or_none(expr: Axes, sizes: Mapping[str, int]) -> int | None:
+    try:
+        return ax.size(expr, sizes)
+    except SpecError:
+        return None
+
+
+def _by_reason(frozen: Iterable[Frozen]) -> list[tuple[str, str]]:
+    groups: dict[str, list[str]] = {}
+    for f in frozen:
+        groups.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
+    width = max(map(len, groups))
+    return [
+        (f"{reason:<{width}}", ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else ""))
+        for reason, where in groups.items()
+    ]
+
+
+def _axis_data(axis: Axis) -> dict[str, Any]:
+    data: dict[str, Any] = {"size": axis.size, "producers": [list(p) for p in axis.producers]}
+    return data if axis.exact else data | {"inexact": axis.reason}
+
+
+def _text(value: Axes | tuple[Axes, ...]) -> str | list[str]:
+    return [str(e) for e in value] if isinstance(value, tuple) else str(value)
+
+
+def _expr(value: str | list[str]) -> Axes | tuple[Axes, ...]:
+    return tuple(map(ax.parse, value)) if isinstance(value, list) else ax.parse(value)
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes per element."""
+    return getattr(torch, dtype).itemsize

@@ -1,0 +1,326 @@
+"""One abstract forward: two modes watch it, apply each operator's rule, and write the tape that `silence` reads.
+
+A `TorchFunctionMode` sees Python's calls, where integers still carry their track; a `TorchDispatchMode` sees the operators. On
+meta tensors nothing is computed, but small integer tensors keep a *shadow value*, from which `.item()` and branches are answered.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.functional
+import torch.nn.functional as F
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+from purethin.rules import RULES, Call
+from purethin.rules.call import Dims, Rule, TraceState, tensors_in
+from purethin.rules.laws import Law, Opaque, Pointwise
+from purethin.rules.pointwise import pointwise
+from purethin.sizes import Because, Ledger, Place, Shape, place
+from purethin.solver import Node, constant, find, freeze, product, unify
+
+SHADOW = 20_000
+"""Elements up to which a tensor made of integers alone keeps its value."""
+
+_OUTSIDE = "a tensor that is neither parameter nor buffer"
+
+
+class Trace(TraceState):
+    """The state of one forward: dims of every tensor seen, shadow values, and the tape."""
+
+    def __init__(self, *, meta: bool) -> None:
+        self.meta = meta
+        self.ledger = Ledger()
+        self.ties: list[tuple[Node, Place]] = []
+        self.macs: list[tuple[int, tuple[Node, ...]]] = []
+        self.tape: list[Call] = []
+        self.unknown: dict[str, Place] = {}
+        self.producers: dict[tuple[str, int], None] = {}
+        self.parameters: dict[int, str] = {}
+        self.position_buffers: dict[str, tuple[Node, list[Call]]] = {}
+        self.python: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._dims: dict[int, Dims] = {}
+        self._values: dict[int, Tensor] = {}
+        self._twins: dict[int, Tensor] = {}
+        self._alive: list[Tensor] = []
+
+    # ---- what rules ask
+
+    def dims_of(self, tensor: Tensor) -> Dims:
+        known = self._dims.get(id(tensor))
+        return known if known is not None else self.set_dims(tensor, [constant(s, _OUTSIDE) for s in tensor.shape])
+
+    def produced(self, tensor: Tensor, dim: int) -> None:
+        if (name := self.parameters.get(id(tensor))) is not None:
+            self.producers[name, dim] = None
+
+    def positions_in(self, index: Tensor) -> list[int] | None:
+        if id(index) not in self.parameters or id(index) not in self._values:
+            return None
+        values = self._values[id(index)]
+        return values.tolist() if values.dtype in (torch.int64, torch.int32) and bool((values >= 0).all()) else None
+
+    def position_buffer(self, index: Tensor, node: Node, call: Call) -> None:
+        name = self.parameters[id(index)]
+        seen = self.position_buffers.setdefault(name, (node, []))
+        unify(seen[0], node, Because("one buffer of positions indexes both", call.place))
+        seen[1].append(call)
+
+    # ---- what inference sets up
+
+    def set_dims(self, tensor: Tensor, dims: Dims) -> Dims:
+        self._dims[id(tensor)] = dims
+        self._alive.append(tensor)
+        return dims
+
+    def set_value(self, tensor: Tensor, value: Tensor) -> None:
+        self._values[id(tensor)] = value
+        self._alive.append(tensor)
+
+    def has_dims(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._dims
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with torch.inference_mode(), _Functions(self), _Operators(self):
+            yield
+
+    # ---- one operator
+
+    def record(self, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run an operator, apply its rule to the dims, and put it on the tape."""
+        known = _Known.of(op)
+        inputs = tensors_in((args, kwargs))
+        if self.meta and any(x.device.type != "meta" for x in inputs):
+            if any(x.device.type == "meta" for x in inputs):
+                args, kwargs = tree_map(self._twin, (list(args), kwargs))
+                inputs = tensors_in((args, kwargs))
+            else:
+                for x in inputs:
+                    self._values.setdefault(id(x), x)
+        before = [id(x) for x in inputs]
+        out = self._run(known, op, args, kwargs, inputs)
+        if not (isinstance(out, Tensor) or (isinstance(out, tuple | list) and tensors_in(out))):
+            return out
+        at = place(known.name, 3)
+        call = Call(op, known.name, args, kwargs, out, at, self, *self.python, known.law)
+        for o, dims in zip(call.outs, self._dims_out(known, call, inputs), strict=False):
+            if isinstance(o, Tensor):
+                self._merge(o, dims, known, id(o) in before, at)
+        self.tape.append(call)
+        return out
+
+    def _run(self, known: _Known, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any], inputs: list[Tensor]) -> Any:
+        """The operator's output; beside it, its shadow value where all inputs have one."""
+        if not self.meta:
+            return op(*args, **kwargs)
+        values = [self._values.get(id(x)) for x in inputs]
+        if known.random or any(v is None for v in values):
+            for x in inputs[:1] if known.writes else ():
+                self._values.pop(id(x), None)
+            return op(*args, **kwargs)
+        if inputs and all(x.device.type != "meta" for x in inputs):
+            out = op(*args, **kwargs)
+            for o in tensors_in(out):
+                self.set_value(o, o)
+            return out
+        try:
+            out = op(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            out = None  # what meta cannot answer (`.item()`, `nonzero`) the shadow can
+        if out is not None and sum(o.numel() for o in tensors_in(out)) > SHADOW:
+            return out
+        value = op(*tree_map(self._value_of, list(args)), **tree_map(self._value_of, kwargs))
+        if out is None:
+            out = tree_map(lambda v: torch.empty_like(v, device="meta") if isinstance(v, Tensor) else v, value)
+        for o, v in zip(tensors_in(out), tensors_in(value), strict=True):
+            self.set_value(o, v)
+        return out
+
+    def _value_of(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return self._values[id(x)]
+        return torch.device("cpu") if isinstance(x, torch.device) else x
+
+    def _twin(self, x: Any) -> Any:
+        """The meta twin of a tensor that the forward made elsewhere."""
+        if not isinstance(x, Tensor) or x.device.type == "meta":
+            return x
+        if id(x) not in self._twins:
+            twin = self._twins[id(x)] = torch.empty_like(x, device="meta")
+            self.set_dims(twin, self.dims_of(x))
+            self.set_value(twin, x)
+        return self._twins[id(x)]
+
+    def _dims_out(self, known: _Known, call: Call, inputs: list[Tensor]) -> Sequence[Dims]:
+        if known.rule is not None:
+            out = known.rule(call)
+            if out is not None:
+                return out if isinstance(out, tuple) else (out,)
+        why = Because(f"the operator {known.full_name}, which has no rule,", call.place)
+        self.unknown.setdefault(known.full_name, call.place)
+        for x in inputs:
+            for d in self.dims_of(x):
+                freeze(d, why)
+        call.law = Opaque(f"the operator {known.full_name}")
+        return [[constant(s, why) for s in o.shape] if isinstance(o, Tensor) else [] for o in call.outs]
+
+    def _merge(self, o: Tensor, dims: Dims, known: _Known, was_input: bool, at: Place) -> None:
+        """Give an output its dims; one that was an input keeps its own, unified."""
+        sizes = [find(d).size for d in dims]
+        if sizes != list(o.shape):
+            raise AssertionError(f"the rule of {known.full_name} gives sizes {sizes} for shape {list(o.shape)}, {at}")
+        old = self._dims.get(id(o)) if was_input else None
+        if old is None or len(old) != len(dims):
+            self.set_dims(o, dims)
+            return
+        for a, b in zip(old, dims, strict=True):
+            unify(a, b, at)
+
+
+class _Operators(TorchDispatchMode):
+    """Every operator, composite ones whole (inference mode)."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        known = _Known.of(op)
+        if known.rule is None and known.composite:
+            with self:
+                out = op.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        return self.trace.record(op, args, kwargs)
+
+
+class _Functions(TorchFunctionMode):
+    """Python's calls: shapes become tracked, and integers are noted before C++ strips their track."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
+            return reader(self.trace, func, args, kwargs)
+        if isinstance(func, _PYTHON) and func.__globals__ in _OPENED:
+            with self:
+                return _opened(func)(*args, **kwargs)
+        if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
+            args = (args[0], _listless(args[1]), *args[2:])
+        outer, self.trace.python = self.trace.python, (args, kwargs)
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.trace.python = outer
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is asked of every operator, once."""
+
+    name: str
+    full_name: str
+    rule: Rule | None
+    law: Law
+    composite: bool
+    random: bool
+    writes: bool
+
+    @staticmethod
+    @functools.cache
+    def of(op: OpOverload) -> _Known:
+        space, name = op._schema.name.split("::")
+        writes = op._schema.is_mutable
+        base = name.removesuffix("_") if writes and not name.startswith("__") else name
+        key = base if space == "aten" else f"{space}::{name}"
+        rule, law = RULES.get(key, (None, Opaque()))
+        outs = any(a.is_out for a in op._schema.arguments)
+        if rule is None and not outs and torch.Tag.pointwise in op.tags:
+            rule, law = pointwise, Pointwise()
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
+        random = torch.Tag.nondeterministic_seeded in op.tags or base.startswith(("rand", "empty", "new_empty", "bernoulli"))
+        return _Known(key, f"{space}::{name}", None if outs else rule, law, composite, random, writes)
+
+
+# ---- Python's view of tensors
+
+
+def _shape(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    x = args[0]
+    got = func(*args, **kwargs)
+    dims = trace.dims_of(x)
+    if isinstance(got, int):
+        at = args[1] if len(args) > 1 else kwargs["dim"]
+        return trace.ledger.size(got, dims[at])
+    if all(find(d).kind == "constant" for d in dims):
+        return got
+    return Shape(trace.ledger.size(s, d) for s, d in zip(got, dims, strict=True))
+
+
+def _numel(trace: Trace, func: Any, args: Any, kwargs: Any) -> int:
+    return trace.ledger.size(func(*args, **kwargs), product(trace.dims_of(args[0])))
+
+
+def _data(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].detach()
+
+
+def _length(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    freeze(trace.dims_of(args[0])[0], Because("its length leaves the trace", place("len", 2)))
+    return func(*args, **kwargs)
+
+
+_READERS: dict[Any, Callable[[Trace, Any, Any, Any], Any]] = {
+    torch.Tensor.shape.__get__: _shape,  # type: ignore[attr-defined]
+    torch.Tensor.size: _shape,
+    torch.Tensor.numel: _numel,
+    torch.Tensor.nelement: _numel,
+    torch.numel: _numel,
+    torch.Tensor.data.__get__: _data,  # type: ignore[attr-defined]
+    torch.Tensor.__len__: _length,
+}
+
+_PYTHON = types.FunctionType
+_NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+class _Opened(list[dict[str, Any]]):
+    def __contains__(self, scope: object) -> bool:
+        return any(scope is s for s in self)
+
+
+_OPENED = _Opened([F.__dict__, torch.functional.__dict__])
+
+
+@functools.cache
+def _opened(func: types.FunctionType) -> types.FunctionType:
+    """A Python function of torch that does not hand itself to the mode again, so that the mode sees what it calls."""
+    scope = dict(func.__globals__) | {name: lambda *args: False for name in _NO_OVERRIDE}
+    twin = types.FunctionType(func.__code__, scope, func.__name__, func.__defaults__, func.__closure__)
+    twin.__kwdefaults__ = func.__kwdefaults__
+    return twin
+
+
+def _listless(index: Any) -> Any:
+    """An index whose lists are tensors, as torch makes them, but seen by the modes."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple(torch.tensor([int(i) for i in p]) if isinstance(p, list) and all(isinstance(i, int) for i in p) else p for p in parts)

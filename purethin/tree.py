@@ -1,0 +1,39 @@
+"""Parameter pytrees: every leaf has a name, its path joined by dots, in insertion order (optree alone would sort)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optree
+from torch import Tensor
+
+TensorTree = Any
+"""Any nesting of dicts, lists, tuples and named tuples whose leaves are tensors; most often `{name: Tensor}`."""
+
+_SPACE = "purethin"
+
+
+def flatten(tree: TensorTree) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
+    """The leaves' names, the leaves, and the structure that `unflatten` takes."""
+    with optree.dict_insertion_ordered(True, namespace=_SPACE):
+        paths, leaves, structure = optree.tree_flatten_with_path(tree, namespace=_SPACE)
+    return [".".join(map(str, path)) for path in paths], leaves, structure
+
+
+def unflatten(structure: optree.PyTreeSpec, leaves: list[Any]) -> TensorTree:
+    """The tree of this structure over new leaves."""
+    with optree.dict_insertion_ordered(True, namespace=_SPACE):
+        return optree.tree_unflatten(structure, leaves)
+
+
+def named(tree: TensorTree) -> dict[str, Tensor]:
+    """`{name: leaf}` of a tree."""
+    names, leaves, _ = flatten(tree)
+    return dict(zip(names, leaves, strict=True))
+
+
+def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree:
+    """`change(name, leaf)` at every leaf; the structure stays."""
+    names, leaves, structure = flatten(tree)
+    return unflatten(structure, [change(n, leaf) for n, leaf in zip(names, leaves, strict=True)])
