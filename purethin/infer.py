@@ -91,7 +91,8 @@ class _Module:
                 )
         self.names = list(params)
         self.values = dict(params)
-        self.buffers = frozenset(n for n in params if n in dict(model.named_buffers(remove_duplicate=False)))
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        self.buffers = frozenset(name for name in params if name in buffers)
 
     def prepare(self, trace: Trace) -> tuple[dict[str, Tensor], Callable[..., Any], list[Attribute]]:
         model = meta_copy(self.model) if trace.meta else copy.deepcopy(self.model)
@@ -314,16 +315,15 @@ def _constants(n: Node) -> Iterator[Node]:
 
 def _attributes(found: list[Attribute], text: Callable[[Node], Axes]) -> dict[str, dict[str, Axes | tuple[Axes, ...]]]:
     """The attributes that measure axes; a tuple of them whole, its other entries as they are."""
-    out: dict[str, dict[str, Axes | tuple[Axes, ...]]] = {}
+    groups: dict[tuple[str, str], list[Attribute]] = {}
     for a in found:
-        if not leaves(a.node):
-            continue
-        if a.position is None:
-            out.setdefault(a.module, {})[a.name] = text(a.node)
-        else:
-            rows = [b for b in found if (b.module, b.name) == (a.module, a.name)]
-            entries = {b.position: text(b.node) for b in rows}
-            out.setdefault(a.module, {})[a.name] = tuple(entries.get(i, Fixed(1)) for i in range(a.length))
+        groups.setdefault((a.module, a.name), []).append(a)
+    out: dict[str, dict[str, Axes | tuple[Axes, ...]]] = {}
+    for (module, name), rows in groups.items():
+        if any(leaves(a.node) for a in rows):
+            entries = {a.position: text(a.node) for a in rows}
+            whole = tuple(entries.get(i, Fixed(1)) for i in range(rows[0].length))
+            out.setdefault(module, {})[name] = entries[None] if None in entries else whole
     return out
 
 

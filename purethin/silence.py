@@ -63,12 +63,16 @@ class _Silence:
         self.inexact: dict[Node, object] = {}
         self.sharing: dict[int, dict[int, Tensor]] = {}
         self._leaves: dict[int, list[Node]] = {}
+        self._rows: dict[int, list[list[Node]]] = {}
+        self._axes: dict[int, Axes] = {}
 
     # ---- the domain
 
     def row(self, t: Tensor) -> list[list[Node]]:
         """The axes of each dim of a tensor."""
-        return [self.leaves(d) for d in self.trace.dims_of(t)]
+        if id(t) not in self._rows:
+            self._rows[id(t)] = [self.leaves(d) for d in self.trace.dims_of(t)]
+        return self._rows[id(t)]
 
     def leaves(self, n: Node) -> list[Node]:
         n = find(n)
@@ -77,7 +81,9 @@ class _Silence:
         return self._leaves[id(n)]
 
     def axes(self, t: Tensor) -> Axes:
-        return frozenset(a for dim in self.row(t) for a in dim)
+        if id(t) not in self._axes:
+            self._axes[id(t)] = frozenset(a for dim in self.row(t) for a in dim)
+        return self._axes[id(t)]
 
     def zeros(self, t: Tensor) -> Axes:
         return self.zero.get(id(t), _NONE)

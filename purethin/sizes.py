@@ -46,7 +46,7 @@ class Because:
         return f"{self.what} in {self.place}"
 
 
-_LIBRARY = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<frozen", "<string>", "contextlib")
+_LIBRARY = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent}/", "<frozen", "<string>")
 _is_library: dict[CodeType, bool] = {}
 
 

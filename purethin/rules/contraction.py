@@ -152,11 +152,10 @@ def convolution(c: Call) -> Dims:
     xd, wd = c.dims(x), c.dims(w)
     at = len(xd) - len(wd) + 1  # 1, or 0 for an input without batch
     groups = c.integer("groups")
-    g = c.sized(groups, "groups") if groups > 1 else None
+    g = c.sized(groups, "groups") if int(groups) > 1 else None
     together = [g] if g is not None else []
-    inner, outer = (find(wd[0]).size // max(groups, 1), wd[1]) if transposed else (wd[1], find(wd[0]).size // max(groups, 1))
-    i = variable(inner) if isinstance(inner, int) else inner
-    o = variable(outer) if isinstance(outer, int) else outer
+    each = variable(find(wd[0]).size // int(groups))
+    i, o = (each, wd[1]) if transposed else (wd[1], each)
     channels, filters = product([*together, i]), product([*together, o])
     c.unify(channels, xd[at])
     c.unify(channels if transposed else filters, wd[0])

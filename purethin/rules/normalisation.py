@@ -47,7 +47,7 @@ def group_norm(c: Call) -> Dims | tuple[Dims, ...]:
     dims = c.dims(x)
     number = c.integer("num_groups" if c.name == "group_norm" else "group")
     inner = dims[1]
-    if number > 1:
+    if int(number) > 1:
         groups, inner = c.sized(number, "number of groups"), variable(find(dims[1]).size // int(number))
         c.unify(dims[1], product([groups, inner]))
     for t in (weight, bias):

@@ -1,0 +1,168 @@
+"""The form of the pattern table: a tiny network, an example input, and what must be said of its axes.
+
+An entry of `prunable` and `inexact` is the path of the module (or of the bare parameter) that produces an axis. It stands for
+every axis of that name and for those with a suffix (`conv1`, `conv1.0`, `conv1.groups`), see `owned`. A path in one list only
+owns axes of that kind only; a path in both owns some of each. What stands in no list may be either, or frozen: the law that
+masked equals thinned on every exact axis holds there too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Inputs = tuple[Any, ...]
+Forward = TypeVar("Forward", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One network of the table.
+
+    Attributes:
+        name: a sentence fragment, unique in the table.
+        make: a fresh module, in float64 and eval mode; the parameter pytree where `function` is given.
+        inputs: the example inputs, float64 where they are floats.
+        prunable: paths whose axes must be prunable and exact.
+        inexact: paths whose axes must be prunable and labelled inexact.
+        frozen: dims, `"conv1.weight:0"`, of which no part may be prunable.
+        guards: paths whose axes' sizes the forward compares with a number: a mask that changes the answer must be refused.
+        function: `f(params, *inputs, **kwargs)` for a network on bare parameters, else None.
+        kwargs: the example's keyword arguments.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    inputs: Callable[[], Inputs]
+    prunable: tuple[str, ...] = ()
+    inexact: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    guards: tuple[str, ...] = ()
+    function: Callable[..., Any] | None = None
+    kwargs: Callable[[], dict[str, Any]] = dict
+
+    def __str__(self) -> str:
+        return self.name
+
+
+PATTERNS: list[Pattern] = []
+"""The whole table, in the order in which the families register it."""
+
+
+def owned(path: str, axes: Iterable[str]) -> list[str]:
+    """The axes that an entry of the table stands for."""
+    return [a for a in axes if a == path or a.startswith((f"{path}.", f"{path}#"))]
+
+
+# ---- networks without a class of their own
+
+
+class Net(nn.Module):
+    """A module of given members whose forward is a plain function of it."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __init__(self, forward: Callable[..., Any], members: dict[str, Any]) -> None:
+        super().__init__()
+        self.function = forward
+        for name, member in members.items():
+            setattr(self, name, member)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self, *args, **kwargs)
+
+
+def layers(**members: Any) -> dict[str, Any]:
+    """The members of a `Net`: modules, parameters, buffers, integers."""
+    return members
+
+
+def add(
+    name: str,
+    make: Callable[[], Any],
+    inputs: Callable[[], Inputs] | None = None,
+    *,
+    prunable: str = "",
+    inexact: str = "",
+    frozen: str = "",
+    guards: str = "",
+    function: Callable[..., Any] | None = None,
+    kwargs: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """Put a network into the table; paths and dims are separated by spaces."""
+
+    def fresh() -> Any:
+        made = make()
+        return made.double().eval() if isinstance(made, nn.Module) else made
+
+    said = (tuple(text.split()) for text in (prunable, inexact, frozen, guards))
+    PATTERNS.append(Pattern(name, fresh, inputs or image, *said, function=function, kwargs=kwargs))
+
+
+def pattern(name: str, members: Callable[[], dict[str, Any]], **fields: Any) -> Callable[[Forward], Forward]:
+    """Put a `Net` of these members into the table, the decorated function its forward."""
+
+    def register(forward: Forward) -> Forward:
+        add(name, lambda: Net(forward, members()), **fields)
+        return forward
+
+    return register
+
+
+def bare(name: str, params: Callable[[], Any], **fields: Any) -> Callable[[Forward], Forward]:
+    """Put the decorated function of bare parameters into the table."""
+
+    def register(function: Forward) -> Forward:
+        add(name, params, function=function, **fields)
+        return function
+
+    return register
+
+
+# ---- parts
+
+
+def conv(inside: int, outside: int, kernel: int = 3, **options: Any) -> nn.Conv2d:
+    """A convolution that keeps the image's size, unless strided."""
+    return nn.Conv2d(inside, outside, kernel, padding=kernel // 2, **options)
+
+
+def weight(*shape: int) -> nn.Parameter:
+    """A bare parameter of a `Net`."""
+    return nn.Parameter(torch.full(shape, 0.5, dtype=torch.float64))
+
+
+def ones(*shape: int) -> Tensor:
+    """A bare parameter of a function."""
+    return torch.ones(shape, dtype=torch.float64)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    """An example tensor, the same each time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def image() -> Inputs:
+    """Two images of 3 channels, 6 by 6."""
+    return (random(2, 3, 6, 6),)
+
+
+def vector() -> Inputs:
+    """Four vectors of 5."""
+    return (random(4, 5),)
+
+
+def sequence() -> Inputs:
+    """Two sequences of 7 vectors of 5, batch first."""
+    return (random(2, 7, 5),)
+
+
+def tokens() -> Inputs:
+    """Two sequences of 5 tokens out of 11."""
+    return (torch.arange(10).reshape(2, 5) % 11,)
