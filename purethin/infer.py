@@ -271,7 +271,7 @@ def _names(traced: _Traced, dims: Mapping[str, list[Node]]) -> dict[Node, str]:
                 for v in leaves(dims[parameter][dim]):
                     if v not in seen:
                         seen.add(v)
-                        owned.setdefault(parameter.rpartition(".")[0], []).append((parameter, dim, v))
+                        owned.setdefault(_module_path(parameter), []).append((parameter, dim, v))
     measured = {find(a.node): a for a in traced.attributes if a.position is None and find(a.node).kind == "variable"}
     names: dict[Node, str] = {}
     taken: set[str] = set()
@@ -295,6 +295,11 @@ def _names(traced: _Traced, dims: Mapping[str, list[Node]]) -> dict[Node, str]:
             taken.add(unique)
             names[v] = unique
     return names
+
+
+def _module_path(parameter: str) -> str:
+    """The module that owns a parameter; torch keeps a parametrized one in a container of its own, inside that module."""
+    return parameter.partition(".parametrizations.")[0] if ".parametrizations." in parameter else parameter.rpartition(".")[0]
 
 
 def _frozen(dims: Mapping[str, list[Node]]) -> Iterator[Frozen]:

@@ -207,21 +207,22 @@ class _Silence:
         x = call.tensors[0]
         row = self.row(x)
         over = {a for d in law.dims for a in row[d]} | set(self.leaves(law.within) if law.within is not None else ())
-        if law.over_silent:
-            over -= self.zeros(x)
-        self.taint(over, f"{law.what} over it", call.place)
-        scaled: set[Node] = set()
+        self.taint(over - (self.zeros(x) if law.over_silent else _NONE), f"{law.what} over it", call.place)
+        if law.over_silent:  # a zeroed slice has the norm zero, and is divided by it
+            apart = {a for d, dim in enumerate(row) if d not in law.dims for a in dim}
+            self.taint(apart, f"{law.what} of a zeroed unit, which divides by zero,", call.place)
+            self.set(call, self.zeros(x) - apart, apart)
+            return
+        self.taint(self.axes(x) & self.infinite(x), f"{law.what} of infinity", call.place)
+        scaled = _NONE
         if law.weight is not None:
-            scaled = {a for a in self.zeros(law.weight) if a not in self.infinite(x)}
-            self.taint({a for a in self.axes(law.weight) & self.infinite(x)}, f"{law.what} of infinity", call.place)
-        silent = set(self.zeros(x)) - over if not law.over_silent else set(self.zeros(x))
-        zero = {
-            a for a in self.axes(x)
-            if (a in scaled and not any(a in dim for d, dim in enumerate(row) if d < law.at)) or (a in silent)
-        }  # fmt: skip
+            lead = {a for dim in row[: law.at] for a in dim}
+            scaled = self.zeros(law.weight) - lead
+        zero = (self.zeros(x) - over) | scaled
         if law.bias is not None:
-            zero = {a for a in zero if a in self.zeros(law.bias) and _count(row)[a] == _count(self.row(law.bias)).get(a)}
-        self.set(call, zero, self.infinite(x) - scaled)
+            shift = _count(self.row(law.bias))
+            zero = {a for a in zero if a in self.zeros(law.bias) and _count(row).get(a) == shift.get(a)}
+        self.set(call, zero)
 
     def attended(self, call: Call, law: laws.Attended) -> None:
         q, k, v = law.query, law.key, law.value

@@ -253,8 +253,11 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
     Entries of a product of several variables belong to several units: there the smaller variables are frozen first.
     """
     while (ua := _units(a)) is None or (ub := _units(b)) is None:
-        crowd = _crowded(a) or _crowded(b)
-        freeze(min(crowd, key=lambda v: v.size), f"no common factors of {a} and {b}: {why}")
+        crowd = [*_crowded(a), *_crowded(b)]
+        smallest, reason = min(v.size for v in crowd), f"no common factors of {a} and {b}: {why}"
+        for v in crowd:
+            if v.size == smallest:
+                freeze(v, reason)
     orbit = _Orbits()
     for x, y in zip(ua, ub, strict=True):
         orbit.join(x, y)

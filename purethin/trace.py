@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_map
 
 from purethin.rules import RULES, Call
 from purethin.rules.call import Dims, Rule, TraceState, tensors_in
-from purethin.rules.laws import Law, Opaque, Pointwise
+from purethin.rules.laws import Law, Moved, Opaque, Pointwise
 from purethin.rules.pointwise import pointwise
 from purethin.sizes import Because, Ledger, Place, Shape, place
 from purethin.solver import Node, constant, find, freeze, product, unify
@@ -161,6 +161,8 @@ class Trace(TraceState):
             twin = self._twins[id(x)] = torch.empty_like(x, device="meta")
             self.set_dims(twin, self.dims_of(x))
             self.set_value(twin, x)
+            alias = torch.ops.aten.alias.default
+            self.tape.append(Call(alias, "alias", (x,), {}, twin, place("alias"), self, (), {}, Moved((x,))))
         return self._twins[id(x)]
 
     def _dims_out(self, known: _Known, call: Call, inputs: list[Tensor]) -> Sequence[Dims]:

@@ -97,10 +97,10 @@ def test_unify_is_commutative(pair: Callable[[], tuple[Node, Node]]) -> None:
     assert shape_of(a) == shape_of(c)
 
 
-def shape_of(n: Node) -> list[frozenset[int]]:
-    """The entries with units numbered by first appearance: equal for expressions that are equal up to names."""
-    seen: dict[tuple[Node, int], int] = {}
-    return [frozenset(seen.setdefault(u, len(seen)) for u in sorted(e, key=lambda u: (seen.get(u, 99), u[1]))) for e in entries(n)]
+def shape_of(n: Node) -> list[list[int]]:
+    """How many units each two entries share: equal for expressions that are equal up to names."""
+    e = entries(n)
+    return [[len(x & y) for y in e] for x in e]
 
 
 @given(pairs(flat=True))
@@ -117,14 +117,16 @@ def test_flat_sides_tie_and_freeze_exactly_the_orbits(pair: Callable[[], tuple[N
     for x, y in zip(entries(a), entries(b), strict=True):
         u, v = (next(iter(e)) if e else "fixed" for e in (x, y))
         up[root(u)] = root(v)
-    free = {root(u) for u in up if root(u) != root("fixed")}
+    before = [root(next(iter(e))) if e else root("fixed") for e in entries(a)]
     unify(a, b, "here")
-    assert len({u for e in entries(a) for u in e}) == (len(free) if len(free) > 1 or not merged_to_one(a) else 0)
-
-
-def merged_to_one(n: Node) -> bool:
-    """One unit that may not go is no axis: it becomes the constant 1."""
-    return not leaves(n)
+    after = entries(a)
+    for x, orbit in zip(after, before, strict=True):
+        assert not (x and orbit == root("fixed")), "a fixed unit is free"
+        for y, other in zip(after, before, strict=True):
+            assert not (x and x == y and orbit != other), "two orbits are tied"
+            assert not (x and orbit == other and x != y), "one orbit is two units"
+    lone = {o for x, o in zip(after, before, strict=True) if not x and o != root("fixed")}
+    assert len(lone) <= len(leaves(a)) + 2, "more is frozen than pieces of one unit, which are no axis"
 
 
 @pytest.mark.parametrize(

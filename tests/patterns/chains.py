@@ -29,7 +29,9 @@ def batch_norm(net: Net, x: Tensor) -> Tensor:
 
 add(
     "a sequential",
-    lambda: nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), conv(8, 6), nn.Identity(), conv(6, 4)),
+    lambda: nn.Sequential(
+        conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), conv(8, 6), nn.Identity(), conv(6, 4)
+    ),
     prunable="0 4",
 )
 
@@ -91,13 +93,17 @@ def residuals(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "inverted residual",
     lambda: layers(
-        conv1=conv(3, 8), expand=conv(8, 12, 1), depthwise=conv(12, 12, groups=12), project=conv(12, 8, 1), head=conv(8, 4)
+        conv1=conv(3, 8),
+        expand=conv(8, 12, 1),
+        depthwise=conv(12, 12, groups=12),
+        project=conv(12, 8, 1),
+        head=conv(8, 4),
     ),
     prunable="conv1 expand",
 )
 def inverted(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
-    return net.head(h + net.project(net.depthwise(net.expand(h).relu6() if False else net.expand(h).relu()).relu()))
+    return net.head(h + net.project(net.depthwise(net.expand(h).relu()).relu()))
 
 
 @pattern(
@@ -125,7 +131,9 @@ def parallel(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a feature pyramid",
-    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 10, stride=2), lateral1=conv(8, 6, 1), lateral2=conv(10, 6, 1), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=conv(8, 10, stride=2), lateral1=conv(8, 6, 1), lateral2=conv(10, 6, 1), head=conv(6, 4)
+    ),
     prunable="conv1 conv2 lateral1",
 )
 def pyramid(net: Net, x: Tensor) -> list[Tensor]:
@@ -138,7 +146,9 @@ def pyramid(net: Net, x: Tensor) -> list[Tensor]:
 
 @pattern(
     "pooling and resizing",
-    lambda: layers(conv1=conv(3, 8), pool=nn.MaxPool2d(2), conv2=conv(8, 10), mean=nn.AdaptiveAvgPool2d(2), fc=nn.Linear(40, 3)),
+    lambda: layers(
+        conv1=conv(3, 8), pool=nn.MaxPool2d(2), conv2=conv(8, 10), mean=nn.AdaptiveAvgPool2d(2), fc=nn.Linear(40, 3)
+    ),
     prunable="conv1 conv2",
 )
 def pooling(net: Net, x: Tensor) -> Tensor:
@@ -171,7 +181,7 @@ def equal(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "an image without batch",
-    lambda: layers(conv1=conv(3, 8), norm=nn.PReLU(), head=conv(8, 4)),
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     inputs=lambda: (image()[0][0],),
     prunable="conv1",
 )

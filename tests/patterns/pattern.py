@@ -1,16 +1,17 @@
 """The form of the pattern table: a tiny network, an example input, and what must be said of its axes.
 
-An entry of `prunable` and `inexact` is the path of the module (or of the bare parameter) that produces an axis. It stands for
-every axis of that name and for those with a suffix (`conv1`, `conv1.0`, `conv1.groups`), see `owned`. A path in one list only
-owns axes of that kind only; a path in both owns some of each. What stands in no list may be either, or frozen: the law that
-masked equals thinned on every exact axis holds there too.
+An entry of `prunable`, `inexact` and `guards` stands for axes. It is the path of the module that produces them: `conv1`
+is every axis that a parameter below that path produces, and those that are named by the path, with or without a suffix
+(`conv1.groups`). Or it is a dim, `w1:0`: every axis that this dim of the parameter carries. See `owned`. What an entry
+of one list stands for is all of that kind; what it stands for in both lists is some of each. What stands in no list may
+be exact, inexact or frozen: the law that masked equals thinned on every exact axis holds there too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,11 @@ class Pattern:
         name: a sentence fragment, unique in the table.
         make: a fresh module, in float64 and eval mode; the parameter pytree where `function` is given.
         inputs: the example inputs, float64 where they are floats.
-        prunable: paths whose axes must be prunable and exact.
-        inexact: paths whose axes must be prunable and labelled inexact.
+        prunable: entries whose axes must be prunable and exact.
+        inexact: entries whose axes must be prunable and labelled inexact.
         frozen: dims, `"conv1.weight:0"`, of which no part may be prunable.
-        guards: paths whose axes' sizes the forward compares with a number: a mask that changes the answer must be refused.
+        guards: entries whose axes' sizes the forward compares with a number: a mask that changes the answer must be
+            refused (or the axis be frozen).
         function: `f(params, *inputs, **kwargs)` for a network on bare parameters, else None.
         kwargs: the example's keyword arguments.
     """
@@ -53,9 +55,26 @@ PATTERNS: list[Pattern] = []
 """The whole table, in the order in which the families register it."""
 
 
-def owned(path: str, axes: Iterable[str]) -> list[str]:
-    """The axes that an entry of the table stands for."""
-    return [a for a in axes if a == path or a.startswith((f"{path}.", f"{path}#"))]
+class Axis(Protocol):
+    """What the table asks of an axis: the `(parameter, dim)` that carry it, and those of them that produce it."""
+
+    @property
+    def places(self) -> Iterable[tuple[str, int]]: ...
+
+    @property
+    def producers(self) -> Iterable[tuple[str, int]]: ...
+
+
+def owned(entry: str, axes: Mapping[str, Axis]) -> list[str]:
+    """The names of the axes that an entry of the table stands for."""
+    path, _, dim = entry.partition(":")
+    if dim:
+        return [name for name, axis in axes.items() if (path, int(dim)) in axis.places]
+
+    def below(name: str) -> bool:
+        return name == path or name.startswith((f"{path}.", f"{path}#"))
+
+    return [name for name, axis in axes.items() if below(name) or any(below(p) for p, _ in axis.producers)]
 
 
 # ---- networks without a class of their own

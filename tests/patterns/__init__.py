@@ -1,0 +1,23 @@
+"""The pattern table: tiny networks, each with what must be said of its axes. `PATTERNS` has them all; data only."""
+
+from . import (  # noqa: F401  (importing a family registers it)
+    bare,
+    chains,
+    convolution,
+    gating,
+    inplace,
+    interfaces,
+    joining,
+    normalisation,
+    pointwise,
+    products,
+    recurrent,
+    reduction,
+    reshaping,
+    sharing,
+    sizes,
+    slicing,
+)
+from .pattern import PATTERNS, Pattern, owned
+
+__all__ = ["PATTERNS", "Pattern", "owned"]

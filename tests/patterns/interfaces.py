@@ -1,0 +1,427 @@
+"""Interfaces: what goes in, what comes out, what is not used, and what a module does besides computing."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .pattern import Net, add, conv, layers, pattern, random, vector
+
+
+@dataclass
+class Found:
+    """A dataclass as output."""
+
+    logits: Tensor
+    boxes: list[Tensor]
+
+
+class Pair(NamedTuple):
+    """A named tuple as output."""
+
+    first: Tensor
+    second: Tensor
+
+
+def two_heads() -> dict[str, object]:
+    return layers(conv1=conv(3, 8), conv2=conv(8, 6), head1=conv(6, 4), head2=nn.Linear(6, 3))
+
+
+@pattern("a dict as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+def dict_output(net: Net, x: Tensor) -> dict[str, Any]:
+    h = net.conv2(net.conv1(x).relu()).relu()
+    return {"map": net.head1(h), "more": {"logits": net.head2(h.mean((2, 3)))}, "size": 6}
+
+
+@pattern("a tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+def tuple_output(net: Net, x: Tensor) -> tuple[Tensor, None, list[Tensor]]:
+    h = net.conv2(net.conv1(x).relu()).relu()
+    return net.head1(h), None, [net.head2(h.mean((2, 3)))]
+
+
+@pattern("a dataclass as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+def dataclass_output(net: Net, x: Tensor) -> Found:
+    h = net.conv2(net.conv1(x).relu()).relu()
+    return Found(net.head2(h.mean((2, 3))), [net.head1(h)])
+
+
+@pattern("a named tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+def named_output(net: Net, x: Tensor) -> Pair:
+    h = net.conv2(net.conv1(x).relu()).relu()
+    return Pair(net.head1(h), net.head2(h.mean((2, 3))))
+
+
+@pattern(
+    "a feature map among the outputs",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
+    prunable="conv2",
+    frozen="conv1.weight:0 conv2.weight:1",
+)
+def feature_output(net: Net, x: Tensor) -> dict[str, Tensor]:
+    h = net.conv1(x)
+    return {"features": h, "out": net.head(net.conv2(h.relu()).relu())}
+
+
+@pattern(
+    "a weight among the outputs",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
+    prunable="conv2",
+    frozen="conv1.weight:0 conv2.weight:1",
+)
+def weight_output(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+    return net.head(net.conv2(net.conv1(x).relu())), net.conv1.weight
+
+
+@pattern(
+    "a sum of squared weights among the outputs",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+    return net.head(net.conv1(x).relu()), net.conv1.weight.square().sum()
+
+
+@pattern(
+    "a mean of squared weights among the outputs",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    inexact="conv1",
+)
+def mean_penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
+    return net.head(net.conv1(x).relu()), net.conv1.weight.square().mean()
+
+
+@pattern(
+    "a loss as output",
+    lambda: layers(fc1=nn.Linear(5, 8), head=nn.Linear(8, 3)),
+    inputs=lambda: (random(4, 5), torch.tensor([0, 2, 1, 1])),
+    prunable="fc1",
+)
+def loss(net: Net, x: Tensor, target: Tensor) -> dict[str, Tensor]:
+    logits = net.head(net.fc1(x).relu())
+    return {"loss": F.cross_entropy(logits, target), "logits": logits}
+
+
+@pattern(
+    "a mean squared error between hidden layers as output",
+    lambda: layers(left=nn.Linear(5, 8), right=nn.Linear(5, 8)),
+    inputs=vector,
+)
+def hidden_loss(net: Net, x: Tensor) -> Tensor:
+    return F.mse_loss(net.left(x), net.right(x))
+
+
+@pattern(
+    "a softmax over channels in a branch that no output needs",
+    lambda: layers(conv1=conv(3, 8), aside=conv(8, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def unneeded(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    net.aside(h).softmax(1).mean(1)
+    return net.head(h.relu())
+
+
+@pattern(
+    "a module that is never called",
+    lambda: layers(conv1=conv(3, 8), spare=conv(8, 8), head=conv(8, 4)),
+    prunable="conv1",
+    frozen="spare.weight:0 spare.weight:1 spare.bias:0",
+)
+def spare(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).relu())
+
+
+@pattern(
+    "a head that only training calls",
+    lambda: layers(conv1=conv(3, 8), aux=conv(8, 4), head=conv(8, 4)),
+    prunable="conv1",
+)
+def training_head(net: Net, x: Tensor) -> Any:
+    h = net.conv1(x).relu()
+    return (net.head(h), net.aux(h)) if net.training else net.head(h)
+
+
+def frozen_layers() -> dict[str, object]:
+    members = layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4))
+    members["conv1"].requires_grad_(False)
+    members["conv2"].bias.requires_grad_(False)
+    return members
+
+
+@pattern("parameters that require no gradient", frozen_layers, prunable="conv1 conv2")
+def no_gradient(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv2(net.conv1(x).relu()).relu())
+
+
+@pattern(
+    "a branch under no_grad",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def under_no_grad(net: Net, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        h = net.conv1(x).relu()
+    return net.head(h + net.conv2(h))
+
+
+@pattern(
+    "a detached branch",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def detached(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head((net.conv2(h.detach()) + h + h.data).relu())
+
+
+@pattern(
+    "a rounding with a straight-through gradient",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def straight_through(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x).tanh()
+    return net.head(h + ((h * 8).round() / 8 - h).detach())
+
+
+class Swish(torch.autograd.Function):
+    """An operator with a gradient of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x.sigmoid()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grads[0] * (x.sigmoid() * (1 + x * (1 - x.sigmoid())))
+
+
+@pattern("an autograd function", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), prunable="conv1")
+def autograd_function(net: Net, x: Tensor) -> Tensor:
+    return net.head(Swish.apply(net.conv1(x)))
+
+
+@pattern(
+    "several inputs",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(2, 8), fc=nn.Linear(5, 8), head=conv(8, 4)),
+    inputs=lambda: (random(2, 3, 6, 6), random(2, 2, 6, 6, seed=1), random(2, 5, seed=2)),
+    prunable="conv1",
+)
+def several_inputs(net: Net, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    return net.head((net.conv1(x) + net.conv2(y) + net.fc(z)[..., None, None]).relu())
+
+
+@pattern(
+    "inputs in a dict and a list",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(2, 6), head=conv(14, 4)),
+    inputs=lambda: ({"x": random(2, 3, 6, 6), "more": [random(2, 2, 6, 6, seed=1)]},),
+    prunable="conv1 conv2",
+)
+def nested_inputs(net: Net, batch: dict[str, Any]) -> Tensor:
+    return net.head(torch.cat([net.conv1(batch["x"]), *map(net.conv2, batch["more"])], 1).relu())
+
+
+@pattern(
+    "keyword arguments",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(2, 8), extra=conv(3, 8), head=conv(8, 4)),
+    kwargs=lambda: {"y": random(2, 2, 6, 6, seed=1), "bold": True, "unused": None},
+    prunable="conv1",
+)
+def keyword_inputs(net: Net, x: Tensor, *, y: Tensor, bold: bool = False, unused: Tensor | None = None) -> Tensor:
+    h = net.conv1(x) + net.conv2(y)
+    h = h + net.extra(x) if bold else h
+    return net.head(h if unused is None else h * unused)
+
+
+@pattern(
+    "keyword arguments only",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    inputs=tuple,
+    kwargs=lambda: {"pixels": random(2, 3, 6, 6)},
+    prunable="conv1",
+)
+def keywords_only(net: Net, *, pixels: Tensor) -> Tensor:
+    return net.head(net.conv1(pixels).relu())
+
+
+@pattern(
+    "a mask from the caller",
+    lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3)),
+    inputs=lambda: (random(2, 7, 5), torch.arange(7).expand(2, 7) < torch.tensor([[4], [6]])),
+    prunable="fc",
+)
+def masked(net: Net, x: Tensor, mask: Tensor) -> Tensor:
+    h = net.fc(x).masked_fill(~mask[..., None], 0.0)
+    return net.head(h.sum(1) / mask.sum(1, keepdim=True))
+
+
+@pattern(
+    "the channels' size from the caller",
+    lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
+    kwargs=lambda: {"width": 8},
+    frozen="conv1.weight:0 head.weight:1",
+)
+def given_width(net: Net, x: Tensor, width: int) -> Tensor:
+    return net.head(net.conv1(x).view(x.shape[0], width, -1))
+
+
+@pattern(
+    "the channels' size from a default",
+    lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
+    frozen="conv1.weight:0 head.weight:1",
+)
+def default_width(net: Net, x: Tensor, width: int = 8) -> Tensor:
+    return net.head(net.conv1(x).view(x.shape[0], width, -1))
+
+
+# ---- what a module does besides
+
+
+@pattern(
+    "a buffer that counts calls",
+    lambda: layers(conv1=conv(3, 8), calls=nn.Buffer(torch.zeros((), dtype=torch.long)), head=conv(8, 4)),
+    prunable="conv1",
+)
+def counter(net: Net, x: Tensor) -> Tensor:
+    net.calls += 1
+    return net.head(net.conv1(x).relu())
+
+
+@pattern(
+    "a running mean of the channels, kept in a buffer",
+    lambda: layers(conv1=conv(3, 8), seen=nn.Buffer(torch.zeros(8)), head=conv(8, 4)),
+    prunable="conv1",
+)
+def running_mean(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    net.seen.mul_(0.9).add_(0.1 * h.mean((0, 2, 3)))
+    return net.head(h - net.seen.view(1, -1, 1, 1))
+
+
+@pattern(
+    "a table computed once for each size and kept",
+    lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3), tables={}),
+    inputs=vector,
+)
+def cached_table(net: Net, x: Tensor) -> Tensor:
+    h = net.fc(x)
+    width = h.shape[1]
+    if width not in net.tables:
+        net.tables[width] = torch.linspace(0, 1, width, dtype=h.dtype, device=h.device)
+    return net.head(h * net.tables[width])
+
+
+@pattern(
+    "the last activation kept as an attribute",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4), seen=None),
+    prunable="conv1",
+)
+def kept(net: Net, x: Tensor) -> Tensor:
+    net.seen = net.conv1(x).relu()
+    return net.head(net.seen)
+
+
+def doubled(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """A forward hook that changes the output."""
+    return output.relu() * 2
+
+
+def shifted(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """A hook before the forward that changes the input."""
+    return (inputs[0] + 1,)
+
+
+def hooked() -> dict[str, object]:
+    members = layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4))
+    members["conv1"].register_forward_hook(doubled)
+    members["conv2"].register_forward_pre_hook(shifted)
+    return members
+
+
+@pattern("hooks that change what passes", hooked, prunable="conv1 conv2")
+def with_hooks(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv2(net.conv1(x)))
+
+
+@pattern(
+    "functions kept in a partial and in a dict",
+    lambda: layers(
+        convs=nn.ModuleDict({"first": conv(3, 8), "last": conv(8, 4)}),
+        act=functools.partial(F.leaky_relu, negative_slope=0.1),
+    ),
+    prunable="convs.first",
+)
+def partial(net: Net, x: Tensor) -> Tensor:
+    return net.convs["last"](net.act(net.convs["first"](x)))
+
+
+@pattern(
+    "weights in a parameter list",
+    lambda: layers(weights=nn.ParameterList([torch.ones(8, 5), torch.ones(6, 8), torch.ones(3, 6)])),
+    inputs=vector,
+    prunable="weights.0:0 weights.1:0",
+)
+def parameter_list(net: Net, x: Tensor) -> Tensor:
+    for w in net.weights:
+        x = F.linear(x, w).tanh()
+    return x
+
+
+@pattern("a branch that depends on values", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def on_values(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(-h if h.sum() > 0 else h)
+
+
+@pattern("a number read out of a tensor", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def read_out(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h / (1 + h.abs().max().item()))
+
+
+@pattern(
+    "a layer under checkpoint",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
+    prunable="conv1 conv2",
+)
+def checkpointed(net: Net, x: Tensor) -> Tensor:
+    h = checkpoint(net.conv2, net.conv1(x).relu(), use_reentrant=False)
+    return net.head(h)
+
+
+class Inner(nn.Module):
+    """A module with parameters of its own beside its children's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(8, 1, 1))
+        self.body = nn.Sequential(conv(3, 8), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * self.scale
+
+
+class Outer(nn.Module):
+    """Modules within modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Inner()
+        self.blocks = nn.ModuleList([nn.Sequential(conv(8, 6), nn.ReLU(inplace=True)), conv(6, 4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+add("modules within modules", Outer, prunable="inner.body.0 blocks.0.0")

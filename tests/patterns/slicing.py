@@ -1,0 +1,420 @@
+"""Slicing: parts of a channel dimension, by size, by position and by index; what a literal counts is fixed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .pattern import Net, conv, layers, pattern
+
+
+@pattern(
+    "chunk",
+    lambda: layers(conv1=conv(3, 16), left=conv(8, 6), right=conv(8, 6), head=conv(6, 4)),
+    prunable="conv1 left",
+)
+def chunk(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).relu().chunk(2, 1)
+    return net.head(net.left(a) + net.right(b).relu())
+
+
+@pattern(
+    "one half passed by, as in CSP",
+    lambda: layers(conv1=conv(3, 16), inner=conv(8, 6), head=conv(14, 4)),
+    prunable="conv1 inner",
+)
+def chunk_passed(net: Net, x: Tensor) -> Tensor:
+    a, b = torch.chunk(net.conv1(x).relu(), chunks=2, dim=1)
+    return net.head(torch.cat([a, net.inner(b)], 1))
+
+
+@pattern("uneven chunks", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def uneven_chunks(net: Net, x: Tensor) -> Tensor:
+    a, b, c = net.conv1(x).chunk(3, 1)
+    return net.head(torch.cat([c, a.relu(), b], 1))
+
+
+@pattern(
+    "an uneven split by literals",
+    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4)),
+    prunable="left",
+    frozen="conv1.weight:0 conv1.bias:0 left.weight:1 right.weight:1",
+)
+def literal_split(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).split([3, 5], 1)
+    return net.head(net.left(a) + net.right(b))
+
+
+@pattern(
+    "an uneven split by attributes",
+    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), first=3, second=5),
+    prunable="conv1 left",
+)
+def attribute_split(net: Net, x: Tensor) -> Tensor:
+    a, b = torch.split(net.conv1(x), [net.first, net.second], dim=1)
+    return net.head(net.left(a) + net.right(b))
+
+
+@pattern(
+    "an uneven split by a tuple",
+    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), sizes=(3, 5)),
+    prunable="conv1 left",
+)
+def tuple_split(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).split(net.sizes, 1)
+    return net.head(net.left(a) + net.right(b))
+
+
+@pattern(
+    "a split in halves computed from the shape",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def computed_split(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    a, b = h.split(h.shape[1] // 2, 1)
+    return net.head(torch.cat([b, a.relu()], 1))
+
+
+@pattern("a split by a literal that goes into the size evenly", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def even_split(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).split(4, 1)
+    return net.head(torch.cat([b, a.relu()], 1))
+
+
+@pattern(
+    "slice and reorder",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def slice_reorder(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(torch.cat([h[:, 3:], h[:, :3].relu()], 1))
+
+
+@pattern(
+    "halves sliced by the shape and exchanged",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def slice_halves(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    half = h.shape[1] // 2
+    return net.head(torch.cat([-h[:, half:], h[:, :half]], 1))
+
+
+@pattern(
+    "a slice in the middle",
+    lambda: layers(conv1=conv(3, 10), head=conv(4, 4)),
+    prunable="conv1",
+)
+def slice_middle(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, 2:6])
+
+
+@pattern(
+    "a negative slice",
+    lambda: layers(conv1=conv(3, 8), left=conv(6, 6), right=conv(2, 6), head=conv(6, 4)),
+    prunable="conv1 left",
+)
+def negative_slice(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x).relu()
+    return net.head(net.left(h[:, :-2]) + net.right(h[:, -2:]))
+
+
+@pattern(
+    "narrow",
+    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4)),
+    prunable="conv1 left",
+)
+def narrow(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x).relu()
+    return net.head(net.left(h.narrow(1, 0, 3)) + net.right(h.narrow(1, 3, h.shape[1] - 3)))
+
+
+@pattern(
+    "two slices that overlap",
+    lambda: layers(conv1=conv(3, 8), left=conv(6, 6), right=conv(6, 6), head=conv(6, 4)),
+    prunable="left",
+)
+def overlapping(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x).relu()
+    return net.head(net.left(h[:, :6]) + net.right(h[:, 2:]))
+
+
+@pattern(
+    "neighbouring channels subtracted by slices",
+    lambda: layers(conv1=conv(3, 8), head=conv(7, 4)),
+    frozen="conv1.weight:0 head.weight:1",
+)
+def neighbours(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head((h[:, 1:] - h[:, :-1]).abs())
+
+
+@pattern("neighbouring channels subtracted by diff", lambda: layers(conv1=conv(3, 8), head=conv(7, 4)))
+def diff(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).diff(dim=1).abs())
+
+
+@pattern(
+    "a strided channel slice",
+    lambda: layers(conv1=conv(3, 8), head=conv(4, 4)),
+    prunable="conv1",
+)
+def strided(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, ::2].relu())
+
+
+@pattern(
+    "even and odd channels apart",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def even_odd(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(torch.cat([h[:, ::2], h[:, 1::2].relu()], 1))
+
+
+@pattern(
+    "even and odd channels rotated, as in rotary embeddings",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def rotary(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    even, odd = h[:, 0::2], h[:, 1::2]
+    return net.head(torch.stack([even * 0.6 - odd * 0.8, even * 0.8 + odd * 0.6], 2).flatten(1, 2))
+
+
+@pattern("a stride that does not go into the size", lambda: layers(conv1=conv(3, 8), head=conv(3, 4)))
+def strided_rest(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, ::3])
+
+
+@pattern("one channel selected", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def selected(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h * h[:, 2].sigmoid().unsqueeze(1))
+
+
+@pattern("the last channel selected", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+def selected_last(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h * h[:, -1:].sigmoid())
+
+
+@pattern(
+    "flip",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
+    prunable="conv1 conv2",
+)
+def flip(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv2(net.conv1(x).flip(1).relu()))
+
+
+@pattern(
+    "the sum of a tensor and its flip",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def flip_sum(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h + h.flip(1).relu())
+
+
+@pattern(
+    "the flip of one convolution added to another",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head1=conv(8, 4), head2=conv(8, 4)),
+    prunable="conv1",
+)
+def flip_other(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x), net.conv2(x)
+    return net.head1((a + b.flip(1)).relu()) + net.head2(b.relu())
+
+
+@pattern(
+    "roll",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def roll(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).roll(2, 1).relu())
+
+
+@pattern(
+    "roll by half the channels",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def roll_half(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(torch.roll(h, h.shape[1] // 2, 1).relu() + h)
+
+
+@pattern(
+    "the sum of a tensor and its roll",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    frozen="conv1.weight:0 head.weight:1",
+)
+def roll_sum(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h + h.roll(1, 1))
+
+
+@pattern(
+    "some channels shifted in space",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+)
+def shifted(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(torch.cat([h[:, :2].roll(1, -1), h[:, 2:]], 1))
+
+
+@pattern(
+    "index by a buffer",
+    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+    prunable="conv1",
+)
+def index_buffer(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, net.order].relu())
+
+
+@pattern(
+    "index by a buffer with repeats and gaps",
+    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([0, 1, 2, 3, 5, 6, 0, 1, 2, 3])), head=conv(10, 4)),
+    prunable="conv1",
+)
+def index_repeats(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, net.order].relu())
+
+
+@pattern(
+    "index_select by a buffer",
+    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+    prunable="conv1",
+)
+def index_select(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).index_select(1, net.order).relu())
+
+
+@pattern(
+    "the sum of a tensor and its own reordering by a buffer",
+    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])), head=conv(8, 4)),
+    prunable="conv1",
+)
+def index_pairs(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h + h[:, net.order].relu())
+
+
+@pattern(
+    "index by a list in the source",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    frozen="conv1.weight:0",
+)
+def index_list(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, [3, 1, 7, 0, 5, 2, 6, 4]].relu())
+
+
+@pattern(
+    "index by a tensor that is no buffer",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4), order=torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])),
+)
+def index_attribute(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, net.order].relu())
+
+
+@pattern(
+    "index by a mask in a buffer",
+    lambda: layers(conv1=conv(3, 8), chosen=nn.Buffer(torch.tensor([True, False] * 4)), head=conv(4, 4)),
+)
+def index_mask(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x)[:, net.chosen].relu())
+
+
+@pattern(
+    "gather by an expanded buffer",
+    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+)
+def gather(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h.gather(1, net.order[None, :, None, None].expand_as(h)))
+
+
+@pattern(
+    "unbind over a reshaped channel dimension",
+    lambda: layers(conv1=conv(3, 16), head=conv(8, 4)),
+    prunable="conv1",
+)
+def unbind(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).unflatten(1, (2, -1)).unbind(1)
+    return net.head(a * b.sigmoid())
+
+
+@pattern(
+    "every second channel by unbind of pairs",
+    lambda: layers(conv1=conv(3, 16), head=conv(8, 4)),
+    prunable="conv1",
+)
+def unbind_pairs(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).unflatten(1, (-1, 2)).unbind(2)
+    return net.head(a - b.relu())
+
+
+@pattern("all channels unbound and summed", lambda: layers(conv1=conv(3, 8), head=conv(1, 4)))
+def unbound(net: Net, x: Tensor) -> Tensor:
+    total = torch.stack(list(net.conv1(x).relu().unbind(1)), 1).sum(1, keepdim=True)
+    return net.head(total)
+
+
+@pattern(
+    "channel shuffle",
+    lambda: layers(conv1=conv(3, 8), grouped=conv(8, 12, groups=2), last=conv(12, 8, groups=2), head=conv(8, 4)),
+    prunable="conv1 grouped last",
+)
+def shuffle(net: Net, x: Tensor) -> Tensor:
+    h = net.grouped(net.conv1(x).relu())
+    b, c, *space = h.shape
+    h = h.view(b, 2, c // 2, *space).transpose(1, 2).reshape(b, c, *space)
+    return net.head(net.last(h).relu())
+
+
+@pattern(
+    "channel shuffle by torch's own layer",
+    lambda: layers(conv1=conv(3, 8), shuffle=nn.ChannelShuffle(2), head=conv(8, 4)),
+    prunable="conv1",
+)
+def shuffle_layer(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.shuffle(net.conv1(x)).relu())
+
+
+def interleave(h: Tensor) -> Tensor:
+    n, c, height, width = h.size()
+    return h.view(n, 2, c // 2, height, width).transpose(1, 2).contiguous().view(n, -1, height, width)
+
+
+@pattern(
+    "a unit that chunks, concatenates and shuffles",
+    lambda: layers(conv1=conv(3, 16), inner=conv(8, 8), norm=nn.BatchNorm2d(8), head=conv(16, 4)),
+    prunable="conv1 inner",
+)
+def shuffle_unit(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x).relu().chunk(2, 1)
+    return net.head(interleave(torch.cat([a, net.norm(net.inner(b)).relu()], 1)))
+
+
+@pattern(
+    "two units that chunk, concatenate and shuffle",
+    lambda: layers(
+        conv1=conv(3, 16), in1=conv(8, 6), out1=conv(6, 8), in2=conv(8, 6), out2=conv(6, 8), head=conv(16, 4)
+    ),
+    prunable="in1 in2",
+)  # fmt: skip
+def shuffle_units(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x).relu()
+    for inner, outer in ((net.in1, net.out1), (net.in2, net.out2)):
+        a, b = h.chunk(2, 1)
+        h = interleave(torch.cat([a, outer(inner(b).relu())], 1))
+    return net.head(h)
