@@ -1,10 +1,30 @@
 """purethin: prune whole filters, channels, heads and neurons of PyTorch networks, physically, with pure functions."""
 
-from purethin.check import Report, check
-from purethin.cost import Cost, cost
-from purethin.errors import CheckpointError, MaskError, PurethinError, RecipeError, SpecError
-from purethin.infer import infer
-from purethin.modules import params_of, rebuild
-from purethin.rules import rule
-from purethin.spec import Axis, Spec
-from purethin.thin import expand, mask, thin, thin_spec, thin_tree
+from purethin.check import Report as Report
+from purethin.check import check as check
+from purethin.cost import Cost as Cost
+from purethin.cost import cost as cost
+from purethin.criteria import lp_norm as lp_norm
+from purethin.criteria import random_scores as random_scores
+from purethin.errors import CheckpointError as CheckpointError
+from purethin.errors import MaskError as MaskError
+from purethin.errors import PurethinError as PurethinError
+from purethin.errors import RecipeError as RecipeError
+from purethin.errors import SpecError as SpecError
+from purethin.infer import infer as infer
+from purethin.modules import params_of as params_of
+from purethin.modules import rebuild as rebuild
+from purethin.plan import Plan as Plan
+from purethin.plan import plan as plan
+from purethin.recipe import Recipe as Recipe
+from purethin.recipe import load_recipe as load_recipe
+from purethin.rules import rule as rule
+from purethin.schedule import agp as agp
+from purethin.select import select as select
+from purethin.spec import Axis as Axis
+from purethin.spec import Spec as Spec
+from purethin.thin import expand as expand
+from purethin.thin import mask as mask
+from purethin.thin import thin as thin
+from purethin.thin import thin_spec as thin_spec
+from purethin.thin import thin_tree as thin_tree

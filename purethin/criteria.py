@@ -1,0 +1,57 @@
+"""Saliency criteria: from parameters to scores, one number per unit of each axis, the higher the more worth keeping. All pure."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.spec import Scores, Spec
+from purethin.tree import TensorTree, named
+
+
+def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
+    """The Lp norm of each unit's producing filters, Σ|w|^p; where several tensors produce an axis, theirs add up.
+
+    Args:
+        params: the parameter pytree. Differentiable; works under `vmap` over stacked parameters.
+        spec: its spec.
+        p: the power, 1 or 2 as a rule.
+
+    Returns:
+        `{axis: Tensor[size]}` for every axis; half types are summed in float32.
+
+    Source: Li et al., Pruning Filters for Efficient ConvNets, arXiv 1608.08710.
+
+    >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(3, 2)})
+    >>> lp_norm({"w": torch.tensor([[1., -2.], [0., 1.], [3., 0.]])}, spec)["h"]
+    tensor([3., 1., 3.])
+    """
+    tensors = named(params)
+    return {
+        axis.name: torch.stack([filter_norm(tensors[name], spec, name, dim, axis.name, p=p) for name, dim in axis.producers]).sum(0)
+        for axis in spec.axes.values()
+    }  # fmt: skip
+
+
+def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:
+    """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis, along one of its dims."""
+    tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    others = [d for d in range(tensor.dim()) if d != dim]
+    entries = tensor.abs().pow(p)
+    entries = entries.sum(others) if others else entries
+    unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes)
+    carrying = (unit >= 0).nonzero()[:, 0]
+    onto = torch.zeros(spec.axes[axis].size, dtype=entries.dtype, device=entries.device)
+    return onto.index_add(0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)])
+
+
+def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None) -> Scores:
+    """Uniform scores in [0, 1), the baseline that every criterion must beat.
+
+    Args:
+        params: not read; every criterion takes it.
+        spec: the spec whose axes are scored.
+        generator: the source of randomness, for a repeatable answer.
+    """
+    return {axis.name: torch.rand(axis.size, generator=generator) for axis in spec.axes.values()}

@@ -1,0 +1,121 @@
+"""Attributes: integers of a module that say how large a dimension is; what they measure, they follow."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+from torch import Tensor, nn
+
+from .pattern import Net, add, conv, layers, pattern, vector
+from .sizes import flat_head, one_layer
+
+
+@pattern("the number of channels from an attribute", lambda: flat_head(width=8), prunable="conv1")
+def attribute(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.width, 36))
+
+
+@pattern("the number of channels from another layer", flat_head, prunable="conv1")
+def other_layer(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.conv1.out_channels, 36))
+
+
+@pattern("the number of channels from a weight's shape", flat_head, prunable="conv1")
+def weight_shape(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.conv1.weight.shape[0], 36))
+
+
+@pattern(
+    "the number of channels from a config object", lambda: flat_head(config=SimpleNamespace(width=8)), prunable="conv1"
+)
+def config(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.config.width, 36))
+
+
+@pattern("the number of channels from a dict", lambda: flat_head(config={"width": 8}))
+def config_dict(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.config["width"], 36))
+
+
+@pattern("the number of channels as twice an attribute", lambda: flat_head(part=4))
+def twice_attribute(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.part * 2, 36))
+
+
+@pattern("the number of channels as an attribute and a number", lambda: flat_head(less=7))
+def attribute_plus(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.conv1(x).view(-1, net.less + 1, 36))
+
+
+@pattern(
+    "one attribute for two layers",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head1=nn.Conv1d(8, 4, 1), head2=nn.Conv1d(8, 4, 1), width=8),
+    prunable="conv1 conv2",
+)
+def one_for_two(net: Net, x: Tensor) -> Tensor:
+    a, b = (layer(x).view(-1, net.width, 36) for layer in (net.conv1, net.conv2))
+    return net.head1(a) + net.head2(b)
+
+
+class Halved(nn.Module):
+    """A property computed from an attribute, and a size kept twice over."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.width, self.heads, self.head_dim = width, 2, width // 2
+        self.fc, self.head = nn.Linear(5, width), nn.Linear(width, 3)
+
+    @property
+    def each(self) -> int:
+        return self.width // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.fc(x)
+        h = h.view(-1, self.heads, self.each).relu().view(-1, self.heads, self.head_dim).sigmoid()
+        return self.head(h.reshape(-1, self.heads * self.head_dim))
+
+
+add("a property computed from an attribute", Halved, inputs=vector, prunable="fc")
+
+
+@pattern(
+    "a size from a product over the shape", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
+)
+def shape_product(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h.view(h.shape[0], math.prod(h.shape[1:])))
+
+
+@pattern("a size from numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
+def numel(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h.view(h.shape[0], h.numel() // h.shape[0]))
+
+
+@pattern(
+    "a size from the shape's own numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
+)
+def shape_numel(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h.view(h.shape[0], h.shape[1:].numel()))
+
+
+@pattern("a size from a length", flat_head)
+def length(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h.view(x.shape[0], len(h[0]), -1))
+
+
+@pattern(
+    "a layer chosen by the number of channels", lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)}))
+)
+def chosen(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.heads[str(h.shape[1])](h)
+
+
+@pattern("a number looked up by the number of channels", lambda: one_layer(table=tuple(0.1 * i for i in range(9))))
+def looked_up(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(h * net.table[h.shape[1]])
