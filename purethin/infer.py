@@ -19,7 +19,7 @@ from purethin.axes import Axes, Fixed
 from purethin.errors import PurethinError, SpecError, nearest
 from purethin.modules import Attribute, meta_copy, refuse, tensors_of, track_attributes
 from purethin.silence import inexact_axes
-from purethin.sizes import ATTRIBUTE
+from purethin.sizes import ATTRIBUTE, Size
 from purethin.solver import Node, constant, expression, find, freeze, leaves, variable
 from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
 from purethin.trace import Trace
@@ -167,14 +167,16 @@ def _trace(source: _Module | _Function, args: Any, kwargs: Any, *, meta: bool) -
     args, kwargs = tree_map(given, (args, kwargs))
     with trace.watching():
         out = forward(*args, **kwargs)
-    outputs = list(_tensors_of(out))
+    outputs = [x for x in _leaves_of(out) if isinstance(x, Tensor)]
+    for size in (x for x in _leaves_of(out) if isinstance(x, Size)):
+        freeze(size.node, "its size is among the outputs")
     return _Traced(trace, named, source.buffers, attributes, outputs)
 
 
-def _tensors_of(out: Any, seen: set[int] | None = None) -> Iterator[Tensor]:
-    """Every tensor in an output, whatever holds it."""
+def _leaves_of(out: Any, seen: set[int] | None = None) -> Iterator[Tensor | Size]:
+    """Every tensor and tracked integer in an output, whatever holds it."""
     seen = set() if seen is None else seen
-    if isinstance(out, Tensor):
+    if isinstance(out, Tensor | Size):
         yield out
     elif id(out) not in seen and not isinstance(out, str | bytes | int | float | type | nn.Module):
         seen.add(id(out))
@@ -185,7 +187,7 @@ def _tensors_of(out: Any, seen: set[int] | None = None) -> Iterator[Tensor]:
         else:
             inner = getattr(out, "__dict__", {}).values()
         for x in list(inner):
-            yield from _tensors_of(x, seen)
+            yield from _leaves_of(x, seen)
 
 
 # ---- from the trace to the spec

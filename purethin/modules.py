@@ -71,8 +71,12 @@ def rebuild(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -> n
         if (owner := paths.get(path)) is None:
             raise SpecError(f"the config names the module '{path}', which this {type(model).__name__} lacks; {nearest(path, paths)}")
         for attribute, value in attributes.items():
-            old = owner.__dict__.get(attribute)
-            owner.__dict__[attribute] = type(old)(value) if isinstance(old, tuple | list) else value
+            *holders, last = attribute.split(".")
+            held: Any = owner
+            for holder in holders:
+                held = held.__dict__[holder]
+            old = held.__dict__.get(last)
+            held.__dict__[last] = type(old)(value) if isinstance(old, tuple | list) else value
     for module in small.modules():
         _forget_caches(module)
         if isinstance(module, nn.RNNBase):
@@ -126,20 +130,31 @@ class Attribute:
 def track_attributes(model: nn.Module, ledger: Ledger, dims_of: Callable[[Tensor], list[Node]]) -> list[Attribute]:
     """Replace the integers of a (copied) model by tracked ones; built-in layers' say at once what they measure."""
     found: list[Attribute] = []
+    seen: set[int] = set()
     for path, module in model.named_modules():
         mine: dict[str, Node] = {}
-        for name, position, value in list(tracked_ints(module.__dict__)):
-            node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{name}")
-            old = module.__dict__[name]
-            found.append(Attribute(path, name, position, 1 if position is None else len(old), node))
-            size = Size(value, node, ledger)
-            if position is None:
-                mine[name] = node
-                module.__dict__[name] = size
-            else:
-                module.__dict__[name] = type(old)(size if i == position else x for i, x in enumerate(old))
+        for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
+            for name, position, value in list(tracked_ints(owner)):
+                node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
+                old = owner[name]
+                found.append(Attribute(path, prefix + name, position, 1 if position is None else len(old), node))
+                size = Size(value, node, ledger)
+                if position is None:
+                    mine[prefix + name] = node
+                    owner[name] = size
+                else:
+                    owner[name] = type(old)(size if i == position else x for i, x in enumerate(old))
         _bind_builtin(module, mine, dims_of)
     return found
+
+
+def _configs(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The plain objects among a module's attributes (a namespace, a dataclass, a config), each once in the whole model."""
+    for name, value in module.__dict__.items():
+        plain = hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor | nn.Module | torch.Generator)
+        if plain and not name.startswith("_") and not type(value).__module__.startswith("torch") and id(value) not in seen:
+            seen.add(id(value))
+            yield f"{name}.", value.__dict__
 
 
 _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {

@@ -355,7 +355,7 @@ def _result(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]
             values[0], values[1], values[2] = torch.inf, -torch.inf, torch.nan
         elif dtype == torch.bool:
             values = torch.tensor([0, 1] * 4, dtype=torch.float64, device="cpu")
-        return values if dtype.is_floating_point else (values * (3 if signed else 1)).ceil().nan_to_num(7, 7, -7).to(dtype)
+        return values.to(dtype if dtype.is_complex else torch.float64) if dtype.is_floating_point or dtype.is_complex else (values * (3 if signed else 1)).ceil().nan_to_num(7, 7, -7).to(dtype)
 
     args, kwargs = [scalar(x) for x in arguments[0]], {k: scalar(v) for k, v in arguments[1]}
     try:
@@ -364,5 +364,7 @@ def _result(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]
     except (RuntimeError, NotImplementedError, TypeError, ValueError):
         return None
     first = tensors_in(out)
-    return first[0].to(torch.float64) if first and not first[0].is_complex() else None
+    if not first:
+        return None
+    return first[0].abs().to(torch.float64) if first[0].is_complex() else first[0].to(torch.float64)
 

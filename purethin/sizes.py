@@ -48,6 +48,11 @@ class Because:
 
 _LIBRARY = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent}/", "<frozen", "<string>")
 _is_library: dict[CodeType, bool] = {}
+_OWN = f"{Path(__file__).parent}/"
+
+
+def _is_purethin(code: CodeType) -> bool:
+    return code.co_filename.startswith(_OWN)
 
 
 def place(op: str, depth: int = 1) -> Place:
@@ -89,6 +94,15 @@ class Ledger:
         else:
             self.equations.append((fresh, node, why))
         return fresh
+
+    def equal(self, a: Node, b: Node, why: Why) -> None:
+        """State that two sizes are one: a node that only measures is bound at once, for the dims that follow."""
+        a, b = find(a), find(b)
+        for measure, other in ((a, b), (b, a)):
+            if is_size_only(measure) and measure not in leaves(other):
+                measure.up = other
+                return
+        self.equations.append((a, b, why))
 
     def resolve(self) -> None:
         """Make every equation true: bind what only measures, else tie the two axes, else freeze them."""
@@ -219,9 +233,39 @@ class Size(int):
         return quotient
 
     def _compare(self, other: object, relation: str, answer: bool) -> bool:
-        if isinstance(other, int) and other is not self:
-            self.ledger.comparisons.append((self.node, relation, node_of(other), answer, place(relation, 3)))
+        if not isinstance(other, int) or other is self:
+            return answer
+        at = place(relation, 3)
+        if relation != "==" or not answer:
+            self.ledger.comparisons.append((self.node, relation, node_of(other), answer, at))
+        elif isinstance(other, Size):
+            self.ledger.equal(self.node, other.node, Because("sizes are compared and are equal", at))
+        else:
+            freeze(self.node, Because(f"its size is compared with {int(other)} and is equal", at))
         return answer
+
+    def escape(self, how: str) -> None:
+        """Note that the value goes where no track is kept: what is computed from it changes when the size does."""
+        self.ledger.in_floats.append((self.node, place(how, 2)))
+
+    def __int__(self) -> int:
+        if not _is_purethin(sys._getframe(1).f_code):
+            self.escape("int()")
+        return int.__int__(self)
+
+    def __str__(self) -> str:
+        return self._spelled()
+
+    def __repr__(self) -> str:
+        return self._spelled()
+
+    def __format__(self, spec: str) -> str:
+        return format(self._spelled(), spec) if not spec else format(int.__int__(self), spec)
+
+    def _spelled(self) -> str:
+        if not _is_purethin(sys._getframe(2).f_code):
+            freeze(self.node, Because("its size is spelled out", place("str()", 2)))
+        return str(int.__int__(self))
 
     def __lt__(self, other: Any) -> bool:
         return self._compare(other, "<", int(self) < _plain(other))

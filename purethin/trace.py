@@ -26,7 +26,7 @@ from purethin.rules import RULES, Call
 from purethin.rules.call import Dims, Rule, TraceState, tensors_in
 from purethin.rules.laws import Law, Moved, Opaque, Pointwise
 from purethin.rules.pointwise import pointwise
-from purethin.sizes import Because, Ledger, Place, Shape, place
+from purethin.sizes import Because, Ledger, Place, Shape, Size, place
 from purethin.solver import Node, constant, find, freeze, product, unify
 
 SHADOW = 20_000
@@ -45,6 +45,7 @@ class Trace(TraceState):
         self.macs: list[tuple[int, tuple[Node, ...]]] = []
         self.tape: list[Call] = []
         self.unknown: dict[str, Place] = {}
+        self.measured: set[int] = set()
         self.producers: dict[tuple[str, int], None] = {}
         self.parameters: dict[int, str] = {}
         self.position_buffers: dict[str, tuple[Node, list[Call]]] = {}
@@ -229,11 +230,15 @@ class _Functions(TorchFunctionMode):
                 return _opened(func)(*args, **kwargs)
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
             args = (args[0], _listless(args[1]), *args[2:])
-        outer, self.trace.python = self.trace.python, (args, kwargs)
+        trace, given = self.trace, _sizes_in((args, kwargs))
+        (outer, trace.python), (before, trace.measured) = (trace.python, (args, kwargs)), (trace.measured, set())
         try:
             return func(*args, **kwargs)
         finally:
-            self.trace.python = outer
+            for size in given:
+                if id(size) not in trace.measured:  # no rule read it as a size: it is a number in the computation
+                    size.escape(getattr(func, "__name__", "an operator"))
+            trace.python, trace.measured = outer, before | trace.measured
 
 
 @dataclass(frozen=True)
@@ -269,6 +274,14 @@ def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:
     if name != "batch_norm" or any(t.shape != inputs[0].shape[1:2] for t in inputs[1:]):
         return None
     return torch.empty_like(inputs[0])
+
+
+def _sizes_in(tree: Any) -> list[Size]:
+    if isinstance(tree, Size):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    return [s for x in tree for s in _sizes_in(x)] if isinstance(tree, tuple | list | type({}.values())) else []
 
 
 # ---- Python's view of tensors

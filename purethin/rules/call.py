@@ -160,14 +160,14 @@ class Call:
 
     def integer(self, name: str) -> int:
         """An integer argument with its track, if it has one."""
-        value = self[name]
-        (found,) = self._tracked(name, [value]) if isinstance(value, int) else (value,)
-        return found
+        return self.integers(name)[0]
 
     def integers(self, name: str) -> list[int]:
         """A list of integers, each with its track; a lone integer counts as a list of one."""
         value = self[name]
-        return self._tracked(name, [value] if isinstance(value, int) else list(value or ()))
+        found = self._tracked(name, [value] if isinstance(value, int) else list(value or ()))
+        self._trace.measured.update(id(x) for x in found if isinstance(x, Size))
+        return found
 
     def _tracked(self, name: str, plain: list[int]) -> list[int]:
         """What the caller passed in Python for this argument, found by name, by position, else by value."""
@@ -197,6 +197,7 @@ class TraceState:
     ledger: Ledger
     ties: list[tuple[Node, Place]]
     macs: list[tuple[int, tuple[Node, ...]]]
+    measured: set[int]
 
     def dims_of(self, tensor: Tensor) -> Sequence[Node]:
         raise NotImplementedError

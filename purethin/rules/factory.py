@@ -36,9 +36,9 @@ def random(c: Call) -> Dims:
 def positions(c: Call) -> Dims:
     """One dim, whose values depend on the position: inexact where it is an axis."""
     c.law = Made(positional=(0,), what=f"the positions of an {c.name}")
-    name = next((n for n in ("end", "steps", "n", "window_length") if isinstance(c.get(n), int)), None)
-    starts_at_zero = c.get("start") in (None, 0) and c.get("step") in (None, 1)
-    if name is None or int(c[name]) != c.shape[0] or not (starts_at_zero or name == "steps"):
+    name = next((n for n in ("steps", "n", "window_length", "end") if isinstance(c.get(n), int)), None)
+    from_zero = name != "end" or (c.get("start") in (None, 0) and c.get("step") in (None, 1))
+    if name is None or int(c[name]) != c.shape[0] or not from_zero:
         return [c.fixed(c.shape[0], f"an {c.name}")]
     return [c.sized(c.integer(name), "size")]
 

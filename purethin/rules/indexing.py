@@ -117,10 +117,9 @@ def writes(c: Call) -> Dims:
         at = list(range(len(dims)))
     for d in at:
         c.freeze(dims[d], "written by position")
-    others = [t for t in c.tensors if t is not x and t.dim() == x.dim()]
     for t in c.tensors[1:]:
         for d, node in enumerate(c.dims(t)):
-            if t in others and d not in at and find(node).size == find(dims[d]).size:
+            if t.dim() == x.dim() and d not in at and find(node).size == find(dims[d]).size:
                 c.tie(dims[d], node)
             else:
                 c.freeze(node, "written by position")

@@ -55,6 +55,7 @@ def _direction(c: Call, feature: Node, own: list[Tensor], steps: int, projected:
     if projected:
         c.unify(c.dims(own[-1])[1], hidden)
         out = c.dims(own[-1])[0]
+        c.compares(out, "<", hidden)
         c.produces(own[-1], 0)
         c.costs(steps, c.dims(own[-1]))
     c.unify(c.dims(w_hidden)[1], out)

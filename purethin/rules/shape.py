@@ -114,12 +114,13 @@ def _any(c: Call, *names: str) -> int:
 
 
 @rule("unsqueeze", "atleast_1d", "atleast_2d", "atleast_3d")
-def unsqueeze(c: Call) -> Dims:
+def unsqueeze(c: Call) -> Dims | tuple[Dims, ...]:
     """out = x's dims with a 1 put in."""
-    x = c["self"]
-    c.law = Moved((x,))
+    x = c.tensors[0]
+    c.law = Moved(tuple(c.tensors))
     if c.name != "unsqueeze":
-        return regroup(c, c.dims(x), [(s, None) for s in c.shape])
+        rows = [regroup(c, c.dims(t), [(s, None) for s in o.shape]) for t, o in zip(c.tensors, c.outs, strict=True)]
+        return tuple(rows) if isinstance(c.out, tuple | list) else rows[0]
     dims, dim = c.dims(x), c["dim"] % (x.dim() + 1)
     return [*dims[:dim], constant(1), *dims[dim:]]
 
@@ -201,9 +202,14 @@ def slice_(c: Call) -> Dims:
     if got == n or find(dims[dim]).kind == "constant":
         dims[dim] = dims[dim] if got == n else constant(got, find(dims[dim]).why)
         return dims
+    step = c.get("step") or 1
+    start = int(c["start"] or 0)
+    if step > 1 and 0 <= start < step and (c["end"] is None or int(c["end"]) >= n):
+        dims[dim] = every(c, dims[dim], step, start)
+        return dims
     before, kept, after = _cut(c, n)
     c.unify(dims[dim], total([before, kept, after]))
-    dims[dim] = every(c, kept, c.get("step") or 1)
+    dims[dim] = every(c, kept, step)
     return dims
 
 
@@ -232,17 +238,18 @@ def _cut(c: Call, n: int) -> tuple[Node, Node, Node]:
     return before, kept, after
 
 
-def every(c: Call, node: Node, step: int) -> Node:
-    """Every step-th unit: whole groups of `step` go together, a remainder is fixed."""
+def every(c: Call, node: Node, step: int, start: int = 0) -> Node:
+    """Every step-th unit from one of the first: whole groups of `step` go together, a remainder is fixed."""
     node = find(node)
     if step == 1:
         return node
     groups, rest = divmod(node.size, step)
+    got = len(range(start, node.size, step))
     if node.kind == "constant" or not groups:
-        return constant(-(-node.size // step), node.why)
+        return constant(got, node.why)
     lead = variable(groups)
     c.unify(node, total([product([lead, constant(step)]), c.fixed(rest, "a strided slice")]))
-    return total([lead, c.fixed(1 if rest else 0, "a strided slice")])
+    return total([lead, c.fixed(got - groups, "a strided slice")])
 
 
 @rule("select")
