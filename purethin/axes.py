@@ -74,7 +74,7 @@ class Take:
         out: list[int] = []
         for entry in self.index:
             out.extend([entry] if isinstance(entry, int) else range(*slice(*entry).indices(size)))
-        if out and not (0 <= min(out) and max(out) < size):
+        if out and not (min(out) >= 0 and max(out) < size):
             raise SpecError(f"'{self}' reaches position {max(out)}, but {self.base} has {size} units")
         return out
 

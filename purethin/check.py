@@ -118,7 +118,12 @@ def _compared(place: str, want: Tensor, got: Tensor | None) -> Output:
     a, b = (t.detach().to(torch.complex128 if t.is_complex() else torch.float64) for t in (want, got))
     same = (a == b) | (a.isnan() & b.isnan())
     difference = torch.where(same, torch.zeros_like(a), a - b).abs()
-    return Output(place, tuple(want.shape), float(difference.nan_to_num(float("inf")).max()), float(a.abs().nan_to_num(0, 0, 0).max()))
+    return Output(
+        place,
+        tuple(want.shape),
+        float(difference.nan_to_num(float("inf")).max()),
+        float(a.abs().nan_to_num(0, 0, 0).max()),
+    )
 
 
 def _outputs(out: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:

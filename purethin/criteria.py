@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.spec import Scores, Spec
+from purethin.spec import Axis, Scores, Spec
 from purethin.tree import TensorTree, named
 
 
@@ -28,10 +28,11 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
     tensor([3., 1., 3.])
     """
     tensors = named(params)
-    return {
-        axis.name: torch.stack([filter_norm(tensors[name], spec, name, dim, axis.name, p=p) for name, dim in axis.producers]).sum(0)
-        for axis in spec.axes.values()
-    }  # fmt: skip
+
+    def score(axis: Axis) -> Tensor:
+        return torch.stack([filter_norm(tensors[name], spec, name, dim, axis.name, p=p) for name, dim in axis.producers]).sum(0)
+
+    return {axis.name: score(axis) for axis in spec.axes.values()}
 
 
 def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,11 +43,30 @@ def infer(model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any,
         SpecError: the parameters are not the model's, or the model is scripted, quantized or cannot be copied. What the
             forward itself raises on the example comes as it is, with a note of where purethin was.
 
-    >>> spec = infer(lambda p, x: torch.relu(x @ p["w"]) @ p["v"], {"w": torch.ones(3, 8), "v": torch.ones(8, 2)}, torch.ones(1, 3))
+    >>> params = {"w": torch.ones(3, 8), "v": torch.ones(8, 2)}
+    >>> spec = infer(lambda p, x: torch.relu(x @ p["w"]) @ p["v"], params, torch.ones(1, 3))
     >>> print(", ".join(spec.axes))
     w
     """
     source = _Module(model, params) if isinstance(model, nn.Module) else _Function(model, params)
+    with _without_collector():
+        return _inferred(source, args, kwargs)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector: a trace is one burst of small objects, all alive, which it would walk again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _inferred(source: _Module | _Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Spec:
+    """Trace on meta; where that fails, on real tensors, and say so."""
     notes: tuple[str, ...] = ()
     try:
         traced = _trace(source, args, kwargs, meta=True)
@@ -57,7 +78,8 @@ def infer(model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any,
         except PurethinError:
             raise
         except Exception as error:
-            error.add_note(_context(source, args)) if hasattr(error, "add_note") else None
+            if add_note := getattr(error, "add_note", None):  # from Python 3.11 on
+                add_note(_context(source, args))
             raise
         first = (str(on_meta).splitlines() or [type(on_meta).__name__])[0]
         notes = (f"inferred on real tensors: on meta the forward raised {type(on_meta).__name__}: {first}",)
@@ -86,8 +108,8 @@ class _Module:
                 raise SpecError(f"'{name}' is no parameter or buffer of this {self.title}; {nearest(name, own)}")
             if tuple(tensor.shape) != tuple(own[name].shape):
                 raise SpecError(
-                    f"{name} has shape {tuple(tensor.shape)}, but the model's own is {tuple(own[name].shape)}: if these parameters are "
-                    "thinned already, infer on the module that rebuild returned"
+                    f"{name} has shape {tuple(tensor.shape)}, but the model's own is {tuple(own[name].shape)}: if these "
+                    "parameters are thinned already, infer on the module that rebuild returned"
                 )
         self.names = list(params)
         self.values = dict(params)
@@ -330,7 +352,7 @@ def _attributes(found: list[Attribute], text: Callable[[Node], Axes]) -> dict[st
         if any(leaves(a.node) for a in rows):
             entries = {a.position: text(a.node) for a in rows}
             whole = tuple(entries.get(i, Fixed(1)) for i in range(rows[0].length))
-            out.setdefault(module, {})[name] = entries[None] if None in entries else whole
+            out.setdefault(module, {})[name] = entries.get(None, whole)
     return out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.errors import SpecError, nearest
 from purethin.sizes import ATTRIBUTE, Ledger, Size, tracked_ints
@@ -69,7 +70,9 @@ def rebuild(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -> n
     paths = dict(small.named_modules())
     for path, attributes in config.items():
         if (owner := paths.get(path)) is None:
-            raise SpecError(f"the config names the module '{path}', which this {type(model).__name__} lacks; {nearest(path, paths)}")
+            raise SpecError(
+                f"the config names the module '{path}', which this {type(model).__name__} lacks; {nearest(path, paths)}"
+            )
         for attribute, value in attributes.items():
             *holders, last = attribute.split(".")
             held: Any = owner
@@ -98,7 +101,8 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
         return copy.deepcopy(model, memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise SpecError(
-            f"this {type(model).__name__} cannot be copied: {error}. purethin works on a copy; give a module that copy.deepcopy takes"
+            f"this {type(model).__name__} cannot be copied: {error}. purethin works on a copy: "
+            "give a module that copy.deepcopy takes"
         ) from error
 
 
@@ -154,7 +158,7 @@ def _configs(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, dict[str,
         plain = hasattr(value, "__dict__") and not callable(value) and not isinstance(value, Tensor | nn.Module | torch.Generator)
         if plain and not name.startswith("_") and not type(value).__module__.startswith("torch") and id(value) not in seen:
             seen.add(id(value))
-            yield f"{name}.", value.__dict__
+            yield f"{name}.", vars(value)
 
 
 _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
@@ -175,13 +179,13 @@ def _bind_builtin(module: nn.Module, mine: Mapping[str, Node], dims_of: Callable
     def dims(name: str) -> list[Node] | None:
         tensor = module._parameters.get(name)
         tensor = module._buffers.get(name) if tensor is None else tensor
-        return None if tensor is None or isinstance(tensor, nn.parameter.UninitializedTensorMixin) else dims_of(tensor)
+        return None if tensor is None or isinstance(tensor, UninitializedParameter | UninitializedBuffer) else dims_of(tensor)
 
     for kind, rows in _MEASURES.items():
         for attribute, parameter, dim in rows if isinstance(module, kind) else ():
-            if attribute in mine and mine[attribute].up is None and (d := dims(parameter)) is not None:
-                if d[dim].size == mine[attribute].size:
-                    mine[attribute].up = d[dim]
+            free = attribute in mine and mine[attribute].up is None
+            if free and (d := dims(parameter)) is not None and d[dim].size == mine[attribute].size:
+                mine[attribute].up = d[dim]
     if isinstance(module, nn.modules.conv._ConvNd) and (d := dims("weight")) is not None:
         groups = [mine["groups"]] if "groups" in mine else []
         both = ("in_channels", "out_channels") if module.transposed else ("out_channels", "in_channels")
@@ -207,18 +211,21 @@ def refuse(model: nn.Module) -> None:
         raise SpecError(f"an nn.Module is expected, not {type(model).__name__}")
     kind = type(model).__name__
     if isinstance(model, torch.jit.ScriptModule):
-        raise SpecError(f"this {kind} is scripted or traced: its source is gone. Thin the nn.Module that it was made from, then script that")
+        raise SpecError(
+            f"this {kind} is scripted or traced: its source is gone. Thin the nn.Module that it was made from, then script that"
+        )
     for path, module in model.named_modules():
         at = f"the module '{path}'" if path else f"this {kind}"
         if isinstance(module, torch.jit.ScriptModule):
             raise SpecError(f"{at} is scripted: its source is gone. Put the nn.Module that it was made from in its place")
         if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")):
-            raise SpecError(f"{at} is quantized ({type(module).__name__}): its weights are packed. Thin the float model, then quantize it")
+            raise SpecError(
+                f"{at} is quantized ({type(module).__name__}): its weights are packed. Thin the float model, then quantize it"
+            )
         if type(module).__name__ == "OptimizedModule":
             raise SpecError(f"{at} is compiled: give model._orig_mod, and compile what rebuild returns")
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
                 raise SpecError(f"{name} of {at} has no shape yet: run the lazy module once on an example input first")
             if tensor is not None and tensor.is_quantized:
                 raise SpecError(f"{name} of {at} is a quantized tensor: thin the float model, then quantize it")
-

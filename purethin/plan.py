@@ -15,7 +15,7 @@ from purethin.tree import TensorTree
 
 @dataclass(frozen=True)
 class Row:
-    """One axis at one epoch: what prunes it and why it, its dense size, what is removed; and the whole network's cost after it."""
+    """One axis at one epoch: what prunes it and why, its dense size, what is removed, and the whole network's cost after it."""
 
     epoch: int
     pruner: str
@@ -45,12 +45,25 @@ class Plan:
     def __str__(self) -> str:
         head = ("epoch", "pruner", "axis", "why", "size", "removed", "kept", "parameters", "MACs")
         table = [head] + [
-            (f"{r.epoch}{'*' if r.thins else ''}", r.pruner, r.axis, r.why, r.size, r.removed, r.kept, f"{r.parameters:,}", f"{r.macs:,}")
+            (
+                f"{r.epoch}{'*' if r.thins else ''}",
+                r.pruner,
+                r.axis,
+                r.why,
+                r.size,
+                r.removed,
+                r.kept,
+                f"{r.parameters:,}",
+                f"{r.macs:,}",
+            )
             for r in self.rows
         ]
         cells = [[str(c) for c in row] for row in table]
         widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-        lines = ["  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
+        lines = [
+            "  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in cells
+        ]
         end = (
             f"dense {self.before.parameters:,} parameters, {self.before.macs:,} MACs; "
             f"at the end {self.after.parameters:,} and {self.after.macs:,}"

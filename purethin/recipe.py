@@ -1,6 +1,6 @@
 """Recipes: Distiller's YAML, read safely into plain data. Every complaint has file, line and column, and what to write instead.
 
-A recipe knows no network. `masks_at` and `thins_at` say what happens at an epoch; both are pure, and all sizes are the dense ones.
+A recipe knows no network. `masks_at` and `thins_at` say what happens at an epoch; both are pure; all sizes are the dense ones.
 """
 
 from __future__ import annotations
@@ -57,7 +57,12 @@ _REFUSED_SECTIONS = {
     "regularizers": "regularizers are not supported yet",
     "quantizers": "purethin does not quantize; thin first, then quantize the result",
 }
-_REFUSED_GROUPS = {"2D": "kernels", "4D": "whole layers", "Blocks": "blocks within a matrix", "Channels2D": "parts of channels"}
+_REFUSED_GROUPS = {
+    "2D": "kernels",
+    "4D": "whole layers",
+    "Blocks": "blocks within a matrix",
+    "Channels2D": "parts of channels",
+}
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,12 @@ class Recipe:
         if not pruner.gradual:
             return pruner.final
         return agp(
-            epoch, initial=pruner.initial, final=pruner.final, begin=policy.begin, end=policy.end, frequency=policy.frequency
+            epoch,
+            initial=pruner.initial,
+            final=pruner.final,
+            begin=policy.begin,
+            end=policy.end,
+            frequency=policy.frequency,
         )
 
     def masks_at(self, epoch: int, params: TensorTree, spec: Spec, masks: Masks) -> dict[str, Tensor]:
@@ -193,7 +203,10 @@ def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
         axes = list(dict.fromkeys(ax.names(spec.layout[weight][dim])))
         if not axes:
             why = [f.reason for f in spec.frozen if (f.parameter, f.dim) == (weight, dim)] or ["it has one unit"]
-            _fail(place, f"{name} cannot be pruned by {pruner.group_type}: its dim {dim} is frozen ({why[0]}); remove it from the list")
+            _fail(
+                place,
+                f"{name} cannot be pruned by {pruner.group_type}: its dim {dim} is frozen ({why[0]}); remove it from the list",
+            )
         for axis in axes:
             found.setdefault(axis, []).append((weight, place, dim))
     if pruner.group_dependency is None:
@@ -214,8 +227,8 @@ def _led(pruner: Pruner, found: Mapping[str, list[tuple[str, str, int]]], spec: 
         if spec.axes[axis].size != spec.axes[first].size:
             _fail(
                 members[0][1],
-                f"{members[0][0]} has {spec.axes[axis].size} units ('{axis}'), but the Leader {weight} ranks {spec.axes[first].size} "
-                f"('{first}'): list it in a pruner of its own, or write `group_dependency: Auto`",
+                f"{members[0][0]} has {spec.axes[axis].size} units ('{axis}'), but the Leader {weight} ranks "
+                f"{spec.axes[first].size} ('{first}'): list it in a pruner of its own, or write `group_dependency: Auto`",
             )
     return Group(weight, dim, tuple(found), first, pruner.power, f"{pruner.group_type}, led by {weight}")
 
@@ -227,7 +240,8 @@ def _refuse_shared(pruner: Pruner, axis: str, members: list[tuple[str, str, int]
     met = f" They meet in {where}." if where else " They read one tensor."
     _fail(
         members[1][1],
-        f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' ({spec.axes[axis].size} units): {listed}.{met} "
+        f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' ({spec.axes[axis].size} units): "
+        f"{listed}.{met} "
         "Ranked one by one they would keep different units. Write\n"
         "    group_dependency: Leader   # the first listed weight ranks for all\n"
         "or\n"
@@ -247,7 +261,10 @@ def _dim(pruner: Pruner, weight: str, place: str, spec: Spec) -> int:
     """The dim of a weight that a group type means: what it produces, or what it consumes."""
     rank = len(spec.layout[weight])
     if rank < 2:
-        _fail(place, f"{weight} has {rank} dimensions and no {pruner.group_type}: list its layer's convolution or linear weight")
+        _fail(
+            place,
+            f"{weight} has {rank} dimensions and no {pruner.group_type}: list its layer's convolution or linear weight",
+        )
     if pruner.group_type in ("Rows", "Cols") and rank != 2:
         other = "Filters" if pruner.group_type == "Rows" else "Channels"
         _fail(place, f"{weight} has {rank} dimensions; {pruner.group_type} are of matrices: write `group_type: {other}`")
@@ -260,7 +277,7 @@ def _dim(pruner: Pruner, weight: str, place: str, spec: Spec) -> int:
 
 
 def load_recipe(source: str | Path) -> Recipe:
-    """Read a recipe in Distiller's YAML.
+    r"""Read a recipe in Distiller's YAML.
 
     Args:
         source: a path, or the YAML text itself (a string with a line break).
@@ -269,7 +286,7 @@ def load_recipe(source: str | Path) -> Recipe:
         RecipeError: the file is missing, is no such YAML, or asks for what is unknown, contradictory or not supported; with
             file, line and column.
 
-    >>> load_recipe("version: 1\\npolicies: []").last_epoch
+    >>> load_recipe("version: 1\npolicies: []").last_epoch
     -1
     """
     text, title = (source, "recipe") if isinstance(source, str) and "\n" in source else (None, str(source))
@@ -338,7 +355,8 @@ class _Reader:
                 self.fail(key_at, f"{kind} has no argument '{key}'; {nearest(key, allowed)}")
         for key in (*amounts, "weights", "group_type"):
             if key not in fields:
-                self.fail(at, f"pruner '{name}' lacks '{key}': write `{key}: {'[…]' if key == 'weights' else 'Filters' if key == 'group_type' else 0.5}`")
+                example = {"weights": "[…]", "group_type": "Filters"}.get(key, "0.5")
+                self.fail(at, f"pruner '{name}' lacks '{key}': write `{key}: {example}`")
         listed = self.sequence(fields["weights"][1], "weights")
         weights: dict[str, str] = {}
         for item in listed:
@@ -359,7 +377,10 @@ class _Reader:
     def group_type(self, node: Any) -> str:
         value = str(self.value(node))
         if value in _REFUSED_GROUPS:
-            self.fail(node, f"group_type {value} removes {_REFUSED_GROUPS[value]}, which leaves no smaller network; use Filters or Channels")
+            self.fail(
+                node,
+                f"group_type {value} removes {_REFUSED_GROUPS[value]}, which leaves no smaller network; use Filters or Channels",
+            )
         if value not in GROUP_TYPES:
             self.fail(node, f"no group_type is named '{value}'; {nearest(value, GROUP_TYPES)}")
         return value
@@ -415,9 +436,15 @@ class _Reader:
         ranged = [k for k in ("starting_epoch", "ending_epoch", "frequency") if k in fields]
         if "epochs" in fields:
             if ranged:
-                self.fail(fields[ranged[0]][0], f"a policy has `epochs` or a range, not both: remove `epochs` or {', '.join(ranged)}")
+                self.fail(
+                    fields[ranged[0]][0],
+                    f"a policy has `epochs` or a range, not both: remove `epochs` or {', '.join(ranged)}",
+                )
             if gradual:
-                self.fail(fields["epochs"][0], "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency")
+                self.fail(
+                    fields["epochs"][0],
+                    "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency",
+                )
             epochs = tuple(sorted({self.whole(e, "an epoch", 0) for e in self.sequence(fields["epochs"][1], "epochs")}))
             if not epochs:
                 self.fail(fields["epochs"][1], "`epochs` is empty: this policy would never act")
@@ -428,7 +455,10 @@ class _Reader:
         start, end = (self.whole(fields[k][1], k, 0) for k in ("starting_epoch", "ending_epoch"))
         frequency = self.whole(fields["frequency"][1], "frequency", 1) if "frequency" in fields else 1
         if end <= start:
-            self.fail(fields["ending_epoch"][1], f"ending_epoch {end} (exclusive) is not after starting_epoch {start}: this policy would never act")
+            self.fail(
+                fields["ending_epoch"][1],
+                f"ending_epoch {end} (exclusive) is not after starting_epoch {start}: this policy would never act",
+            )
         return Policy(kind, name, tuple(range(start, end, frequency)), frequency, end)
 
     # ---- YAML, checked
@@ -479,7 +509,10 @@ class _Reader:
         kind = str(self.value(node))
         if kind not in known:
             refused = _REFUSED.get(kind) or _REFUSED.get(kind.removesuffix("_AGP"))
-            self.fail(node, f"{kind} is not supported: {refused}" if refused else f"no class is named '{kind}' here; {nearest(kind, known)}")
+            self.fail(
+                node,
+                f"{kind} is not supported: {refused}" if refused else f"no class is named '{kind}' here; {nearest(kind, known)}",
+            )
         return kind
 
     def choice(self, fields: Mapping[str, tuple[Any, Any]], key: str, allowed: Iterable[str]) -> str | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_batchedtensor
 
 from purethin.errors import MaskError, nearest
 from purethin.spec import Scores
@@ -47,7 +48,7 @@ def select(
             raise MaskError(f"a sparsity is given for '{name}', which has no scores; {nearest(name, scores)}")
         if not 0 <= fraction <= 1:
             raise MaskError(f"the sparsity of '{name}' is {fraction}: give the fraction to remove, from 0 to 1 (0.5 for half)")
-        if not torch._C._functorch.is_batchedtensor(scores[name]) and bool(scores[name].isnan().any()):
+        if not is_batchedtensor(scores[name]) and bool(scores[name].isnan().any()):
             count = int(scores[name].isnan().sum())
             raise MaskError(f"{count} scores of '{name}' are nan: a unit without a score has no rank; mend the criterion")
     if scope == "global":

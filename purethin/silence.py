@@ -245,7 +245,9 @@ class _Silence:
             if axis not in self.zeros(law.source) | self.zeros(law.input_weight) or axis in self.infinite(law.source):
                 self.taint([axis], "a sum over it meets values that are not zero when it is zeroed", call.place)
         silent = frozenset.intersection(*(self.zeros(t) for t in law.weights[:1]))
-        hidden = {a for t in law.weights for a in self.axes(t) if all(a in self.zeros(w) for w in law.weights if a in self.axes(w))}
+        hidden = {
+            a for t in law.weights for a in self.axes(t) if all(a in self.zeros(w) for w in law.weights if a in self.axes(w))
+        }
         out = self.axes(call.outs[0])
         for s in law.states:
             hidden -= set(self.row(s)[-1]) - self.zeros(s)
@@ -260,7 +262,9 @@ class _Silence:
             return
         whole = call.name == "copy"
         mine, theirs = _count(self.row(target)), _count(self.row(source))
-        zero = {a for a, n in mine.items() if a in self.zeros(source) and theirs.get(a) == n and (whole or a in self.zeros(target))}
+        zero = {
+            a for a, n in mine.items() if a in self.zeros(source) and theirs.get(a) == n and (whole or a in self.zeros(target))
+        }
         rest: Axes = _NONE if whole else frozenset(a for a in self.zeros(target) if a not in theirs and a not in mine)
         self.set(call, zero | rest, self.infinite(source) | (_NONE if whole else self.infinite(target)))
         del out
@@ -355,7 +359,11 @@ def _result(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]
             values[0], values[1], values[2] = torch.inf, -torch.inf, torch.nan
         elif dtype == torch.bool:
             values = torch.tensor([0, 1] * 4, dtype=torch.float64, device="cpu")
-        return values.to(dtype if dtype.is_complex else torch.float64) if dtype.is_floating_point or dtype.is_complex else (values * (3 if signed else 1)).ceil().nan_to_num(7, 7, -7).to(dtype)
+        return (
+            values.to(dtype if dtype.is_complex else torch.float64)
+            if dtype.is_floating_point or dtype.is_complex
+            else (values * (3 if signed else 1)).ceil().nan_to_num(7, 7, -7).to(dtype)
+        )
 
     args, kwargs = [scalar(x) for x in arguments[0]], {k: scalar(v) for k, v in arguments[1]}
     try:
@@ -367,4 +375,3 @@ def _result(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]
     if not first:
         return None
     return first[0].abs().to(torch.float64) if first[0].is_complex() else first[0].to(torch.float64)
-

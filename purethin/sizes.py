@@ -16,7 +16,20 @@ from typing import Any, SupportsIndex
 
 import torch
 
-from purethin.solver import Monomial, Node, Why, constant, find, freeze, leaves, polynomial, product, total, unify, variable
+from purethin.solver import (
+    Monomial,
+    Node,
+    Why,
+    constant,
+    find,
+    freeze,
+    leaves,
+    polynomial,
+    product,
+    total,
+    unify,
+    variable,
+)
 
 ATTRIBUTE = "@"
 """Labels of nodes that are sizes only (a module's attribute, a quotient) start so: they measure, they are no dimension."""
@@ -389,5 +402,5 @@ def tracked_ints(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]
             continue
         if type(value) is int and value > 1:
             yield name, None, value
-        elif type(value) in (tuple, list) and value and all(type(x) is int for x in value):
+        elif isinstance(value, tuple | list) and type(value) in (tuple, list) and all(type(x) is int for x in value):
             yield from ((name, i, x) for i, x in enumerate(value) if x > 1)

@@ -281,6 +281,7 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
 
 
 _Unit = tuple[Node, int] | None
+_FIXED: list[_Unit] = [None]
 
 
 class _Orbits:
@@ -332,7 +333,7 @@ def _units(n: Node) -> list[_Unit] | None:
     if n.kind == "variable":
         return [(n, i) for i in range(n.size)]
     if n.kind == "constant":
-        return [None] * n.size
+        return _FIXED * n.size
     inner = [_units(p) for p in n.parts]
     if n.kind == "sum":
         return None if any(u is None for u in inner) else [x for u in inner if u is not None for x in u]
@@ -340,7 +341,7 @@ def _units(n: Node) -> list[_Unit] | None:
         return None if (base := inner[0]) is None else [base[i] for i in n.index]
     moving = [i for i, p in enumerate(n.parts) if leaves(p)]
     if not moving:
-        return [None] * n.size
+        return _FIXED * n.size
     if len(moving) > 1 or (u := inner[moving[0]]) is None:
         return None
     stride = prod(find(p).size for p in n.parts[moving[0] + 1 :])

@@ -114,9 +114,7 @@ class Spec:
         return self.axes[name]
 
     @staticmethod
-    def from_layout(
-        layout: Mapping[str, str], params: TensorTree, *, inexact: Mapping[str, str] | None = None
-    ) -> Spec:
+    def from_layout(layout: Mapping[str, str], params: TensorTree, *, inexact: Mapping[str, str] | None = None) -> Spec:
         """A spec by hand.
 
         Args:
@@ -264,7 +262,9 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
     """
     for name in spec.layout:
         if name not in tensors:
-            raise SpecError(f"the spec has '{name}', which these parameters lack: a spec of another model? {nearest(name, tensors)}")
+            raise SpecError(
+                f"the spec has '{name}', which these parameters lack: a spec of another model? {nearest(name, tensors)}"
+            )
         have, want = tuple(tensors[name].shape), spec.shape(name)
         if have != want:
             smaller = len(have) == len(want) and all(h <= w for h, w in zip(have, want, strict=True))

@@ -13,7 +13,7 @@ from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.spec import Masks, Spec, axes_of, check_fits
-from purethin.tree import TensorTree, flatten, map_named, named
+from purethin.tree import TensorTree, map_named, named
 
 Config = dict[str, dict[str, Any]]
 """`{module path: {attribute: new value}}`: plain data, safe as JSON."""
@@ -150,8 +150,12 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
     return replace(
         spec,
         layout=layout,
-        axes=axes_of(layout, sizes, {a.name: a.reason or "" for a in spec.axes.values() if not a.exact},
-                     {a.name: a.producers for a in spec.axes.values()}),  # fmt: skip
+        axes=axes_of(
+            layout,
+            sizes,
+            {a.name: a.reason or "" for a in spec.axes.values() if not a.exact},
+            {a.name: a.producers for a in spec.axes.values()},
+        ),
         attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
@@ -211,13 +215,13 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
         raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
     for name, m in masks.items():
         if not isinstance(m, Tensor):
-            raise MaskError(f"the mask of '{name}' is {type(m).__name__}; give a bool tensor: torch.tensor(…, dtype=torch.bool)")
+            raise MaskError(f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: scores > 0")
         if name not in spec.axes and name not in spec.layout:
             raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
         want = (spec.axes[name].size,) if name in spec.axes else spec.shape(name)
         if tuple(m.shape) != want:
-            raise MaskError(f"the mask of '{name}' has shape {tuple(m.shape)}, but the axis has {want[0]} units: give shape {want}"
-                            if name in spec.axes else f"the element mask of {name} has shape {tuple(m.shape)}, not {want}")  # fmt: skip
+            what = f"the axis has {want[0]} units" if name in spec.axes else "the parameter has another"
+            raise MaskError(f"the mask of '{name}' has shape {tuple(m.shape)}, but {what}: give shape {want}")
         if m.dtype != torch.bool and not (all_removed_allowed and m.is_floating_point()):
             raise MaskError(f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0")
         if not all_removed_allowed and name in spec.axes and not bool(m.any()):
@@ -230,8 +234,8 @@ def _check_conditions(spec: Spec, masks: Masks) -> None:
         left, right = kept(c.left), kept(c.right)
         if _RELATIONS[c.relation](left, right) != c.held:
             raise MaskError(
-                f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with {left} and "
-                f"{right}: the thinned network would take another branch; keep more units of {', '.join(ax.names(c.left))}"
+                f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with "
+                f"{left} and {right}: the thinned network would take another branch; keep more units of {', '.join(ax.names(c.left))}"
             )
 
 
@@ -257,7 +261,9 @@ def _times(tensor: Tensor, keep: Tensor) -> Tensor:
 def _select(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
     for dim, keep in _keeps(spec, name, masks):
         if not bool(keep.any()):
-            raise MaskError(f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep one of those that it takes")
+            raise MaskError(
+                f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep one"
+            )
         tensor = tensor.index_select(dim, keep.nonzero()[:, 0].to(tensor.device))
     return tensor
 

@@ -346,4 +346,6 @@ def _opened(func: types.FunctionType) -> types.FunctionType:
 def _listless(index: Any) -> Any:
     """An index whose lists are tensors, as torch makes them, but seen by the modes."""
     parts = index if isinstance(index, tuple) else (index,)
-    return tuple(torch.tensor([int(i) for i in p]) if isinstance(p, list) and all(isinstance(i, int) for i in p) else p for p in parts)
+    return tuple(
+        torch.tensor([int(i) for i in p]) if isinstance(p, list) and all(isinstance(i, int) for i in p) else p for p in parts
+    )

@@ -42,7 +42,9 @@ def random_masks(spec: pt.Spec, names: Iterable[str] | None = None, *, fraction:
     return masks
 
 
-def assert_thinned_equals_masked(model: Any, params: Any, spec: pt.Spec, masks: dict[str, Tensor], *args: Any, **kwargs: Any) -> pt.Report:
+def assert_thinned_equals_masked(
+    model: Any, params: Any, spec: pt.Spec, masks: dict[str, Tensor], *args: Any, **kwargs: Any
+) -> pt.Report:
     """The law: on exact axes, to 1e-9 relative in float64."""
     report = pt.check(model, params, spec, masks, *args, **kwargs)
     assert report.outputs, "the network has no output tensor"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from networks import assert_thinned_equals_masked, random_masks, randomise
 from patterns import PATTERNS, Pattern, owned
 from random_nets import networks
@@ -78,7 +78,7 @@ def test_a_mask_that_would_take_another_branch_is_refused(pattern: Pattern) -> N
 
 
 @given(networks())
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None)
 def test_random_networks_thin_exactly(drawn: tuple[torch.nn.Module, tuple[torch.Tensor, ...]]) -> None:
     model, args = drawn
     randomise(model)

@@ -1,4 +1,4 @@
-"""The laws of unification, on random expressions: the two sides become equal entry for entry, and no more is tied than must be."""
+"""The laws of unification on random expressions: the two sides become equal entry for entry, and no more is tied than must be."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purethin.solver import (
-    Node, constant, expression, factors, find, freeze, leaves, polynomial, product, take, total, unify, variable,
+    Node,
+    constant,
+    expression,
+    factors,
+    find,
+    freeze,
+    leaves,
+    polynomial,
+    product,
+    take,
+    total,
+    unify,
+    variable,
 )  # fmt: skip
 
 Units = list[frozenset[tuple[Node, int]]]

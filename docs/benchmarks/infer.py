@@ -133,9 +133,7 @@ def milliseconds(t: float) -> str:
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The rows aligned, a column per figure; without a peer its columns are left out."""
-    shown = {
-        c: f for c, f in COLUMNS.items() if not c.startswith("peer") or any("peer build" in r for r in rows.values())
-    }
+    shown = {c: f for c, f in COLUMNS.items() if not c.startswith("peer") or any("peer build" in r for r in rows.values())}
     lines = [["model", *shown], *([name, *(text(row) for text in shown.values())] for name, row in rows.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
@@ -145,9 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="torchvision classification models")
     parser.add_argument("--repeats", type=int, default=5, help="timings of which each figure is the median (default 5)")
-    parser.add_argument(
-        "--peer", choices=["auto", "yes", "no"], default="auto", help="time Torch-Pruning too (if installed)"
-    )
+    parser.add_argument("--peer", choices=["auto", "yes", "no"], default="auto", help="time Torch-Pruning too (if installed)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     installed = importlib.util.find_spec("torch_pruning") is not None

@@ -265,5 +265,3 @@ def _flat(tree: Sequence[Any]) -> list[int]:
 
 def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
     return [int(g) for g in given] == [int(p) for p in plain]
-
-

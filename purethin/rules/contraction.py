@@ -26,7 +26,8 @@ def contract(c: Call, operands: Sequence[Operand], out: Sequence[Label], bias: O
             if label in out:
                 c.produces(tensor, dim)
     state_contraction(c, operands, out, nodes, bias)
-    c.costs(1, [nodes[label] for label in dict.fromkeys(label for _, row in operands for label in row)])
+    if len(operands) > 1:
+        c.costs(1, [nodes[label] for label in dict.fromkeys(label for _, row in operands for label in row)])
     return [nodes[label] for label in out]
 
 
@@ -53,10 +54,13 @@ def linear(c: Call) -> Dims:
 def matmul(c: Call) -> Dims:
     """x's last dim is y's last but one; batch dims broadcast."""
     x, y = c.tensors[:2]
-    rows = {"x": _matrix_labels(x.dim(), last="sum", before="row"), "y": _matrix_labels(y.dim(), last="column", before="sum")}
+    rows = {
+        "x": _matrix_labels(x.dim(), last="sum", before="row"),
+        "y": _matrix_labels(y.dim(), last="column", before="sum"),
+    }
     if y.dim() == 1:
         rows["y"] = ["sum"]
-    batch = [i for i in range(max(x.dim(), y.dim()) - 2, 0, -1)]
+    batch = range(max(x.dim(), y.dim()) - 2, 0, -1)
     out = [*batch, *(["row"] if x.dim() > 1 else []), *(["column"] if y.dim() > 1 else [])]
     return contract(c, [(x, rows["x"]), (y, rows["y"])], out)
 
@@ -70,7 +74,7 @@ def addmm(c: Call) -> Dims:
     """As matmul of the last two, plus the first, broadcast."""
     b, x, y = c.tensors[:3]
     batch = ["batch"] * (x.dim() - 2)
-    right: list[Label] = ["sum", "column"][: y.dim() - len(batch)]
+    right = ["sum", "column"][: y.dim() - len(batch)]
     out: list[Label] = [*(batch if c.name != "addbmm" else []), "row", *right[1:]]
     bias = _aligned_bias(c, b, out)
     return contract(c, [(x, [*batch, "row", "sum"]), (y, [*batch, *right])], out, bias)
@@ -140,7 +144,10 @@ def bilinear(c: Call) -> Dims:
     x, y, w, b = c["input1"], c["input2"], c["weight"], c["bias"]
     lead = list(range(x.dim() - 1))
     return contract(
-        c, [(x, [*lead, "a"]), (y, [*lead, "b"]), (w, ["out", "a", "b"])], [*lead, "out"], None if b is None else (b, ["out"])
+        c,
+        [(x, [*lead, "a"]), (y, [*lead, "b"]), (w, ["out", "a", "b"])],
+        [*lead, "out"],
+        None if b is None else (b, ["out"]),
     )
 
 

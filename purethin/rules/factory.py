@@ -11,7 +11,21 @@ def _sized(c: Call) -> Dims:
     return [c.sized(s, "size") for s in c.integers("size")]
 
 
-@rule("zeros", "new_zeros", "ones", "new_ones", "full", "new_full", "empty", "new_empty", "empty_strided", "new_empty_strided", "scalar_tensor", "tensor", "_efficientzerotensor")
+@rule(
+    "zeros",
+    "new_zeros",
+    "ones",
+    "new_ones",
+    "full",
+    "new_full",
+    "empty",
+    "new_empty",
+    "empty_strided",
+    "new_empty_strided",
+    "scalar_tensor",
+    "tensor",
+    "_efficientzerotensor",
+)
 def uniform(c: Call) -> Dims:
     """One dim per size; every entry is the same."""
     c.law = Made(zero=c.name in ("zeros", "new_zeros", "_efficientzerotensor"))
@@ -25,14 +39,35 @@ def zeros_like(c: Call) -> Dims:
     return c.dims(c["self"])
 
 
-@rule("rand", "randn", "randint", "rand_like", "randn_like", "randint_like", "bernoulli", "normal", "uniform", "exponential")
+@rule(
+    "rand",
+    "randn",
+    "randint",
+    "rand_like",
+    "randn_like",
+    "randint_like",
+    "bernoulli",
+    "normal",
+    "uniform",
+    "exponential",
+)
 def random(c: Call) -> Dims:
     """One dim per size; every entry differs."""
     c.law = Made(positional=tuple(range(len(c.shape))), what="random numbers")
     return _sized(c) if c.get("size") is not None else c.dims(c.tensors[0])
 
 
-@rule("arange", "range", "linspace", "logspace", "randperm", "hann_window", "hamming_window", "blackman_window", "bartlett_window")
+@rule(
+    "arange",
+    "range",
+    "linspace",
+    "logspace",
+    "randperm",
+    "hann_window",
+    "hamming_window",
+    "blackman_window",
+    "bartlett_window",
+)
 def positions(c: Call) -> Dims:
     """One dim, whose values depend on the position: inexact where it is an axis."""
     c.law = Made(positional=(0,), what=f"the positions of an {c.name}")

@@ -94,7 +94,19 @@ def embedding_bag(c: Call) -> tuple[Dims, ...]:
     return (first, *([c.fixed(s, "bags") for s in o.shape] for o in c.outs[1:]))
 
 
-@rule("one_hot", "nonzero", "nonzero_numpy", "unique", "_unique2", "unique_consecutive", "bincount", "histc", "searchsorted", "bucketize", "masked_select")
+@rule(
+    "one_hot",
+    "nonzero",
+    "nonzero_numpy",
+    "unique",
+    "_unique2",
+    "unique_consecutive",
+    "bincount",
+    "histc",
+    "searchsorted",
+    "bucketize",
+    "masked_select",
+)
 def data_dependent(c: Call) -> Dims | tuple[Dims, ...]:
     """Positions that depend on the data: everything is fixed."""
     for t in c.tensors:
@@ -104,7 +116,20 @@ def data_dependent(c: Call) -> Dims | tuple[Dims, ...]:
     return out if isinstance(c.out, tuple | list) else out[0]
 
 
-@rule("index_put", "_index_put_impl", "_unsafe_index_put", "scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_fill", "masked_scatter", "select_scatter", "slice_scatter")
+@rule(
+    "index_put",
+    "_index_put_impl",
+    "_unsafe_index_put",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "masked_scatter",
+    "select_scatter",
+    "slice_scatter",
+)
 def writes(c: Call) -> Dims:
     """The indexed dims are fixed; elsewhere the values meet the target."""
     x = c["self"]

@@ -96,7 +96,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero; so is the input silent or weighed 0."""
+    """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero."""
 
     source: Tensor
     input_weight: Tensor

@@ -8,14 +8,16 @@ from purethin.solver import total, variable
 
 # what torch's own tag misses
 UNTAGGED = (
-    "hardswish hardsigmoid hardtanh relu relu6 silu mish gelu elu celu selu softplus softsign log_sigmoid logsigmoid rrelu "
-    "leaky_relu threshold softshrink hardshrink tanhshrink square float_power true_divide divide multiply subtract arctan2 "
-    "where masked_fill clamp clamp_min clamp_max clip rsub remainder floor_divide fmod lerp addcmul addcdiv nan_to_num "
-    "log_sigmoid_forward sigmoid tanh type_as expand_as ones_like full_like empty_like "
-    "masked_fill_ to_dense special_expit special_erf isclose logical_not xlogy logit "
-    "sgn view_as_real_copy softmax_backward_data is_nonzero fill zero rrelu_with_noise conj "
-    "positive resolve_conj resolve_neg isnan isinf isfinite isreal fix negative absolute arccos arcsin arctan float half"
-).split()
+    "hardswish", "hardsigmoid", "hardtanh", "relu", "relu6", "silu", "mish", "gelu", "elu", "celu", "selu", "softplus",
+    "softsign", "log_sigmoid", "logsigmoid", "rrelu", "leaky_relu", "threshold", "softshrink", "hardshrink", "tanhshrink",
+    "square", "float_power", "true_divide", "divide", "multiply", "subtract", "arctan2", "where", "masked_fill", "clamp",
+    "clamp_min", "clamp_max", "clip", "rsub", "remainder", "floor_divide", "fmod", "lerp", "addcmul", "addcdiv",
+    "nan_to_num", "log_sigmoid_forward", "sigmoid", "tanh", "type_as", "expand_as", "ones_like", "full_like", "empty_like",
+    "masked_fill_", "to_dense", "special_expit", "special_erf", "isclose", "logical_not", "xlogy", "logit", "sgn",
+    "view_as_real_copy", "softmax_backward_data", "is_nonzero", "fill", "zero", "rrelu_with_noise", "conj", "positive",
+    "resolve_conj", "resolve_neg", "isnan", "isinf", "isfinite", "isreal", "fix", "negative", "absolute", "arccos",
+    "arcsin", "arctan", "float", "half",
+)  # fmt: skip
 
 
 @rule(*UNTAGGED, law=Pointwise())

@@ -33,10 +33,8 @@ def layers(c: Call) -> tuple[Dims, ...]:
             own = params[start : start + per]
             outs.append(_direction(c, feature, own, steps, projected))
         feature = total(outs)
-    first = [o for o in states]
-    for i, state in enumerate(first):
-        unit = _last_hidden(c, params, per, sides, i, projected)
-        for last in unit:
+    for i, state in enumerate(states):
+        for last in _last_hidden(c, params, per, i):
             c.unify(c.dims(state)[-1], last)
     c.law = Recurrent(x, params[0], tuple(params), tuple(states))
     hidden = [[*c.dims(s)[:-1], c.dims(s)[-1]] for s in states]
@@ -65,7 +63,7 @@ def _direction(c: Call, feature: Node, own: list[Tensor], steps: int, projected:
     return out
 
 
-def _last_hidden(c: Call, params: list[Tensor], per: int, sides: int, state: int, projected: bool) -> list[Node]:
+def _last_hidden(c: Call, params: list[Tensor], per: int, state: int) -> list[Node]:
     """The last dims that a state's slices have, one per layer and direction; they are one tensor, so they are one size."""
     rows = [params[i : i + per] for i in range(0, len(params), per)]
     if state == 0:
@@ -94,5 +92,3 @@ def cell(c: Call) -> Dims | tuple[Dims, ...]:
     c.law = Recurrent(x, own[0], tuple(own), tuple(states))
     out = [*c.dims(x)[:-1], hidden]
     return tuple(list(out) for _ in c.outs) if isinstance(c.out, tuple | list) else out
-
-

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from purethin.rules.call import Call, Dims, dim_list, rule
+from purethin.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.rules.laws import Mixed, Pointwise, Summed
-from purethin.rules.pointwise import pointwise
 from purethin.solver import constant, find
 
 SUMS = ("sum", "nansum", "norm", "linalg_vector_norm", "frobenius_norm", "count_nonzero")
 MIXES = (
-    "mean nanmean max min amax amin aminmax prod argmax argmin all any var std var_mean std_mean logsumexp median nanmedian mode "
-    "linalg_norm"
-).split()
+    "mean", "nanmean", "max", "min", "amax", "amin", "aminmax", "prod", "argmax", "argmin", "all", "any", "var", "std",
+    "var_mean", "std_mean", "logsumexp", "median", "nanmedian", "mode", "linalg_norm",
+)  # fmt: skip
 
 
 @rule(*SUMS, *MIXES)
@@ -20,7 +19,7 @@ def reduce(c: Call) -> Dims | tuple[Dims, ...]:
     x = c.tensors[0]
     if len(c.tensors) > 1 and c.name in ("max", "min"):
         c.law = Pointwise()
-        return pointwise(c)
+        return broadcast(c, [c.dims(t) for t in c.tensors], c.shape)
     dims = c.dims(x)
     over = dim_list(c.get("dim"), len(dims))
     outs = [o for o in c.outs if o is not None]
@@ -33,7 +32,18 @@ def reduce(c: Call) -> Dims | tuple[Dims, ...]:
     return tuple(list(out) for _ in outs) if isinstance(c.out, tuple | list) else out
 
 
-@rule("softmax", "_softmax", "log_softmax", "_log_softmax", "softmin", "cumprod", "cummax", "cummin", "logcumsumexp", "special_softmax")
+@rule(
+    "softmax",
+    "_softmax",
+    "log_softmax",
+    "_log_softmax",
+    "softmin",
+    "cumprod",
+    "cummax",
+    "cummin",
+    "logcumsumexp",
+    "special_softmax",
+)
 def mixes(c: Call) -> Dims | tuple[Dims, ...]:
     """out = x's dims; every entry along the dim depends on all of them."""
     x = c["self"]

@@ -224,7 +224,10 @@ def _cut(c: Call, n: int) -> tuple[Node, Node, Node]:
         length = c.integer("length")
         return c.sized(start, "start"), c.sized(length, "length"), free(n - int(start) - int(length))
     end = c.integer("end") if c["end"] is not None else n
-    first, last = max(int(start) + n, 0) if int(start) < 0 else int(start), min(int(end) + n if int(end) < 0 else int(end), n)
+    first, last = (
+        max(int(start) + n, 0) if int(start) < 0 else int(start),
+        min(int(end) + n if int(end) < 0 else int(end), n),
+    )
     before = free(first) if int(start) < 0 else c.sized(start, "start")
     after = c.sized(-int(end), "end") if int(end) < 0 else free(n - last)
     if last == n:

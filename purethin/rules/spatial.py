@@ -12,7 +12,7 @@ from purethin.solver import find, product, total, variable
 @rule(
     *(f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max", "fractional_max", "lp") for d in (1, 2, 3)),
     *(f"max_pool{d}d_with_indices" for d in (1, 2, 3)), *(f"_adaptive_avg_pool{d}d" for d in (2, 3)),
-    *(f"upsample_{kind}" for kind in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")),
+    *(f"upsample_{k}" for k in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")),
     *(f"_upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "nearest_exact3d", "bilinear2d_aa", "bicubic2d_aa")),
 )  # fmt: skip
 def pool(c: Call) -> Dims | tuple[Dims, ...]:
@@ -38,7 +38,12 @@ def grid_sample(c: Call) -> Dims:
     return [*c.dims(x)[:2], *(c.fixed(s, "sampled space") for s in c.shape[2:])]
 
 
-@rule("pad", "constant_pad_nd", *(f"{m}_pad{d}d" for m in ("reflection", "replication") for d in (1, 2, 3)), "_pad_circular")
+@rule(
+    "pad",
+    "constant_pad_nd",
+    *(f"{m}_pad{d}d" for m in ("reflection", "replication") for d in (1, 2, 3)),
+    "_pad_circular",
+)
 def pad(c: Call) -> Dims:
     """A padded dim is (before + dim + after); a cropped or reflected one is fixed."""
     x = c["self"]
@@ -130,7 +135,21 @@ def channel_shuffle(c: Call) -> Dims:
     return [dims[0], product([each, groups]), *dims[2:]]
 
 
-@rule("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_ifft2", "fft_rfft2", "fft_irfft2", "fft_fftn", "fft_ifftn", "_fft_r2c", "_fft_c2r", "_fft_c2c")
+@rule(
+    "fft_fft",
+    "fft_ifft",
+    "fft_rfft",
+    "fft_irfft",
+    "fft_fft2",
+    "fft_ifft2",
+    "fft_rfft2",
+    "fft_irfft2",
+    "fft_fftn",
+    "fft_ifftn",
+    "_fft_r2c",
+    "_fft_c2r",
+    "_fft_c2c",
+)
 def fft(c: Call) -> Dims:
     """The transformed dims are fixed, the others stay."""
     x = c["self"]

@@ -1,0 +1,111 @@
+"""Rebuilt modules are the user's own class and behave as any module does."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from networks import random_masks, randomise
+from torch import Tensor, nn
+
+import purethin as pt
+
+X = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[nn.Module, nn.Module]:
+    """A dense ResNet-18 and its thinned self."""
+    model = randomise(torchvision.models.resnet18(weights=None))
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, X)
+    thinned, config = pt.thin(params, spec, random_masks(spec))
+    return model, pt.rebuild(model, json.loads(json.dumps(config)), thinned)
+
+
+def test_it_is_of_the_same_class_and_its_repr_shows_the_new_sizes(pair: tuple[Any, Any]) -> None:
+    dense, small = pair
+    assert type(small) is type(dense)
+    assert "Conv2d(3, 32, kernel_size=(7, 7)" in repr(small)
+    assert "BatchNorm2d(32," in repr(small)
+    assert "Linear(in_features=256, out_features=1000" in repr(small)
+    assert dense.conv1.out_channels == 64
+
+
+def test_it_pickles_and_copies(pair: tuple[Any, Any]) -> None:
+    _, small = pair
+    file = io.BytesIO()
+    torch.save(small, file)
+    file.seek(0)
+    for other in (torch.load(file, weights_only=False), copy.deepcopy(small)):
+        assert torch.equal(other(X), small(X))
+
+
+def test_it_scripts_and_compiles_as_the_dense_one_does(pair: tuple[Any, Any]) -> None:
+    _, small = pair
+    want = small(X)
+    assert torch.allclose(torch.compile(small, backend="eager")(X), want)
+    with pytest.warns(DeprecationWarning) if torch.__version__ >= "2.9" else torch.no_grad():
+        scripted = torch.jit.script(small)
+    assert torch.allclose(scripted(X), want)
+
+
+def test_mode_and_requires_grad_are_the_models_own() -> None:
+    model = torchvision.models.resnet18(weights=None).train()
+    model.conv1.weight.requires_grad_(False)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, X.float())
+    thinned, config = pt.thin(params, spec, random_masks(spec))
+    small = pt.rebuild(model, config, thinned)
+    assert small.training and not small.conv1.weight.requires_grad and small.fc.weight.requires_grad
+    small(X.float()).sum().backward()
+    assert small.fc.weight.grad is not None and model.fc.weight.grad is None
+
+
+def test_it_shares_no_tensor_with_the_dense_one_nor_with_the_thinned_parameters() -> None:
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, torch.randn(1, 3))
+    thinned, config = pt.thin(params, spec, {"0.weight": torch.arange(8) < 4})
+    small = pt.rebuild(model, config, thinned)
+    with torch.no_grad():
+        for p in small.parameters():
+            p.zero_()
+    assert all(t.abs().sum() > 0 for t in (*thinned.values(), *params.values()))
+
+
+class Configured(nn.Module):
+    """A module that reads its sizes from attributes, a tuple and a dataclass-like object."""
+
+    class Sizes:
+        def __init__(self) -> None:
+            self.parts = [4, 8]
+            self.width = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = Configured.Sizes()
+        self.first = nn.Linear(3, 12)
+        self.a, self.b = nn.Linear(4, 2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.first(x).view(-1, self.sizes.width).split(self.sizes.parts, dim=1)
+        return self.a(left) + self.b(right)
+
+
+def test_sizes_inside_a_config_object_and_a_list_are_rewritten() -> None:
+    model = randomise(Configured())
+    params, x = pt.params_of(model), torch.randn(5, 3, dtype=torch.float64)
+    spec = pt.infer(model, params, x)
+    assert {a.size for a in spec.axes.values()} == {4, 8}
+    masks = random_masks(spec)
+    thinned, config = pt.thin(params, spec, masks)
+    assert config[""] == {"sizes.parts": [2, 4], "sizes.width": 6}
+    assert pt.check(model, params, spec, masks, x).relative < 1e-9
+    small = pt.rebuild(model, config, thinned)
+    assert small.sizes.parts == [2, 4] and model.sizes.parts == [4, 8]
