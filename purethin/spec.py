@@ -271,7 +271,7 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
             raise SpecError(
                 f"{name} has shape {have}, but its layout '{ax.layout_text(spec.layout[name])}' means {want}: "
                 + ("these parameters are thinned already; use thin_spec(spec, masks) with them" if smaller
-                   else "infer the spec from these parameters' own model")
+                   else "a spec of another model: infer one from these parameters' own")
             )  # fmt: skip
     for name in tensors:
         if name not in spec.layout:

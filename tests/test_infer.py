@@ -183,9 +183,13 @@ def test_the_callers_context_does_not_matter(context: Any) -> None:
         assert spec_of(model, X.float()) == plain
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny", "googlenet"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenet_v3_small", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny", "googlenet"]
+)
 def test_the_thinned_spec_is_the_spec_of_the_thinned_network(name: str) -> None:
-    model = randomise(torchvision.models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {})))
+    model = randomise(
+        torchvision.models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {}))
+    )
     params, x = pt.params_of(model), torch.randn(1, 3, 64, 64, dtype=torch.float64)
     spec = pt.infer(model, params, x)
     masks = {a.name: torch.arange(a.size) >= 1 + i % 3 for i, a in enumerate(spec.axes.values()) if a.size > 4}

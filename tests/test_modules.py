@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import warnings
 from typing import Any
 
 import pytest
@@ -50,7 +51,8 @@ def test_it_scripts_and_compiles_as_the_dense_one_does(pair: tuple[Any, Any]) ->
     _, small = pair
     want = small(X)
     assert torch.allclose(torch.compile(small, backend="eager")(X), want)
-    with pytest.warns(DeprecationWarning) if torch.__version__ >= "2.9" else torch.no_grad():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer torch calls scripting deprecated
         scripted = torch.jit.script(small)
     assert torch.allclose(scripted(X), want)
 
