@@ -257,7 +257,7 @@ def _spec(traced: _Traced, notes: tuple[str, ...]) -> Spec:
         conditions=tuple(_conditions(trace, text)),
         macs=_merged((k, tuple(text(d) for d in ds)) for k, ds in trace.macs),
         ties={n: tuple(places) for n, places in ties.items()},
-        notes=notes + tuple(f"no rule for the operator {op}: {place}" for op, place in trace.unknown.items()),
+        notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )  # fmt: skip
 
 

@@ -261,9 +261,7 @@ def _times(tensor: Tensor, keep: Tensor) -> Tensor:
 def _select(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
     for dim, keep in _keeps(spec, name, masks):
         if not bool(keep.any()):
-            raise MaskError(
-                f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep one"
-            )
+            raise MaskError(f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep one")
         tensor = tensor.index_select(dim, keep.nonzero()[:, 0].to(tensor.device))
     return tensor
 

@@ -114,10 +114,11 @@ class Trace(TraceState):
         if not (isinstance(out, Tensor) or (isinstance(out, tuple | list) and tensors_in(out))):
             return out
         at = place(known.name, 3)
-        call = Call(op, known.name, args, kwargs, out, at, self, *self.python, known.law)
-        for o, dims in zip(call.outs, self._dims_out(known, call, inputs), strict=False):
+        rule, law = known.rule
+        call = Call(op, known.name, args, kwargs, out, at, self, *self.python, law)
+        for o, dims in zip(call.outs, self._dims_out(rule, known.full_name, call, inputs), strict=False):
             if isinstance(o, Tensor):
-                self._merge(o, dims, known, id(o) in before, at)
+                self._merge(o, dims, id(o) in before and not isinstance(call.law, Moved), at)
         self.tape.append(call)
         return out
 
@@ -166,25 +167,30 @@ class Trace(TraceState):
             self.tape.append(Call(alias, "alias", (x,), {}, twin, place("alias"), self, (), {}, Moved((x,))))
         return self._twins[id(x)]
 
-    def _dims_out(self, known: _Known, call: Call, inputs: list[Tensor]) -> Sequence[Dims]:
-        if known.rule is not None:
-            out = known.rule(call)
-            if out is not None:
-                return out if isinstance(out, tuple) else (out,)
-        why = Because(f"the operator {known.full_name}, which has no rule,", call.place)
-        self.unknown.setdefault(known.full_name, call.place)
+    def _dims_out(self, rule: Rule | None, name: str, call: Call, inputs: list[Tensor]) -> Sequence[Dims]:
+        """What the rule says of the outputs; without a rule, or where it fails, all that it touches is frozen and it is listed."""
+        what = f"the operator {name}, which has no rule,"
+        if rule is not None:
+            try:
+                out = rule(call)
+                rows = out if isinstance(out, tuple) else (out or [],)
+                for o, dims in zip(call.outs, rows, strict=False):
+                    if isinstance(o, Tensor) and [find(d).size for d in dims] != list(o.shape):
+                        raise ValueError(f"it gives {[find(d).size for d in dims]} for the shape {list(o.shape)}")
+                return rows
+            except Exception as error:
+                what = f"the operator {name}, whose rule does not cover this call ({type(error).__name__}: {error}),"
+        why = Because(what, call.place)
+        self.unknown.setdefault(what, call.place)
         for x in inputs:
             for d in self.dims_of(x):
                 freeze(d, why)
-        call.law = Opaque(f"the operator {known.full_name}")
+        call.law = Opaque(what)
         return [[constant(s, why) for s in o.shape] if isinstance(o, Tensor) else [] for o in call.outs]
 
-    def _merge(self, o: Tensor, dims: Dims, known: _Known, was_input: bool, at: Place) -> None:
-        """Give an output its dims; one that was an input keeps its own, unified."""
-        sizes = [find(d).size for d in dims]
-        if sizes != list(o.shape):
-            raise AssertionError(f"the rule of {known.full_name} gives sizes {sizes} for shape {list(o.shape)}, {at}")
-        old = self._dims.get(id(o)) if was_input else None
+    def _merge(self, o: Tensor, dims: Dims, written: bool, at: Place) -> None:
+        """Give an output its dims; one written in place keeps its own, unified (but a reshaped one has new ones)."""
+        old = self._dims.get(id(o)) if written else None
         if old is None or len(old) != len(dims):
             self.set_dims(o, dims)
             return
@@ -206,7 +212,7 @@ class _Operators(TorchDispatchMode):
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = _Known.of(op)
-        if known.rule is None and known.composite:
+        if known.composite and known.rule[0] is None:
             with self:
                 out = op.decompose(*args, **kwargs)
             if out is not NotImplemented:
@@ -247,11 +253,18 @@ class _Known:
 
     name: str
     full_name: str
-    rule: Rule | None
-    law: Law
+    pointwise: bool
+    takes_out: bool
     composite: bool
     random: bool
     writes: bool
+
+    @property
+    def rule(self) -> tuple[Rule | None, Law]:
+        """The rule and law registered now; torch's own tag makes an operator pointwise."""
+        if self.takes_out:
+            return None, Opaque()
+        return RULES.get(self.name) or ((pointwise, Pointwise()) if self.pointwise else (None, Opaque()))
 
     @staticmethod
     @functools.cache
@@ -259,14 +272,15 @@ class _Known:
         space, name = op._schema.name.split("::")
         writes = op._schema.is_mutable
         base = name.removesuffix("_") if writes and not name.startswith("__") else name
-        key = base if space == "aten" else f"{space}::{name}"
-        rule, law = RULES.get(key, (None, Opaque()))
-        outs = any(a.is_out for a in op._schema.arguments)
-        if rule is None and not outs and torch.Tag.pointwise in op.tags:
-            rule, law = pointwise, Pointwise()
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd")
-        random = torch.Tag.nondeterministic_seeded in op.tags or base.startswith(("rand", "empty", "new_empty", "bernoulli"))
-        return _Known(key, f"{space}::{name}", None if outs else rule, law, composite, random, writes)
+        return _Known(
+            name=base if space == "aten" else f"{space}::{name}",
+            full_name=f"{space}::{name}",
+            pointwise=torch.Tag.pointwise in op.tags,
+            takes_out=any(a.is_out for a in op._schema.arguments),
+            composite=torch._C._dispatch_has_kernel_for_dispatch_key(op.name(), "CompositeImplicitAutograd"),
+            random=torch.Tag.nondeterministic_seeded in op.tags or base.startswith(("rand", "empty", "new_empty", "bernoulli")),
+            writes=writes,
+        )
 
 
 def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:

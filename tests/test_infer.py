@@ -140,9 +140,6 @@ def test_a_rule_from_outside_makes_it_known() -> None:
         return c.dims(c["x"])
 
     try:
-        from purethin.trace import _Known
-
-        _Known.of.cache_clear()
         model = randomise(Scaled())
         params = pt.params_of(model)
         spec = pt.infer(model, params, X)
@@ -150,7 +147,6 @@ def test_a_rule_from_outside_makes_it_known() -> None:
         assert_thinned_equals_masked(model, params, spec, random_masks(spec), X)
     finally:
         del RULES["purethin_test::scale"]
-        _Known.of.cache_clear()
 
 
 class Branching(Chain):
@@ -208,3 +204,18 @@ def test_the_spec_prints_as_a_table_and_survives_yaml() -> None:
     assert pt.Spec.from_yaml(spec.to_yaml()) == spec
     text = str(spec)
     assert "features.conv0.weight" in text and "exact" in text
+
+
+def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing() -> None:
+    from purethin.rules import RULES
+
+    @pt.rule("purethin_test::scale")
+    def _(c: Any) -> Any:
+        "Out = what x does not have."
+        return c.dims(c["y"])
+
+    try:
+        spec = spec_of(Scaled(), X.float())
+        assert not spec.axes and "does not cover this call" in spec.notes[0]
+    finally:
+        del RULES["purethin_test::scale"]
