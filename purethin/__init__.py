@@ -23,8 +23,12 @@ from purethin.schedule import agp as agp
 from purethin.select import select as select
 from purethin.spec import Axis as Axis
 from purethin.spec import Spec as Spec
+from purethin.storage import load as load
+from purethin.storage import save as save
 from purethin.thin import expand as expand
 from purethin.thin import mask as mask
 from purethin.thin import thin as thin
 from purethin.thin import thin_spec as thin_spec
 from purethin.thin import thin_tree as thin_tree
+from purethin.train import Record as Record
+from purethin.train import Trainer as Trainer

@@ -74,8 +74,8 @@ class Take:
         out: list[int] = []
         for entry in self.index:
             out.extend([entry] if isinstance(entry, int) else range(*slice(*entry).indices(size)))
-        if out and not (min(out) >= 0 and max(out) < size):
-            raise SpecError(f"'{self}' reaches position {max(out)}, but {self.base} has {size} units")
+        if (beyond := next((i for i in out if not 0 <= i < size), None)) is not None:
+            raise SpecError(f"'{self}' reaches position {beyond}, but {self.base} has {size} units, 0 to {size - 1}")
         return out
 
 
@@ -116,6 +116,8 @@ def take(base: Axes, positions: Sequence[int], size: int) -> Axes:
     positions = list(positions)
     if positions == list(range(size)):
         return base
+    if not positions:
+        return Fixed(0)
     if positions == list(range(size))[::-1]:
         return Take(base, ((None, None, -1),))
     return Take(base, tuple(_runs(positions)))
@@ -125,7 +127,7 @@ def names(expr: Axes) -> Iterator[str]:
     """Every axis name in the expression, left to right, repeats included."""
     if isinstance(expr, Name):
         yield expr.name
-    for part in _parts(expr):
+    for part in parts(expr):
         yield from names(part)
 
 
@@ -175,7 +177,7 @@ def _keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], lik
         return torch.cat([_keep(t, masks, sizes, like) for t in expr.terms])
     if isinstance(expr, Take):
         base = _keep(expr.base, masks, sizes, like)
-        return base[torch.tensor(expr.positions(base.shape[0]), device=base.device)]
+        return base[torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device=base.device)]
     out = _keep(expr.factors[0], masks, sizes, like)
     for factor in expr.factors[1:]:
         out = (out[:, None] * _keep(factor, masks, sizes, like)[None, :]).flatten()
@@ -191,14 +193,17 @@ def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
     if isinstance(expr, Sum):
         return torch.cat([units(t, name, sizes) for t in expr.terms])
     if isinstance(expr, Take):
-        return units(expr.base, name, sizes)[torch.tensor(expr.positions(size(expr.base, sizes)))]
+        base = units(expr.base, name, sizes)
+        return base[torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device="cpu")]
     if isinstance(expr, Product):
         out = units(expr.factors[0], name, sizes)
         for factor in expr.factors[1:]:
             inner = units(factor, name, sizes)
             out = torch.where(out[:, None] >= 0, out[:, None], inner[None, :]).flatten()
         return out
-    return torch.arange(sizes[name]) if expr == Name(name) else torch.full((size(expr, sizes),), -1)
+    if expr == Name(name):
+        return torch.arange(sizes[name], device="cpu")
+    return torch.full((size(expr, sizes),), -1, device="cpu")
 
 
 def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Axes:
@@ -206,7 +211,8 @@ def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -
     if isinstance(expr, Product):
         return Product(tuple(thinned(f, masks, sizes) for f in expr.factors))
     if isinstance(expr, Sum):
-        return Sum(tuple(thinned(t, masks, sizes) for t in expr.terms))
+        terms = tuple(thinned(t, masks, sizes) for t in expr.terms)
+        return total(terms) if Fixed(0) in terms else Sum(terms)
     kept = keep(expr.base, masks, sizes) if isinstance(expr, Take) else None
     if not isinstance(expr, Take) or kept is None:
         return expr
@@ -307,8 +313,8 @@ class _Parser:
         entries: list[int | tuple[int | None, int | None, int | None]] = []
         while True:
             token = self.peek()
-            found = re.fullmatch(r"(-?\d*)(?:(:)(-?\d*)(?::(-?\d*))?)?", token or "")
-            if token is None or not found:
+            found = re.fullmatch(r"(-?\d+)?(?:(:)(-?\d+)?(?::(-?\d+)?)?)?", token or "")
+            if not token or not found:
                 raise self.fail("a position or a slice is expected")
             first, colon, second, third = found.groups()
             if colon:
@@ -327,7 +333,8 @@ class _Parser:
             self.at += 1
 
 
-def _parts(expr: Axes) -> tuple[Axes, ...]:
+def parts(expr: Axes) -> tuple[Axes, ...]:
+    """Factors, terms, or the base of a take; none of a name and an integer."""
     if isinstance(expr, Product):
         return expr.factors
     if isinstance(expr, Sum):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.spec import Axis, Scores, Spec
+from purethin.errors import MaskError
+from purethin.spec import Axis, Scores, Spec, check_fits
 from purethin.tree import TensorTree, named
 
 
@@ -21,6 +22,10 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
     Returns:
         `{axis: Tensor[size]}` for every axis; half types are summed in float32.
 
+    Raises:
+        SpecError: the parameters do not fit the spec.
+        MaskError: p is not positive and finite.
+
     Source: Li et al., Pruning Filters for Efficient ConvNets, arXiv 1608.08710.
 
     >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(3, 2)})
@@ -28,6 +33,9 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
     tensor([3., 1., 3.])
     """
     tensors = named(params)
+    check_fits(spec, tensors)
+    if not 0 < p < float("inf"):
+        raise MaskError(f"p is {p}: the power of the norm is positive and finite, as 1 or 2")
 
     def score(axis: Axis) -> Tensor:
         return torch.stack([filter_norm(tensors[name], spec, name, dim, axis.name, p=p) for name, dim in axis.producers]).sum(0)
@@ -51,8 +59,22 @@ def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator 
     """Uniform scores in [0, 1), the baseline that every criterion must beat.
 
     Args:
-        params: not read; every criterion takes it.
+        params: the parameter pytree; only its devices are read.
         spec: the spec whose axes are scored.
-        generator: the source of randomness, for a repeatable answer.
+        generator: the source of randomness, for a repeatable answer; torch's own where there is none.
+
+    Returns:
+        `{axis: Tensor[size]}` for every axis, on the device of the axis's first producer.
+
+    >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(3, 2)})
+    >>> random_scores({"w": torch.zeros(3, 2)}, spec, generator=torch.Generator().manual_seed(0))["h"]
+    tensor([0.4963, 0.7682, 0.0885])
     """
-    return {axis.name: torch.rand(axis.size, generator=generator) for axis in spec.axes.values()}
+    tensors = named(params)
+    check_fits(spec, tensors)
+    source = generator.device if generator else torch.device("cpu")
+
+    def score(axis: Axis) -> Tensor:
+        return torch.rand(axis.size, generator=generator, device=source).to(tensors[axis.producers[0][0]].device)
+
+    return {axis.name: score(axis) for axis in spec.axes.values()}

@@ -132,7 +132,7 @@ class Ledger:
                     open_.append((left, right, why))
             if not changed and open_:
                 left, right, why = open_.pop(0)
-                _Difference(left, right).tie(Because("sizes must agree", why) if not isinstance(why, Because) else why)
+                _Difference(left, right).tie(left, right, Because("sizes must agree", why) if not isinstance(why, Because) else why)
             todo = open_
 
 
@@ -367,16 +367,18 @@ class _Difference:
                     return True
         return False
 
-    def tie(self, why: Why) -> None:
-        """Tie the two axes if one stands on each side, else freeze all."""
+    def tie(self, left: Node, right: Node, why: Why) -> None:
+        """Tie the two axes if one stands on each side; else the sides themselves, which have one size then; else freeze all."""
         single = [self.atoms[m[0]] for side in self.sides for m, c in side.items() if len(m) == 1 and c == 1]
         if len(single) == 2 and all(len(side) == 1 for side in self.sides) and single[0].size == single[1].size:
             unify(single[0], single[1], why)
-            return
-        for node in self.atoms.values():
-            for leaf in leaves(node):
-                if any(id(leaf) in m for side in self.sides for m in side) or node.kind == "take":
-                    freeze(leaf, why)
+        elif left.size == right.size and not any(is_size_only(v) for n in (left, right) for v in leaves(n)):
+            unify(left, right, why)
+        else:
+            for node in self.atoms.values():
+                for leaf in leaves(node):
+                    if any(id(leaf) in m for side in self.sides for m in side) or node.kind == "take":
+                        freeze(leaf, why)
 
 
 def _intersect(xs: list[int], ys: Monomial) -> list[int]:

@@ -290,7 +290,14 @@ def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -
                 later.append((name, expr, want))
                 continue
             for axis in unknown:
-                sizes[axis] = _fitting(expr, axis, want, sizes)
+                fit = _fitting(expr, axis, want, sizes)
+                # a few units taken do not say of how many
+                if _has_take(expr) and _size_or_none(expr, {**sizes, axis: fit + 1}) == want:
+                    later.append((name, expr, want))
+                    break
+                sizes[axis] = fit
+            if not unknown <= sizes.keys():
+                continue
             if _size_or_none(expr, sizes) != want:
                 sizes_text = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(ax.names(expr)))
                 raise SpecError(f"'{expr}' ({sizes_text}) does not make {want}, the size of that dimension of {name}")
@@ -302,6 +309,10 @@ def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -
             )
         todo = later
     return sizes
+
+
+def _has_take(expr: Axes) -> bool:
+    return isinstance(expr, ax.Take) or any(map(_has_take, ax.parts(expr)))
 
 
 def _fitting(expr: Axes, axis: str, want: int, sizes: Mapping[str, int]) -> int:

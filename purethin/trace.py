@@ -209,7 +209,7 @@ class _Operators(TorchDispatchMode):
         super().__init__()
         self.trace = trace
 
-    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = _Known.of(op)
         if known.composite and known.rule[0] is None:
@@ -226,14 +226,19 @@ class _Functions(TorchFunctionMode):
     def __init__(self, trace: Trace) -> None:
         super().__init__()
         self.trace = trace
+        self.opening: list[types.FunctionType] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
             return reader(self.trace, func, args, kwargs)
-        if isinstance(func, _PYTHON) and func.__globals__ in _OPENED:
-            with self:
-                return _opened(func)(*args, **kwargs)
+        if isinstance(func, _PYTHON) and func.__globals__ in _OPENED and func not in self.opening:
+            self.opening.append(func)  # a function that hands itself over from a helper of its own is called as it is
+            try:
+                with self:
+                    return _opened(func)(*args, **kwargs)
+            finally:
+                self.opening.pop()
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
             args = (args[0], _listless(args[1]), *args[2:])
         trace, given = self.trace, _sizes_in((args, kwargs))

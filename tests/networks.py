@@ -11,15 +11,15 @@ from torch import Tensor, nn
 import purethin as pt
 
 
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Every parameter and buffer random, float64, scaled so that activations keep their size; eval mode."""
-    model = model.double().eval()
+def randomise(model: nn.Module, seed: int = 0, *, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """Every parameter and buffer random, scaled so that activations keep their size; eval mode."""
+    model = model.to(dtype).eval()
     state = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, t in [*model.named_parameters(), *model.named_buffers()]:
             if not t.is_floating_point():
                 continue
-            noise = torch.randn(t.shape, generator=state, dtype=torch.float64)
+            noise = torch.randn(t.shape, generator=state, dtype=dtype)
             if "var" in name:
                 t.copy_(noise.abs() + 0.5)
             elif t.dim() > 1:
