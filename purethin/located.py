@@ -1,4 +1,4 @@
-"""YAML as nodes that know their place: every complaint begins with file:line:column. Plain values only; no object is ever made."""
+"""YAML as nodes that know their place: a complaint begins with file:line:column. Plain values only; no object is ever made."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ def agp(epoch: int, *, initial: float, final: float, begin: int, end: int, frequ
         if not 0 <= fraction <= 1:
             raise MaskError(f"the {what} sparsity is {fraction}: give the fraction to remove, from 0 to 1 (0.5 for half)")
     if end <= begin or frequency < 1:
-        raise MaskError(f"no epoch is scheduled from {begin} to {end} (exclusive) every {frequency}: give begin < end, frequency >= 1")
+        raise MaskError(
+            f"no epoch is scheduled from {begin} to {end} (exclusive), every {frequency}: give begin < end and frequency > 0"
+        )
     if epoch < begin:
         return 0.0
     span = (end - begin - 1) // frequency * frequency

@@ -279,36 +279,52 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -> dict[str, int]:
-    """Axis sizes from shapes: each expression with one unknown name gives that name's size, until none is left."""
+    """Axis sizes from shapes: each expression with one unknown name gives that name's size, until none is left.
+
+    Takes come last: they say how many units are taken, not of how many.
+    """
     sizes: dict[str, int] = {}
     todo = [(n, e, s) for n, (exprs, shape) in dims.items() for e, s in zip(exprs, shape, strict=True)]
     while todo:
         later = []
         for name, expr, want in todo:
             unknown = {n for n in ax.names(expr) if n not in sizes}
-            if len(unknown) > 1:
+            if len(unknown) > 1 or (unknown and _has_take(expr)):
                 later.append((name, expr, want))
                 continue
             for axis in unknown:
-                fit = _fitting(expr, axis, want, sizes)
-                # a few units taken do not say of how many
-                if _has_take(expr) and _size_or_none(expr, {**sizes, axis: fit + 1}) == want:
-                    later.append((name, expr, want))
-                    break
-                sizes[axis] = fit
-            if not unknown <= sizes.keys():
-                continue
+                sizes[axis] = _fitting(expr, axis, want, sizes)
             if _size_or_none(expr, sizes) != want:
                 sizes_text = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(ax.names(expr)))
                 raise SpecError(f"'{expr}' ({sizes_text}) does not make {want}, the size of that dimension of {name}")
         if len(later) == len(todo):
-            open_names = sorted({n for _, e, _ in later for n in ax.names(e) if n not in sizes})
-            raise SpecError(
-                f"the size of {', '.join(open_names)} is not certain from '{later[0][1]}' alone: "
-                "some dimension must carry each axis by itself"
-            )
+            found = _covered([(expr, want) for _, expr, want in later], sizes)
+            if not found:
+                open_names = sorted({n for _, e, _ in later for n in ax.names(e) if n not in sizes})
+                raise SpecError(
+                    f"the size of {', '.join(open_names)} is not certain from '{later[0][1]}' alone: "
+                    "some dimension must carry each axis by itself"
+                )
+            sizes |= found
         todo = later
     return sizes
+
+
+def _covered(dims: Iterable[tuple[Axes, int]], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The size of an axis that only takes carry: that with which they take each unit at least once; empty if none has one."""
+    alone: dict[str, list[tuple[Axes, int]]] = {}
+    for expr, want in dims:
+        unknown = [n for n in dict.fromkeys(ax.names(expr)) if n not in sizes]
+        if len(unknown) == 1:
+            alone.setdefault(unknown[0], []).append((expr, want))
+    for axis, takes in alone.items():
+        for size in range(1, sum(want for _, want in takes) + 1):
+            trial = {**sizes, axis: size}
+            if all(_size_or_none(expr, trial) == want for expr, want in takes):
+                taken = {u for expr, _ in takes for u in ax.units(expr, axis, trial).tolist()}
+                if taken >= set(range(size)):
+                    return {axis: size}
+    return {}
 
 
 def _has_take(expr: Axes) -> bool:

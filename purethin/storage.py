@@ -72,7 +72,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
         content = json.loads(metadata[_KEY])
         version, config = content["version"], content["config"]
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} holds tensors but no purethin config: write it with pt.save(path, params, config)") from error
+        raise CheckpointError(f"{path} has tensors but no purethin config: write it with pt.save(…)") from error
     if version != _VERSION:
         raise CheckpointError(f"{path} was written as version {version}; this purethin reads {_VERSION}: install a newer one")
     return params, config

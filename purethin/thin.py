@@ -54,7 +54,7 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     Args:
         params: the parameter pytree, at the spec's dense shapes.
         spec: its spec.
-        masks: `{axis: BoolTensor[size]}`, True = keep.
+        masks: `{axis: BoolTensor[size]}`, True = keep; an element mask zeroes and takes nothing out.
 
     Returns:
         `(thinned, config)`: the tree with smaller tensors, and `{module path: {attribute: value}}`.
@@ -68,6 +68,7 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     _check_conditions(spec, masks)
 
     def thinned(name: str, tensor: Tensor) -> Tensor:
+        tensor = _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
         return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
 
     return map_named(thinned, params), config_of(spec, masks)
@@ -235,7 +236,8 @@ def _check_conditions(spec: Spec, masks: Masks) -> None:
         if _RELATIONS[c.relation](left, right) != c.held:
             raise MaskError(
                 f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with "
-                f"{left} and {right}: the thinned network would take another branch; keep more units of {', '.join(ax.names(c.left))}"
+                f"{left} and {right}: the thinned network would take another branch; "
+                f"keep more units of {', '.join(dict.fromkeys(ax.names(c.left)))}"
             )
 
 
@@ -255,7 +257,8 @@ def _times(tensor: Tensor, keep: Tensor) -> Tensor:
     keep = keep.to(tensor.device)
     if keep.dtype == torch.bool:
         return torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
-    return tensor * keep.to(tensor.dtype) if tensor.is_floating_point() else tensor * (keep != 0)
+    factors = tensor.is_floating_point() or tensor.is_complex()
+    return tensor * keep.to(tensor.dtype) if factors else tensor * (keep != 0)
 
 
 def _select(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 import torch.functional
 import torch.nn.functional as F
 from torch import Tensor
+from torch._decomp import decomposition_table
 from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -168,7 +169,7 @@ class Trace(TraceState):
         return self._twins[id(x)]
 
     def _dims_out(self, rule: Rule | None, name: str, call: Call, inputs: list[Tensor]) -> Sequence[Dims]:
-        """What the rule says of the outputs; without a rule, or where it fails, all that it touches is frozen and it is listed."""
+        """What the rule says of the outputs; without a rule, or where it fails, all that it touches is frozen and listed."""
         what = f"the operator {name}, which has no rule,"
         if rule is not None:
             try:
@@ -212,9 +213,9 @@ class _Operators(TorchDispatchMode):
     def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         known = _Known.of(op)
-        if known.composite and known.rule[0] is None:
+        if known.rule[0] is None and (parts := _decomposition(op, known)) is not None:
             with self:
-                out = op.decompose(*args, **kwargs)
+                out = parts(*args, **kwargs)
             if out is not NotImplemented:
                 return out
         return self.trace.record(op, args, kwargs)
@@ -286,6 +287,13 @@ class _Known:
             random=torch.Tag.nondeterministic_seeded in op.tags or base.startswith(("rand", "empty", "new_empty", "bernoulli")),
             writes=writes,
         )
+
+
+def _decomposition(op: OpOverload, known: _Known) -> Callable[..., Any] | None:
+    """How torch itself writes an operator in terms of others, if it does."""
+    if known.composite:
+        return op.decompose
+    return None if known.writes or known.takes_out else decomposition_table.get(op)
 
 
 def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:

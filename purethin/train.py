@@ -102,7 +102,7 @@ class Trainer:
             model: the dense module; it is not changed.
             recipe: what `load_recipe` read.
             loss_fn: `(outputs, batch) -> loss`.
-            optimizer: from the list of trainable parameters to an optimizer: `lambda ps: torch.optim.SGD(ps, lr=0.1)`.
+            optimizer: from the list of trainable parameters to an optimizer: `lambda params: torch.optim.SGD(params, lr=0.1)`.
             example: inputs to infer with: a tensor, a tuple of arguments, or a dict of keyword arguments.
             thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension acts; `"end"`: once, when
                 `fit` ends.
@@ -148,15 +148,13 @@ class Trainer:
         Raises:
             MaskError: thinning would change the branch that the forward takes.
         """
-        for last in reversed(range(epochs)):
+        for _ in range(epochs):
             self._prune()
             start = time.perf_counter()
             loss = self._train(loader)
             seconds = time.perf_counter() - start
             lr = float(self.optimizer.param_groups[0]["lr"])
             self._step_schedulers()
-            if self._thin == "end" and not last:
-                self._thin_now()
             now, dense = cost(self.spec, self.masks), cost(self.spec)
             record = Record(
                 epoch=self.epoch, loss=loss, metric=None if validate is None else float(validate(self.model())),
@@ -167,6 +165,8 @@ class Trainer:
             self.epoch += 1
             if self._on_epoch is not None:
                 self._on_epoch(record)
+        if self._thin == "end":
+            self._thin_now()
         return self.history[len(self.history) - epochs :]
 
     def model(self) -> nn.Module:
@@ -176,7 +176,9 @@ class Trainer:
     # ---- one epoch
 
     def _prune(self) -> None:
-        """What the recipe does as this epoch begins: first the masks, then thinning."""
+        """What the recipe does as this epoch begins: first rates, then the masks, then thinning."""
+        for policy in self._recipe.at(self.epoch, "lr_scheduler"):
+            self._scheduler(policy.instance)
         before = self.masks
         ranked = expand(_detached(self.params), self.spec, self.done)
         self.masks = self._recipe.masks_at(self.epoch, ranked, self.spec, self.masks)
@@ -201,11 +203,11 @@ class Trainer:
         return sum(losses) / max(len(losses), 1)
 
     def _step_schedulers(self) -> None:
-        """A scheduler begins with its policy: made before, it would have set its first rate too early."""
         for policy in self._recipe.at(self.epoch, "lr_scheduler"):
             self._scheduler(policy.instance).step()
 
     def _scheduler(self, name: str) -> Any:
+        """A scheduler begins with its policy: made before, it would set its first rate too early."""
         if name not in self._schedulers:
             alone = replace(self._recipe, schedulers={name: self._recipe.schedulers[name]})
             self._schedulers.update(build_schedulers(alone, self.optimizer))

@@ -79,7 +79,7 @@ def test_units_are_counted_as_a_person_would(sparsity: float, size: int, removed
 
 # ---- ResNets
 
-SCHEDULES = [
+SCHEDULES: list[tuple[Callable[[], nn.Module], str | None, int, int]] = [
     (resnet20, None, 270_896, 40_813_184),
     (resnet20, "resnet20_filters.yaml", 223_536, 30_655_104),
     (resnet20, "resnet20_filters_conv1.yaml", 246_704, 30_638_720),
@@ -100,7 +100,7 @@ def inferred() -> Inferred:
     return made
 
 
-@pytest.mark.parametrize(("build", "recipe", "parameters", "macs"), SCHEDULES, ids=[f"{b.__name__}-{r}" for b, r, *_ in SCHEDULES])
+@pytest.mark.parametrize(("build", "recipe", "parameters", "macs"), SCHEDULES, ids=[s[1] or "dense" for s in SCHEDULES])
 def test_distillers_schedules_leave_the_published_parameters_and_macs(
     build: Callable[[], nn.Module],
     recipe: str | None,

@@ -25,7 +25,13 @@ LAYOUT = {
     "back.weight": "c[::-1] h",
     "step": "scalar",
 }
-SHAPES = {"conv.weight": (8, 3, 3, 3), "qkv.weight": (24, 32), "cat.weight": (5, 18), "back.weight": (8, 2), "step": (), "rest": (2, 7)}
+# fmt: off
+SHAPES = {
+    "conv.weight": (8, 3, 3, 3), "qkv.weight": (24, 32), "cat.weight": (5, 18),
+    "back.weight": (8, 2), "step": (), "rest": (2, 7),
+}
+
+# fmt: on
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -59,9 +65,13 @@ def test_a_layout_by_hand_has_its_axes_with_sizes_reasons_and_places() -> None:
         ({"w": "(a a)"}, {"w": (25,)}, {"a": 5}),
         ({"w": "a[::2]", "v": "a"}, {"w": (3,), "v": (6,)}, {"a": 6}),
         ({"w": "(a + a[0:2])"}, {"w": (7,)}, {"a": 5}),
+        ({"w": "a[0, 1, 2, 2, 1, 0]"}, {"w": (6,)}, {"a": 3}),
+        ({"w": "a[0, 1]", "v": "a[3, 2]"}, {"w": (2,), "v": (2,)}, {"a": 4}),
     ],
 )  # fmt: skip
-def test_sizes_are_solved_from_the_shapes(layout: dict[str, str], shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]) -> None:
+def test_sizes_are_solved_from_the_shapes(
+    layout: dict[str, str], shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]
+) -> None:
     assert pt.Spec.from_layout(layout, {n: torch.zeros(s) for n, s in shapes.items()}).sizes == sizes
 
 

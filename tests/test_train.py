@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 import purethin as pt
-from purethin.train import Epoch, Thin, Trainer
+from purethin.train import Record, Trainer, When
 
 RECIPE = """
 version: 1
@@ -72,7 +72,7 @@ class Net(nn.Module):
 
 
 Batch = tuple[Tensor, Tensor]
-OPTIMIZERS: dict[str, Callable[[Any], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[list[Tensor]], Optimizer]] = {
     "SGD": lambda params: SGD(params, lr=0.05, momentum=0.9, weight_decay=1e-3, nesterov=True),
     "Adam": lambda params: Adam(params, lr=3e-3, weight_decay=1e-3),
     "AdamW": lambda params: AdamW(params, lr=3e-3, amsgrad=True),
@@ -91,14 +91,19 @@ def loss_fn(outputs: Tensor, batch: Batch) -> Tensor:
 
 
 def trainer(
-    thin: Thin = "recipe", *, optimizer: str = "SGD", dtype: torch.dtype = torch.float64,
-    recipe: str = RECIPE, **options: Any,
-) -> Trainer:  # fmt: skip
+    thin: When = "recipe",
+    *,
+    optimizer: str = "SGD",
+    make: Callable[[list[Tensor]], Optimizer] | None = None,
+    dtype: torch.dtype = torch.float64,
+    recipe: str = RECIPE,
+    **options: Any,
+) -> Trainer:
     torch.manual_seed(0)
     model = Net().to(dtype)
     example = torch.zeros(1, 3, 6, 6, dtype=dtype)
     options = {"on_epoch": None, "thin": thin, **options}
-    return Trainer(model, pt.load_recipe(recipe), loss_fn, OPTIMIZERS[optimizer], example, **options)
+    return Trainer(model, pt.load_recipe(recipe), loss_fn, make or OPTIMIZERS[optimizer], example, **options)
 
 
 def assert_same(one: Trainer, other: Trainer, tolerance: float) -> None:
@@ -113,7 +118,7 @@ def assert_same(one: Trainer, other: Trainer, tolerance: float) -> None:
 def test_thinning_as_it_goes_gives_the_network_that_masking_and_thinning_at_the_end_gives(
     optimizer: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    ways: dict[Thin, Trainer] = {way: trainer(way, optimizer=optimizer, dtype=dtype) for way in ("end", "now", "recipe")}
+    ways: dict[When, Trainer] = {way: trainer(way, optimizer=optimizer, dtype=dtype) for way in ("end", "now", "recipe")}
     for t in ways.values():
         t.fit(batches(dtype), 7)
         assert t.params["a.conv1.weight"].shape == (6, 4, 3, 3)
@@ -127,7 +132,7 @@ def test_thinning_as_it_goes_gives_the_network_that_masking_and_thinning_at_the_
 def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_moments(optimizer: str) -> None:
     seen: list[int] = []
 
-    def look(_: Epoch) -> None:
+    def look(_: Record) -> None:
         gone = pt.mask({n: torch.ones_like(p) for n, p in t.params.items()}, t.spec, t.masks)
         for name, p in t.params.items():
             kept = [s for s in t.optimizer.state.get(p, {}).values() if isinstance(s, Tensor) and s.shape == p.shape]
@@ -136,7 +141,7 @@ def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_mom
                     assert not tensor[gone[name] == 0].any(), name
             seen.append(int((gone[name] == 0).sum()))
 
-    t = trainer("end", optimizer=optimizer, on_epoch=look)
+    t = trainer(optimizer=optimizer, on_epoch=look, recipe=RECIPE.replace("epochs: [3, 5]", "epochs: [99]"))
     t.fit(batches(torch.float64), 6)
     assert sum(seen) > 0
 
@@ -184,60 +189,75 @@ def test_the_users_model_is_left_as_it_was() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-def test_the_model_it_returns_is_the_users_class_and_computes_what_was_evaluated() -> None:
-    t = trainer("recipe", metric=lambda outputs, batch: (outputs.argmax(1) == batch[1]).double().mean())
-    t.fit(batches(torch.float64), 6, test=batches(torch.float64)[:2])
-    small = t.model().eval()
+def test_the_model_it_returns_is_the_users_class_and_is_what_is_validated() -> None:
+    seen: list[nn.Module] = []
+
+    def accuracy(model: nn.Module) -> float:
+        seen.append(model)
+        assert not model.training
+        return float(torch.stack([(model(x).argmax(1) == y).double().mean() for x, y in batches(torch.float64)]).mean())
+
+    t = trainer("recipe")
+    t.fit(batches(torch.float64), 6, accuracy)
+    small = t.model()
     assert isinstance(small, Net)
     assert "Conv2d(4, 6" in repr(small)
-    right = [(small(x).argmax(1) == y).double().mean() for x, y in batches(torch.float64)[:2]]
-    assert t.history[-1].metric == pytest.approx(float(sum(right)) / 2)
+    assert [m.stem.out_channels for m in seen if isinstance(m, Net)] == [10, 10, 10, 9, 9, 4]
+    assert t.history[-1].metric == accuracy(small)
     assert t.history[-1].parameters == sum(p.numel() for p in small.parameters())
 
 
-def test_sparsities_and_widths_speak_of_the_dense_network() -> None:
-    for way in ("now", "end"):
-        t = trainer(way)
-        t.fit(batches(torch.float64), 6)
-        widths = [(e.widths["a.conv1"], e.widths["stem"]) for e in t.history]
-        assert widths == [(12, 10), (10, 10), (7, 9), (6, 9), (6, 4), (6, 4)]
-        assert t.history[-1].sparsity == pytest.approx(1 - (6 + 6 + 4) / (12 + 12 + 10))
-        assert t.spec.axes["stem"].size == 10
-        assert {n: m.numel() for n, m in t.masks.items()} == {"a.conv1": 12, "b.conv1": 12, "stem": 10}
+@pytest.mark.parametrize("way", ["now", "recipe", "end"])
+def test_masks_and_sparsities_speak_of_the_dense_network(way: When) -> None:
+    widths: list[tuple[int, int]] = []
+
+    def look(_: Record) -> None:
+        left = {n: int(t.masks[n].sum()) if n in t.masks else size for n, size in t.spec.sizes.items()}
+        widths.append((left["a.conv1"], left["stem"]))
+
+    t = trainer(way, on_epoch=look)
+    t.fit(batches(torch.float64), 6)
+    assert widths == [(12, 10), (10, 10), (7, 9), (6, 9), (6, 4), (6, 4)]
+    assert {n: m.numel() for n, m in t.masks.items()} == {"a.conv1": 12, "b.conv1": 12, "stem": 10}
+    assert t.spec.axes["stem"].size == 10
+    dense, thinned = t.history[0].parameters, t.history[-1].parameters
+    assert t.history[-1].sparsity == pytest.approx(1 - thinned / dense)
+    assert thinned == pt.cost(t.spec, t.masks).parameters
 
 
 def test_the_learning_rate_schedule_runs_through_the_thinning() -> None:
     t = trainer("now")
     t.fit(batches(torch.float64), 6)
     assert t.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.8**6)
-    assert t.optimizer is t.schedulers["decay"].optimizer
 
 
-def test_parameter_groups_by_name_keep_their_parameters_and_options() -> None:
-    def grouped(params: list[tuple[str, Tensor]]) -> Optimizer:
-        norms = [(n, p) for n, p in params if p.dim() == 1]
-        rest = [(n, p) for n, p in params if p.dim() > 1]
+def test_a_warm_up_holds_from_the_first_epoch_of_its_policy_on() -> None:
+    warm = RECIPE.replace("class: ExponentialLR\n    gamma: 0.8", "class: LinearLR\n    start_factor: 0.1\n    total_iters: 2")
+    rates: list[float] = []
+    t = trainer("now", recipe=warm, on_epoch=lambda record: rates.append(record.lr))
+    t.fit(batches(torch.float64), 4)
+    assert rates == pytest.approx([0.005, 0.0275, 0.05, 0.05])
+
+
+@pytest.mark.parametrize("way", ["now", "end"])
+def test_parameter_groups_keep_their_parameters_and_options(way: When) -> None:
+    def grouped(params: list[Tensor]) -> Optimizer:
+        norms, rest = [p for p in params if p.dim() == 1], [p for p in params if p.dim() > 1]
         return SGD([{"params": norms, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.1}], lr=0.01, momentum=0.9)
 
-    OPTIMIZERS["grouped"] = grouped
-    try:
-        ends = [trainer(way, optimizer="grouped") for way in ("now", "end")]
-    finally:
-        del OPTIMIZERS["grouped"]
-    for t in ends:
-        t.fit(batches(torch.float64), 6)
-        norms, rest = t.optimizer.param_groups
-        assert (norms["weight_decay"], rest["weight_decay"]) == (0.0, 0.1)
-        assert all(p.dim() == 1 for p in norms["params"]) and all(p.dim() > 1 for p in rest["params"])
-        assert {id(p) for g in (norms, rest) for p in g["params"]} == {id(p) for p in t.params.values() if p.requires_grad}
-    assert_same(*ends, 1e-9)
+    t = trainer(way, make=grouped)
+    t.fit(batches(torch.float64), 6)
+    norms, rest = t.optimizer.param_groups
+    assert (norms["weight_decay"], rest["weight_decay"]) == (0.0, 0.1)
+    assert all(p.dim() == 1 for p in norms["params"]) and all(p.dim() > 1 for p in rest["params"])
+    assert {id(p) for g in (norms, rest) for p in g["params"]} == {id(p) for p in t.params.values() if p.requires_grad}
 
 
 def test_a_second_fit_goes_on_where_the_first_stopped() -> None:
     whole, halves = trainer("now"), trainer("now")
     whole.fit(batches(torch.float64), 6)
-    halves.fit(batches(torch.float64), 3)
-    halves.fit(batches(torch.float64), 6)
+    assert len(halves.fit(batches(torch.float64), 4)) == 4
+    assert len(halves.fit(batches(torch.float64), 2)) == 2
     assert [e.epoch for e in halves.history] == [0, 1, 2, 3, 4, 5]
     assert_same(whole, halves, 0)
 
@@ -268,7 +288,15 @@ def test_batches_by_name_reach_the_forward_by_name() -> None:
         policies: [{pruner: {instance_name: p}, epochs: [1]}, {extension: {instance_name: thinner}, epochs: [1]}]
     """
     example = {"x": torch.zeros(1, 3), "gain": torch.zeros(1, 1)}
-    t = Trainer(Named(), pt.load_recipe(recipe), lambda y, b: F.mse_loss(y, b["y"]), OPTIMIZERS["Adam"], example, on_epoch=None)
+    t = Trainer(
+        Named(),
+        pt.load_recipe(recipe),
+        lambda y, b: F.mse_loss(y, b["y"]),
+        OPTIMIZERS["Adam"],
+        example,
+        inputs_of=lambda b: {k: b[k] for k in ("x", "gain")},
+        on_epoch=None,
+    )
     t.fit(data, 3)
     assert t.params["one.weight"].shape == (4, 3)
     assert t.history[2].loss < t.history[1].loss
@@ -278,7 +306,7 @@ def test_each_epoch_prints_as_one_line(capsys: pytest.CaptureFixture[str]) -> No
     trainer("now", on_epoch=print).fit(batches(torch.float64), 2)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
-    assert lines[1].startswith("epoch   1  loss 1.") and "sparsity  11.8%  4,014 parameters  139,360 MACs" in lines[1]
+    assert lines[1].startswith("epoch   1  loss 1.") and "sparsity  15.4%  4,014 parameters  139,360 MACs" in lines[1]
 
 
 def test_a_recipe_that_does_not_fit_is_refused_before_training() -> None:
@@ -287,5 +315,5 @@ def test_a_recipe_that_does_not_fit_is_refused_before_training() -> None:
 
 
 def test_an_unknown_way_to_thin_is_refused() -> None:
-    with pytest.raises(pt.RecipeError, match="thin is 'later'; write one of 'recipe', 'now', 'end'"):
-        trainer("later")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="thin is 'later'; give 'recipe', 'now' or 'end'"):
+        trainer("later")  # pyright: ignore

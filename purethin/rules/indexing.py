@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from purethin.rules.call import Call, Dims, broadcast, dim_list, rule
-from purethin.rules.laws import Compared, Moved, Pointwise, Written
+from purethin.rules.laws import Compared, Moved, Written
 from purethin.solver import Node, find, take
 
 
@@ -158,7 +158,7 @@ def diff(c: Call) -> Dims:
     dims, d = c.dims(x), c["dim"] % c["self"].dim()
     c.freeze(dims[d], "neighbours compared along it")
     dims[d] = c.fixed(c.shape[d], "neighbours")
-    c.law = Pointwise()
+    c.law = Moved((x,))
     return dims
 
 

@@ -7,6 +7,15 @@ from purethin.rules.laws import Normalised
 from purethin.solver import find, product, variable
 
 
+def with_statistics(c: Call, dims: Dims) -> Dims | tuple[Dims, ...]:
+    """The output's dims; where the operator hands out its statistics too, everything is fixed."""
+    if not isinstance(c.out, tuple):
+        return dims
+    for d in dims:
+        c.freeze(d, "statistics handed out")
+    return (dims, *([c.fixed(s, "statistics") for s in o.shape] for o in c.outs[1:]))
+
+
 @rule("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training", "instance_norm")
 def batch_norm(c: Call) -> Dims | tuple[Dims, ...]:
     """Scale, shift and running statistics are x's dim 1."""
@@ -19,7 +28,7 @@ def batch_norm(c: Call) -> Dims | tuple[Dims, ...]:
     per_sample = c.name == "instance_norm"
     over = tuple(d for d in range(len(dims)) if d > 1 or (d == 0 and not per_sample)) if batch else ()
     c.law = Normalised(over, "the statistics of an instance norm" if per_sample else "the statistics of a batch", weight, bias, 1)
-    return (dims, *([c.fixed(s, "statistics") for s in o.shape] for o in c.outs[1:])) if isinstance(c.out, tuple) else dims
+    return with_statistics(c, dims)
 
 
 @rule("layer_norm", "native_layer_norm", "rms_norm", "_fused_rms_norm")
@@ -37,7 +46,7 @@ def layer_norm(c: Call) -> Dims | tuple[Dims, ...]:
             c.unify(dims[d], node)
     over = tuple(range(last, len(dims)))
     c.law = Normalised(over, "an RMS norm" if "rms" in c.name else "a layer norm", weight, bias, last)
-    return (dims, *([c.fixed(s, "statistics") for s in o.shape] for o in c.outs[1:])) if isinstance(c.out, tuple) else dims
+    return with_statistics(c, dims)
 
 
 @rule("group_norm", "native_group_norm")
@@ -54,7 +63,7 @@ def group_norm(c: Call) -> Dims | tuple[Dims, ...]:
         if t is not None:
             c.unify(dims[1], c.dims(t)[0])
     c.law = Normalised(tuple(range(2, len(dims))), "a group norm", weight, bias, 1, within=inner)
-    return (dims, *([c.fixed(s, "statistics") for s in o.shape] for o in c.outs[1:])) if isinstance(c.out, tuple) else dims
+    return with_statistics(c, dims)
 
 
 @rule("_weight_norm", "_weight_norm_interface")

@@ -28,14 +28,26 @@ def pointwise(c: Call) -> Dims:
 
 @rule(
     "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "alias", "clone", "contiguous",
-    "detach", "to", "_to_copy", "lift_fresh", "lift", "lift_fresh_copy", "view_as_real", "data", "requires_grad", "pin_memory",
+    "detach", "to", "_to_copy", "lift_fresh", "lift", "lift_fresh_copy", "data", "requires_grad", "pin_memory",
     "cpu", "cuda", "_unsafe_view_like", "_pin_memory", "set_data", "_to_cpu",
 )  # fmt: skip
 def copies(c: Call) -> Dims:
     """out = x's dims, the same entries (of another dtype or device)."""
     x = c.tensors[0]
     c.law = Moved((x,))
-    return c.dims(x) if c.outs[0].dim() == x.dim() else [c.fixed(s, "a reinterpreted dtype") for s in c.shape]
+    return c.dims(x)
+
+
+@rule("view_as_real", "view_as_complex")
+def complex_view(c: Call) -> Dims:
+    """A last dim of 2, real and imaginary, comes or goes."""
+    x = c["self"]
+    dims = c.dims(x)
+    c.law = Moved((x,))
+    if c.name == "view_as_complex":
+        c.freeze(dims[-1], "real and imaginary parts")
+        return dims[:-1]
+    return [*dims, c.fixed(2, "real and imaginary parts")]
 
 
 @rule("copy")

@@ -42,9 +42,9 @@ def view(c: Call) -> Dims:
     x = c["self"]
     c.law = Moved((x,))
     name = "size" if c.name != "reshape" else "shape"
-    if c.get(name) is None:  # view(dtype)
-        return [c.fixed(s, "a reinterpreted dtype") for s in c.shape]
-    if 0 in c.shape:
+    if c.get(name) is None or 0 in c.shape:
+        for d in c.dims(x):
+            c.freeze(d, "a reinterpreted dtype" if c.get(name) is None else "a view of nothing")
         return [constant(s) for s in c.shape]
     asked = c.integers(name)
     return regroup(c, c.dims(x), [(s, None if int(a) == -1 else c.sized(a, "size")) for s, a in zip(c.shape, asked, strict=True)])
@@ -199,6 +199,9 @@ def slice_(c: Call) -> Dims:
     dims, dim = c.dims(x), c["dim"] % c["self"].dim()
     c.law = Moved((x,))
     n, got = find(dims[dim]).size, c.shape[dim]
+    for bound in ("start", "end", "length"):
+        if isinstance(c.get(bound), int):
+            c.integer(bound)  # read as a size, even where it cuts nothing off
     if got == n or find(dims[dim]).kind == "constant":
         dims[dim] = dims[dim] if got == n else constant(got, find(dims[dim]).why)
         return dims

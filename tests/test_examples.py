@@ -1,0 +1,65 @@
+"""The examples run as a reader runs them, on few images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from resnet_cifar import resnet20
+
+import purethin as pt
+
+ROOT = Path(__file__).parent.parent
+RECIPE = """
+version: 1
+pruners:
+  inner:
+    class: L1RankedStructureParameterPruner_AGP
+    initial_sparsity: 0.25
+    final_sparsity: 0.5
+    group_type: Filters
+    weights: [layer2.0.conv1.weight, layer3.1.conv1.weight]
+extensions:
+  thinner: {class: FilterRemover}
+policies:
+  - {pruner: {instance_name: inner}, starting_epoch: 1, ending_epoch: 3, frequency: 1}
+  - {extension: {instance_name: thinner}, epochs: [1, 2]}
+"""
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "examples" / "agp_resnet20.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_main_job_prunes_prints_a_table_and_saves_a_network_that_runs(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    out = tmp_path / "out"
+    printed = run("--images", "64", "--epochs", "4", "--threads", "1", "--recipe", str(recipe), "--out", str(out))
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch  ")] == ["0", "1", "2", "3"]
+    for row in ("parameters", "MACs", "test accuracy", "ms, 1 image", "file, KB", "masked against thinned"):
+        assert row in printed
+    assert (out / "agp_resnet20.png").stat().st_size > 10_000
+    params, config = pt.load(out / "thinned.safetensors")
+    small = pt.rebuild(resnet20(classes=10, channels=1), config, params).eval()
+    assert params["layer2.0.conv1.weight"].shape[0] == 16 and params["layer3.1.conv1.weight"].shape[0] == 32
+    assert small(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_the_recipe_beside_the_main_job_fits_the_network_and_ends_before_its_epochs_do() -> None:
+    recipe = pt.load_recipe(ROOT / "examples" / "agp_resnet20.yaml")
+    model = resnet20(classes=10, channels=1)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, torch.zeros(1, 1, 28, 28))
+    plan = pt.plan(recipe, params, spec)
+    assert {name: int(m.sum()) for name, m in plan.masks.items()} == {
+        "layer2.0.conv1": 16, "layer2.1.conv1": 16, "layer2.2.conv1": 16, "layer2.0.conv2": 20,
+        "layer3.0.conv1": 26, "layer3.1.conv1": 26, "layer3.2.conv1": 26,
+    }  # fmt: skip
+    assert recipe.last_epoch < 10
