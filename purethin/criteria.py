@@ -45,6 +45,7 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
 
 def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:
     """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis, along one of its dims."""
+    tensor = tensor.abs() if tensor.is_complex() else tensor
     tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
     others = [d for d in range(tensor.dim()) if d != dim]
     entries = tensor.abs().pow(p)

@@ -244,30 +244,26 @@ class _Silence:
         for axis in self.row(law.source)[-1]:
             if axis not in self.zeros(law.source) | self.zeros(law.input_weight) or axis in self.infinite(law.source):
                 self.taint([axis], "a sum over it meets values that are not zero when it is zeroed", call.place)
-        silent = frozenset.intersection(*(self.zeros(t) for t in law.weights[:1]))
         hidden = {
             a for t in law.weights for a in self.axes(t) if all(a in self.zeros(w) for w in law.weights if a in self.axes(w))
         }
-        out = self.axes(call.outs[0])
         for s in law.states:
             hidden -= set(self.row(s)[-1]) - self.zeros(s)
             self.taint(set(self.row(s)[-1]) - self.zeros(s), "an initial state that is not zero", call.place)
-        self.set(call, out & (hidden | silent))
+        self.set(call, hidden)
 
     def written(self, call: Call, law: laws.Written) -> None:
-        target, out = call.tensors[0], call.outs[0]
-        source = law.source
+        target, source = call.tensors[0], law.source
         if source is None:
             self.set(call, ())
             return
         whole = call.name == "copy"
-        mine, theirs = _count(self.row(target)), _count(self.row(source))
-        zero = {
-            a for a, n in mine.items() if a in self.zeros(source) and theirs.get(a) == n and (whole or a in self.zeros(target))
-        }
-        rest: Axes = _NONE if whole else frozenset(a for a in self.zeros(target) if a not in theirs and a not in mine)
-        self.set(call, zero | rest, self.infinite(source) | (_NONE if whole else self.infinite(target)))
-        del out
+        theirs = _count(self.row(source))
+        agreed = {a for a, n in _count(self.row(target)).items() if a in self.zeros(source) and theirs.get(a) == n}
+        if whole:
+            self.set(call, agreed, self.infinite(source))
+        else:
+            self.set(call, agreed & self.zeros(target), self.infinite(source) | self.infinite(target))
 
     def made(self, call: Call, law: laws.Made) -> None:
         row = self.row(call.outs[0])

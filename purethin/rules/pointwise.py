@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from purethin.rules.call import Call, Dims, broadcast, rule
-from purethin.rules.laws import Moved, Pointwise, Written
+from purethin.rules.laws import Mixed, Moved, Pointwise, Written
 from purethin.solver import total, variable
 
 # what torch's own tag misses
@@ -34,7 +34,8 @@ def pointwise(c: Call) -> Dims:
 def copies(c: Call) -> Dims:
     """out = x's dims, the same entries (of another dtype or device)."""
     x = c.tensors[0]
-    c.law = Moved((x,))
+    drawn = "dropout" in c.name and c.get("train")
+    c.law = Mixed(tuple(range(x.dim())), "random numbers drawn", keeps_zero=True) if drawn else Moved((x,))
     return c.dims(x)
 
 
