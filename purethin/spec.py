@@ -281,7 +281,7 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
 def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -> dict[str, int]:
     """Axis sizes from shapes: each expression with one unknown name gives that name's size, until none is left.
 
-    Takes come last: they say how many units are taken, not of how many.
+    Takes come last: they say how many units are taken, not of how many. What is multiplied by 0 says nothing.
     """
     sizes: dict[str, int] = {}
     todo = [(n, e, s) for n, (exprs, shape) in dims.items() for e, s in zip(exprs, shape, strict=True)]
@@ -292,8 +292,11 @@ def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -
             if len(unknown) > 1 or (unknown and _has_take(expr)):
                 later.append((name, expr, want))
                 continue
-            for axis in unknown:
-                sizes[axis] = _fitting(expr, axis, want, sizes)
+            fit = {axis: _fitting(expr, axis, want, sizes) for axis in unknown}
+            if unknown and _size_or_none(expr, {**sizes, **{axis: n + 1 for axis, n in fit.items()}}) == want:
+                later.append((name, expr, want))
+                continue
+            sizes |= fit
             if _size_or_none(expr, sizes) != want:
                 sizes_text = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(ax.names(expr)))
                 raise SpecError(f"'{expr}' ({sizes_text}) does not make {want}, the size of that dimension of {name}")

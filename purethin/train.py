@@ -17,7 +17,7 @@ from torch.func import functional_call
 from purethin.cost import cost
 from purethin.infer import infer
 from purethin.modules import params_of, rebuild
-from purethin.recipe import Recipe, build_schedulers, groups_of
+from purethin.recipe import Recipe, build_schedulers
 from purethin.spec import Masks, Spec
 from purethin.thin import Config, config_of, expand, mask, thin, thin_spec, thin_tree
 
@@ -119,8 +119,7 @@ class Trainer:
         args, kwargs = _arguments(example)
         dense = params_of(model)
         self.spec = infer(model, dense, *args, **kwargs)
-        for pruner in recipe.pruners.values():
-            groups_of(pruner, self.spec)
+        recipe.groups(self.spec)
         self.masks: dict[str, Tensor] = {}
         self.done: dict[str, Tensor] = {}
         self.config: Config = {}

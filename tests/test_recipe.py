@@ -549,26 +549,41 @@ def test_a_plan_says_why_each_axis_is_pruned() -> None:
 def test_a_plan_prints_as_an_aligned_table_with_the_cost_after_each_step() -> None:
     text = edited(*AGP[:2], ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 4"))
     plan = planned(text)
-    want = [
-        ["epoch", "pruner", "axis", "why", "size", "removed", "kept", "parameters", "MACs"],
-        ["1", "low", "conv3", "Filters", "of", "conv3.weight", "6", "0", "6", "4,235", "67,036"],
-    ]
     lines = str(plan).splitlines()
-    assert lines[0].split() == want[0]
-    assert [line.split()[:9] for line in lines[1:4]] == [
-        ["1", "low", "conv3", "Filters", "of", "conv3.weight", "6", "0", "6"],
-        ["2*", "low", "conv3", "Filters", "of", "conv3.weight", "6", "2", "4"],
-        ["3", "low", "conv3", "Filters", "of", "conv3.weight", "6", "3", "3"],
+    head = ["epoch", "pruner", "axis", "why", "sparsity", "size", "removed", "kept", "parameters", "MACs"]
+    why = ["Filters", "of", "conv3.weight"]
+    assert lines[0].split() == head
+    assert [line.split()[:10] for line in lines[1:4]] == [
+        ["1", "low", "conv3", *why, "0.1000", "6", "0", "6"],
+        ["2*", "low", "conv3", *why, "0.4500", "6", "2", "4"],
+        ["3", "low", "conv3", *why, "0.5000", "6", "3", "3"],
     ]
     for line, removed in zip(lines[1:4], (0, 2, 3), strict=True):
         cost = pt.cost(SPEC, {"conv3": torch.arange(6) >= removed})
-        assert line.split()[9:] == [f"{cost.parameters:,}", f"{cost.macs:,}"]
+        assert line.split()[10:] == [f"{cost.parameters:,}", f"{cost.macs:,}"]
     assert len({len(line) for line in lines[:4]}) == 1
     assert lines[4:] == [
-        "* thinned at this epoch",
+        "* thinned as the epoch begins: 2",
         f"dense {plan.before.parameters:,} parameters, {plan.before.macs:,} MACs; "
         f"at the end {plan.after.parameters:,} and {plan.after.macs:,}",
     ]
+
+
+def test_a_plan_names_the_epochs_of_thinning_where_no_pruner_acts() -> None:
+    plan = planned(BASE)
+    assert [(r.epoch, r.thins) for r in plan.rows] == [(0, False)]
+    assert plan.thinnings == (2,)
+    assert "* thinned as the epoch begins: 2" in str(plan)
+
+
+def test_a_plan_notes_what_never_acts_and_what_is_inexact() -> None:
+    params = {"conv3.weight": torch.ones(6, 2), "conv1.weight": torch.ones(4, 6)}
+    layout = {"conv3.weight": "conv3 2", "conv1.weight": "4 conv3"}
+    spec = pt.Spec.from_layout(layout, params, inexact={"conv3": "a mean at net.py:7"})
+    text = edited(("  - extension:\n      instance_name: thinner\n    epochs: [2]\n", ""))
+    plan = pt.plan(pt.load_recipe(text), params, spec)
+    assert plan.notes == ("'thinner' has no policy: it never acts", "the axis 'conv3' is inexact: a mean at net.py:7")
+    assert str(plan).splitlines()[-2:] == [f"note: {note}" for note in plan.notes]
 
 
 def test_a_plan_changes_nothing() -> None:

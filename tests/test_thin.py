@@ -277,7 +277,7 @@ def test_forward_mode_agrees_with_a_difference() -> None:
     def of_gates(z: dict[str, Tensor]) -> Tensor:
         return of("conv2.weight", z)
 
-    value, tangent = jvp(of_gates, (gates,), (direction,))
+    value, tangent = jvp(of_gates, (gates,), (direction,))[:2]
     step = {"conv1": gates["conv1"] + direction["conv1"]}
     assert torch.equal(value, of_gates(gates))
     # the residual sum ties both dimensions of conv2 to the axis: the value is of second degree in its gates

@@ -1,6 +1,6 @@
 """The time that thinning as you go saves against masking all along and thinning at the end, on the same recipe.
 
-    python docs/benchmarks/thin_as_you_go.py [--epochs 10] [--images 512] [--threads 1]
+    python docs/benchmarks/thin_as_you_go.py [--epochs 7] [--images 512] [--threads 1]
 
 ResNet-20 at 1x28x28 on random images, by examples/agp_resnet20.yaml. The two train alternately, an epoch each, so that a
 busy machine slows both.
@@ -27,7 +27,7 @@ from resnet_cifar import resnet20  # noqa: E402
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
