@@ -183,8 +183,8 @@ def main() -> None:
         print(f"{name:<16}{values[0]:>12{form}}{values[1]:>12{form}}{ratio:>8}")
     print(f"masked against thinned, largest difference of the outputs: {report.difference:.1e} of {report.outputs[0].scale:.1f}")
     if not args.baseline:
-        print(f"dense is this run just before pruning, after {before} epochs: its accuracy is no baseline, since thinned has trained")
-        print(f"longer. --baseline trains the dense network for all {args.epochs} epochs, in about twice the time")
+        print(f"dense is this run just before pruning, after {before} epochs: its accuracy is no baseline, since thinned")
+        print(f"has trained longer. --baseline trains the dense network for all {args.epochs} epochs, in about twice the time")
     print(f"{files[1]} and {picture} written; {time.perf_counter() - start:.0f} s in all")
 
 

@@ -475,6 +475,12 @@ def test_of_6_filters_the_floor_goes_and_never_the_last(sparsity: float, left: i
     assert kept(planned(pruning("[conv3.weight]", desired_sparsity=sparsity)).masks) == {"conv3": left}
 
 
+def test_29_percent_of_100_units_are_29() -> None:
+    params = {"w": torch.rand(100, 3)}
+    spec = pt.Spec.from_layout({"w": "units 3"}, params)
+    assert kept(pt.plan(pt.load_recipe(pruning("[w]", "Rows", desired_sparsity=0.29)), params, spec).masks) == {"units": 71}
+
+
 def test_among_equal_filters_the_first_go_and_no_more_than_asked() -> None:
     params = PARAMS | {"conv3.weight": torch.ones_like(PARAMS["conv3.weight"])}
     assert pt.plan(pt.load_recipe(BASE), params, SPEC).masks["conv3"].tolist() == [False] * 3 + [True] * 3

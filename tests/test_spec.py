@@ -86,6 +86,7 @@ def test_sizes_are_solved_from_the_shapes(
         ({"conv.weight": "(c d) 3 3 3"}, ["the size of c, d is not certain from '(c d)'", "by itself"]),
         ({"conv.weight": "c[0:7] 3 3 3", "back.weight": "c 2"}, ["'c[0:7]' (c=8)", "does not make 8", "conv.weight"]),
         ({"conv.weight": "c[::2] 3 3 3"}, ["the size of c is not certain from 'c[::2]'", "by itself"]),
+        ({"conv.weight": "8 3 3 c[0, 0, 2]"}, ["the size of c is not certain from 'c[0, 0, 2]'"]),
         ({"conv.weight": "c 3 3 3 +"}, ["c 3 3 3 +", "^"]),
         ({"step": "c"}, ["'c' gives step 1 dimensions", "()"]),
     ],

@@ -53,9 +53,8 @@ def main() -> None:
         left = b.macs / pt.cost(now.spec).macs
         print(f"{b.epoch:>5}{left:>11.1%}{a.seconds:>11.2f}{b.seconds:>12.2f}{b.seconds / a.seconds:>7.2f}", flush=True)
     totals = [sum(r.seconds for r in t.history) for t in (masked, now)]
-    print(
-        f"in all {totals[0]:.1f} s masked, {totals[1]:.1f} s thinned as it goes: {1 - totals[1] / totals[0]:.0%} of the time saved"
-    )
+    saved = 1 - totals[1] / totals[0]
+    print(f"in all {totals[0]:.1f} s masked, {totals[1]:.1f} s thinned as it goes: {saved:.0%} of the time saved")
 
 
 if __name__ == "__main__":
