@@ -132,9 +132,7 @@ class Ledger:
                     open_.append((left, right, why))
             if not changed and open_:
                 left, right, why = open_.pop(0)
-                _Difference(left, right).tie(
-                    left, right, why if isinstance(why, Because) else Because("sizes must agree", why)
-                )
+                _Difference(left, right).tie(left, right, why if isinstance(why, Because) else Because("sizes must agree", why))
             todo = open_
 
 

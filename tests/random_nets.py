@@ -319,9 +319,7 @@ PIECES: dict[str, Piece] = {
         numbers=(lambda c: st.integers(1, 2),),
         fits=cuttable,
     ),
-    "repeat": Piece(
-        lambda h: h.repeat(1, 2, *[1] * (h.dim() - 2)), size=lambda c: 2 * c, fits=lambda c: c >= 2 and doubles(c)
-    ),
+    "repeat": Piece(lambda h: h.repeat(1, 2, *[1] * (h.dim() - 2)), size=lambda c: 2 * c, fits=lambda c: c >= 2 and doubles(c)),
     "repeat_interleave": Piece(lambda h: h.repeat_interleave(2, 1), size=lambda c: 2 * c, fits=doubles),
     # parts
     "chunk": Piece(lambda h, i: h.chunk(2, 1)[i], size=lambda c, i: c // 2, numbers=(flag,), fits=even, weight=4),
@@ -344,9 +342,7 @@ PIECES: dict[str, Piece] = {
     "roll": Piece(lambda h, k: h.roll(k, 1), numbers=(place,), fits=cuttable, weight=2),
     "roll_half": Piece(lambda h: h.roll(h.shape[1] // 2, 1), fits=even),
     "shuffle": Piece(shuffle, numbers=(divisor,), fits=divisible, weight=3),
-    "maxout": Piece(
-        lambda h, k: h.unflatten(1, (-1, k)).amax(2), size=lambda c, k: c // k, numbers=(divisor,), fits=divisible
-    ),
+    "maxout": Piece(lambda h, k: h.unflatten(1, (-1, k)).amax(2), size=lambda c, k: c // k, numbers=(divisor,), fits=divisible),
     "maxout_halves": Piece(lambda h: h.unflatten(1, (2, -1)).amax(1), size=lambda c: c // 2, fits=even),
     # along all channels
     "cumsum": Piece(lambda h: h.cumsum(1)),

@@ -56,13 +56,17 @@ other = torchvision.models.resnet18(weights=None)
 nan = {"conv1": torch.full((8,), float("nan"))}
 
 CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
-    ("an unknown axis", pt.MaskError, ["'conv11'", "did you mean 'conv1'?"], lambda: pt.thin(PARAMS, SPEC, {"conv11": HALF["conv1"]})),
+    ("an unknown axis", pt.MaskError, ["'conv11'", "did you mean 'conv1'?"],
+     lambda: pt.thin(PARAMS, SPEC, {"conv11": HALF["conv1"]})),
     ("an unknown axis asked of the spec", pt.SpecError, ["'conv3'", "Known: conv"], lambda: SPEC.axis("conv3")),
-    ("an unknown axis in a sparsity", pt.MaskError, ["'fc1'", "Known: "], lambda: pt.select(pt.lp_norm(PARAMS, SPEC), {"fc1": 0.5})),
-    ("a mask of wrong length", pt.MaskError, ["'conv1'", "(4,)", "8 units"], lambda: pt.mask(PARAMS, SPEC, {"conv1": torch.ones(4) > 0})),
+    ("an unknown axis in a sparsity", pt.MaskError, ["'fc1'", "Known: "],
+     lambda: pt.select(pt.lp_norm(PARAMS, SPEC), {"fc1": 0.5})),
+    ("a mask of wrong length", pt.MaskError, ["'conv1'", "(4,)", "8 units"],
+     lambda: pt.mask(PARAMS, SPEC, {"conv1": torch.ones(4) > 0})),
     ("a mask of wrong dtype", pt.MaskError, ["'conv1'", "torch.int64", "mask > 0"],
      lambda: pt.thin(PARAMS, SPEC, {"conv1": torch.ones(8, dtype=torch.long)})),
-    ("a mask that is no tensor", pt.MaskError, ["'conv1'", "list", "bool tensor"], lambda: pt.thin(PARAMS, SPEC, {"conv1": [True] * 8})),  # type: ignore[dict-item]
+    ("a mask that is no tensor", pt.MaskError, ["'conv1'", "list", "bool tensor"],
+     lambda: pt.thin(PARAMS, SPEC, {"conv1": [True] * 8})),  # type: ignore[dict-item]
     ("masks that are no dict", pt.MaskError, ["dict", "list"], lambda: pt.thin(PARAMS, SPEC, [HALF])),  # type: ignore[arg-type]
     ("all units removed", pt.MaskError, ["'conv2'", "all 6 units", "keep at least one"],
      lambda: pt.thin(PARAMS, SPEC, {"conv2": torch.zeros(6) > 0})),
@@ -80,16 +84,19 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
      lambda: pt.Spec.from_layout({"conv1.wieght": "c 3 3 3"}, PARAMS)),
     ("a layout that does not fit", pt.SpecError, ["'c 3 3'", "3 dimensions", "(8, 3, 3, 3)"],
      lambda: pt.Spec.from_layout({"conv1.weight": "c 3 3"}, PARAMS)),
-    ("a layout of wrong size", pt.SpecError, ["'4'", "does not make 3"], lambda: pt.Spec.from_layout({"conv1.weight": "c 4 3 3"}, PARAMS)),
+    ("a layout of wrong size", pt.SpecError, ["'4'", "does not make 3"],
+     lambda: pt.Spec.from_layout({"conv1.weight": "c 4 3 3"}, PARAMS)),
     ("a layout that does not parse", pt.SpecError, ["a ')' is missing", "c (3 3 3", "^"],
      lambda: pt.Spec.from_layout({"conv1.weight": "c (3 3 3"}, PARAMS)),
     ("rebuilding with an unknown parameter", pt.SpecError, ["'w'", "Small"], lambda: pt.rebuild(MODEL, {}, {"w": torch.ones(2)})),
-    ("rebuilding with another model's config", pt.SpecError, ["'layer1'", "Small"], lambda: pt.rebuild(MODEL, {"layer1": {"a": 1}}, PARAMS)),
+    ("rebuilding with another model's config", pt.SpecError, ["'layer1'", "Small"],
+     lambda: pt.rebuild(MODEL, {"layer1": {"a": 1}}, PARAMS)),
     ("an optimizer state of another shape", pt.SpecError, ["conv1.weight.row", "(8, 1)", "(8, 3, 3, 3)"],
      lambda: pt.thin_tree({"conv1.weight": {"row": torch.ones(8, 1)}}, SPEC, HALF)),
     ("a scripted module", pt.SpecError, ["scripted", "nn.Module that it was made from"], lambda: pt.params_of(scripted())),
     ("a quantized module", pt.SpecError, ["quantized", "float model"], lambda: pt.params_of(quantized())),
-    ("a compiled module", pt.SpecError, ["compiled", "_orig_mod"], lambda: pt.params_of(torch.compile(Small(), backend="eager"))),  # type: ignore[arg-type]
+    ("a compiled module", pt.SpecError, ["compiled", "_orig_mod"],
+     lambda: pt.params_of(torch.compile(Small(), backend="eager"))),  # type: ignore[arg-type]
     ("a lazy module", pt.SpecError, ["lazy", "no shape yet"], lambda: pt.params_of(nn.LazyLinear(4))),
     ("a module that cannot be copied", pt.SpecError, ["cannot be copied", "lock", "deepcopy"],
      lambda: pt.infer(Uncopied(), pt.params_of(Uncopied()), X)),

@@ -102,7 +102,7 @@ def test_a_tied_weight_stands_once_and_stays_tied_when_thinned() -> None:
     assert str(ax.layout_text(spec.layout["embed.weight"])) == "11 embed"
     masks = random_masks(spec)
     thinned, config = pt.thin(params, spec, masks)
-    small = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, config, thinned)
     assert small.head.weight is small.embed.weight
     assert_thinned_equals_masked(model, params, spec, masks, tokens)
 
@@ -136,7 +136,7 @@ def test_a_rule_from_outside_makes_it_known() -> None:
 
     @pt.rule("purethin_test::scale", law=laws.Pointwise())
     def _(c: Any) -> Any:
-        "Out = x's dims."
+        """Out = x's dims."""
         return c.dims(c["x"])
 
     try:
@@ -211,7 +211,7 @@ def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing() -> None:
 
     @pt.rule("purethin_test::scale")
     def _(c: Any) -> Any:
-        "Out = what x does not have."
+        """Out = what x does not have."""
         return c.dims(c["y"])
 
     try:

@@ -63,7 +63,7 @@ def test_mode_and_requires_grad_are_the_models_own() -> None:
     params = pt.params_of(model)
     spec = pt.infer(model, params, X.float())
     thinned, config = pt.thin(params, spec, random_masks(spec))
-    small = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, config, thinned)
     assert small.training and not small.conv1.weight.requires_grad and small.fc.weight.requires_grad
     small(X.float()).sum().backward()
     assert small.fc.weight.grad is not None and model.fc.weight.grad is None
@@ -101,7 +101,7 @@ class Configured(nn.Module):
 
 
 def test_sizes_inside_a_config_object_and_a_list_are_rewritten() -> None:
-    model = randomise(Configured())
+    model: Any = randomise(Configured())
     params, x = pt.params_of(model), torch.randn(5, 3, dtype=torch.float64)
     spec = pt.infer(model, params, x)
     assert {a.size for a in spec.axes.values()} == {4, 8}
@@ -109,5 +109,5 @@ def test_sizes_inside_a_config_object_and_a_list_are_rewritten() -> None:
     thinned, config = pt.thin(params, spec, masks)
     assert config[""] == {"sizes.parts": [2, 4], "sizes.width": 6}
     assert pt.check(model, params, spec, masks, x).relative < 1e-9
-    small = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, config, thinned)
     assert small.sizes.parts == [2, 4] and model.sizes.parts == [4, 8]

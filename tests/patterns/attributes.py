@@ -26,9 +26,7 @@ def weight_shape(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.conv1.weight.shape[0], 36))
 
 
-@pattern(
-    "the number of channels from a config object", lambda: flat_head(config=SimpleNamespace(width=8)), prunable="conv1"
-)
+@pattern("the number of channels from a config object", lambda: flat_head(config=SimpleNamespace(width=8)), prunable="conv1")
 def config(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.config.width, 36))
 
@@ -79,9 +77,7 @@ class Halved(nn.Module):
 add("a property computed from an attribute", Halved, inputs=vector, prunable="fc")
 
 
-@pattern(
-    "a size from a product over the shape", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
-)
+@pattern("a size from a product over the shape", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
 def shape_product(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], math.prod(h.shape[1:])))
@@ -93,9 +89,7 @@ def numel(net: Net, x: Tensor) -> Tensor:
     return net.head(h.view(h.shape[0], h.numel() // h.shape[0]))
 
 
-@pattern(
-    "a size from the shape's own numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
-)
+@pattern("a size from the shape's own numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
 def shape_numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], h.shape[1:].numel()))
@@ -107,9 +101,7 @@ def length(net: Net, x: Tensor) -> Tensor:
     return net.head(h.view(x.shape[0], len(h[0]), -1))
 
 
-@pattern(
-    "a layer chosen by the number of channels", lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)}))
-)
+@pattern("a layer chosen by the number of channels", lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)})))
 def chosen(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.heads[str(h.shape[1])](h)

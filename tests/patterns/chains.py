@@ -29,9 +29,7 @@ def batch_norm(net: Net, x: Tensor) -> Tensor:
 
 add(
     "a sequential",
-    lambda: nn.Sequential(
-        conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), conv(8, 6), nn.Identity(), conv(6, 4)
-    ),
+    lambda: nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), conv(8, 6), nn.Identity(), conv(6, 4)),
     prunable="0 4",
 )
 
@@ -146,9 +144,7 @@ def pyramid(net: Net, x: Tensor) -> list[Tensor]:
 
 @pattern(
     "pooling and resizing",
-    lambda: layers(
-        conv1=conv(3, 8), pool=nn.MaxPool2d(2), conv2=conv(8, 10), mean=nn.AdaptiveAvgPool2d(2), fc=nn.Linear(40, 3)
-    ),
+    lambda: layers(conv1=conv(3, 8), pool=nn.MaxPool2d(2), conv2=conv(8, 10), mean=nn.AdaptiveAvgPool2d(2), fc=nn.Linear(40, 3)),
     prunable="conv1 conv2",
 )
 def pooling(net: Net, x: Tensor) -> Tensor:

@@ -29,9 +29,7 @@ def regrouped(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "grouped convolution in a residual",
-    lambda: layers(
-        conv1=conv(3, 8), inner=conv(8, 12, 1), grouped=conv(12, 12, groups=3), outer=conv(12, 8, 1), head=conv(8, 4)
-    ),
+    lambda: layers(conv1=conv(3, 8), inner=conv(8, 12, 1), grouped=conv(12, 12, groups=3), outer=conv(12, 8, 1), head=conv(8, 4)),
     prunable="conv1 inner grouped",
 )
 def grouped_residual(net: Net, x: Tensor) -> Tensor:
@@ -106,9 +104,7 @@ def depthwise_transposed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "convolution in one dimension",
-    lambda: layers(
-        conv1=nn.Conv1d(3, 8, 3), norm=nn.BatchNorm1d(8), up=nn.ConvTranspose1d(8, 6, 3), head=nn.Conv1d(6, 4, 1)
-    ),
+    lambda: layers(conv1=nn.Conv1d(3, 8, 3), norm=nn.BatchNorm1d(8), up=nn.ConvTranspose1d(8, 6, 3), head=nn.Conv1d(6, 4, 1)),
     inputs=lambda: (random(2, 3, 9),),
     prunable="conv1 up",
 )
@@ -118,9 +114,7 @@ def one_dimension(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "convolution in three dimensions",
-    lambda: layers(
-        conv1=nn.Conv3d(3, 8, 2), norm=nn.BatchNorm3d(8), up=nn.ConvTranspose3d(8, 6, 2), head=nn.Conv3d(6, 4, 1)
-    ),
+    lambda: layers(conv1=nn.Conv3d(3, 8, 2), norm=nn.BatchNorm3d(8), up=nn.ConvTranspose3d(8, 6, 2), head=nn.Conv3d(6, 4, 1)),
     inputs=lambda: (random(2, 3, 4, 4, 4),),
     prunable="conv1 up",
 )

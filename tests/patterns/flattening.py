@@ -137,9 +137,7 @@ def tuple_image(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a linear layer unflattened by torch's own layer",
-    lambda: layers(
-        fc=nn.Linear(5, 72), unflatten=nn.Unflatten(1, (8, 3, 3)), up=nn.ConvTranspose2d(8, 6, 2), head=conv(6, 4)
-    ),
+    lambda: layers(fc=nn.Linear(5, 72), unflatten=nn.Unflatten(1, (8, 3, 3)), up=nn.ConvTranspose2d(8, 6, 2), head=conv(6, 4)),
     inputs=vector,
     prunable="fc up",
 )

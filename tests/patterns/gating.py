@@ -219,9 +219,7 @@ def selective(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "experts mixed by a softmax over them",
-    lambda: layers(
-        route=nn.Linear(5, 3), experts=nn.ModuleList(nn.Linear(5, 8) for _ in range(3)), head=nn.Linear(8, 3)
-    ),
+    lambda: layers(route=nn.Linear(5, 3), experts=nn.ModuleList(nn.Linear(5, 8) for _ in range(3)), head=nn.Linear(8, 3)),
     inputs=vector,
     prunable="experts.0",
 )

@@ -166,9 +166,7 @@ def concat_mean(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a learned token before the others",
-    lambda: layers(
-        token=weight(1, 1, 8), patches=nn.Conv2d(3, 8, 3, stride=3), place=weight(1, 5, 8), head=nn.Linear(8, 3)
-    ),
+    lambda: layers(token=weight(1, 1, 8), patches=nn.Conv2d(3, 8, 3, stride=3), place=weight(1, 5, 8), head=nn.Linear(8, 3)),
     prunable="patches",
     frozen="place:1",
 )

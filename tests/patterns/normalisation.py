@@ -52,9 +52,7 @@ pattern("layer norm over space only", lambda: normed(nn.LayerNorm([6, 6])), prun
 pattern("layer norm over the width only", lambda: normed(nn.LayerNorm(6)), prunable="conv1")(through)
 
 
-@pattern(
-    "group norm with a literal number of groups", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), inexact="conv1"
-)
+@pattern("group norm with a literal number of groups", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), inexact="conv1")
 def literal_groups(net: Net, x: Tensor) -> Tensor:
     return net.head(F.group_norm(net.conv1(x), 4))
 
@@ -161,9 +159,7 @@ def global_response(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "filter response norm with a learned threshold",
-    lambda: layers(
-        conv1=conv(3, 8), scale=weight(8, 1, 1), shift=weight(8, 1, 1), least=weight(8, 1, 1), head=conv(8, 4)
-    ),
+    lambda: layers(conv1=conv(3, 8), scale=weight(8, 1, 1), shift=weight(8, 1, 1), least=weight(8, 1, 1), head=conv(8, 4)),
     prunable="conv1",
 )
 def filter_response(net: Net, x: Tensor) -> Tensor:

@@ -28,33 +28,25 @@ def members(kind: Callable[..., nn.Module], head: int, **options: object) -> dic
 
 
 for name, kind in KINDS.items():
-    pattern(name, lambda kind=kind: members(kind, 6), inputs=sequence, prunable="fc rnn", frozen="fc.weight:1")(
-        last_output
-    )
+    pattern(name, lambda kind=kind: members(kind, 6), inputs=sequence, prunable="fc rnn", frozen="fc.weight:1")(last_output)
     pattern(
         f"{name} in both directions",
         lambda kind=kind: members(kind, 12, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
     )(all_outputs)
-    pattern(
-        f"{name} of two layers", lambda kind=kind: members(kind, 6, num_layers=2), inputs=sequence, prunable="fc rnn"
-    )(last_output)
+    pattern(f"{name} of two layers", lambda kind=kind: members(kind, 6, num_layers=2), inputs=sequence, prunable="fc rnn")(
+        last_output
+    )
     pattern(
         f"{name} of two layers in both directions",
         lambda kind=kind: members(kind, 12, num_layers=2, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
     )(all_outputs)
-pattern("an LSTM without bias", lambda: members(nn.LSTM, 6, bias=False), inputs=sequence, prunable="fc rnn")(
-    all_outputs
-)
-pattern("an RNN of relus", lambda: members(nn.RNN, 6, nonlinearity="relu"), inputs=sequence, prunable="fc rnn")(
-    all_outputs
-)
-pattern("an LSTM with a projection", lambda: members(nn.LSTM, 4, proj_size=4), inputs=sequence, prunable="fc rnn")(
-    all_outputs
-)
+pattern("an LSTM without bias", lambda: members(nn.LSTM, 6, bias=False), inputs=sequence, prunable="fc rnn")(all_outputs)
+pattern("an RNN of relus", lambda: members(nn.RNN, 6, nonlinearity="relu"), inputs=sequence, prunable="fc rnn")(all_outputs)
+pattern("an LSTM with a projection", lambda: members(nn.LSTM, 4, proj_size=4), inputs=sequence, prunable="fc rnn")(all_outputs)
 
 
 @pattern(

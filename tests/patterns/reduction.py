@@ -82,9 +82,7 @@ for name, function in ALONG_CHANNELS_INEXACT.items():
     add(f"{name} along channels", along(function), inexact="conv1")
 
 
-@pattern(
-    "the largest channels by topk", lambda: layers(conv1=conv(3, 8), head=conv(2, 4)), inexact="conv1", guards="conv1"
-)
+@pattern("the largest channels by topk", lambda: layers(conv1=conv(3, 8), head=conv(2, 4)), inexact="conv1", guards="conv1")
 def topk(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).topk(2, 1).values)
 

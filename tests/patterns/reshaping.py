@@ -10,9 +10,7 @@ from .pattern import Net, conv, layers, pattern, random
 
 @pattern(
     "a linear layer on channels last",
-    lambda: layers(
-        conv1=conv(3, 8), norm=nn.BatchNorm2d(8), fc1=nn.Linear(8, 12), fc2=nn.Linear(12, 8), head=conv(8, 4)
-    ),
+    lambda: layers(conv1=conv(3, 8), norm=nn.BatchNorm2d(8), fc1=nn.Linear(8, 12), fc2=nn.Linear(12, 8), head=conv(8, 4)),
     prunable="conv1 fc1",
 )
 def channels_last(net: Net, x: Tensor) -> Tensor:

@@ -237,9 +237,7 @@ add("one block object listed twice", repeated_block, inputs=image, prunable="0")
 
 
 def shared_buffer() -> dict[str, object]:
-    members = layers(
-        conv1=conv(3, 8), norm1=nn.BatchNorm2d(8), conv2=conv(3, 8), norm2=nn.BatchNorm2d(8), head=conv(16, 4)
-    )
+    members = layers(conv1=conv(3, 8), norm1=nn.BatchNorm2d(8), conv2=conv(3, 8), norm2=nn.BatchNorm2d(8), head=conv(16, 4))
     members["norm1"].double()
     members["norm2"].running_mean = members["norm1"].running_mean
     return members

@@ -129,9 +129,7 @@ def stored(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) * net.scale)
 
 
-@pattern(
-    "a scale from an attribute that only looks like the channels", lambda: one_layer(temperature=8), prunable="conv1"
-)
+@pattern("a scale from an attribute that only looks like the channels", lambda: one_layer(temperature=8), prunable="conv1")
 def unrelated(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) / net.temperature)
 
@@ -223,9 +221,7 @@ def collected(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([h[:, i].relu() for i in range(h.shape[1])], 1))
 
 
-@pattern(
-    "a position encoding in a buffer", lambda: one_layer(place=nn.Buffer(torch.rand(1, 8, 6, 6))), prunable="conv1"
-)
+@pattern("a position encoding in a buffer", lambda: one_layer(place=nn.Buffer(torch.rand(1, 8, 6, 6))), prunable="conv1")
 def encoded(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) + net.place)
 

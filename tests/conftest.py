@@ -1,0 +1,5 @@
+"""One thread in each test process: xdist runs a process per core, and threads beyond that only wait for each other."""
+
+import torch
+
+torch.set_num_threads(1)
