@@ -88,10 +88,17 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
 
     Raises:
         MaskError: the masks do not fit the spec.
-        SpecError: a leaf of several elements lies under a parameter's name but is not shaped like it.
+        SpecError: a leaf of several elements lies under a parameter's name but is not shaped like it; or no leaf lies under
+            any (as in `optimizer.state_dict()`, which numbers the parameters).
     """
     check_masks(spec, masks)
     owner = _owner_of(spec)
+    sized = [path for path, leaf in named(tree).items() if isinstance(leaf, Tensor) and leaf.numel() > 1]
+    if sized and all(owner(path) is None for path in sized):
+        raise SpecError(
+            f"no leaf of the tree lies under a parameter's name ('{sized[0]}' does not): key it by name, as in "
+            "{name: optimizer.state[p] for name, p in model.named_parameters()}"
+        )
 
     def thinned(path: str, leaf: Any) -> Any:
         name = owner(path)

@@ -93,6 +93,8 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
      lambda: pt.rebuild(MODEL, {"layer1": {"a": 1}}, PARAMS)),
     ("an optimizer state of another shape", pt.SpecError, ["conv1.weight.row", "(8, 1)", "(8, 3, 3, 3)"],
      lambda: pt.thin_tree({"conv1.weight": {"row": torch.ones(8, 1)}}, SPEC, HALF)),
+    ("an optimizer state by numbers", pt.SpecError, ["'state.0.exp_avg'", "key it by name"],
+     lambda: pt.thin_tree({"state": {0: {"exp_avg": torch.ones(8, 3, 3, 3)}}}, SPEC, HALF)),
     ("a scripted module", pt.SpecError, ["scripted", "nn.Module that it was made from"], lambda: pt.params_of(scripted())),
     ("a quantized module", pt.SpecError, ["quantized", "float model"], lambda: pt.params_of(quantized())),
     ("a compiled module", pt.SpecError, ["compiled", "_orig_mod"],

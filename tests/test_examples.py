@@ -42,7 +42,7 @@ def test_the_main_job_prunes_prints_a_table_and_saves_a_network_that_runs(tmp_pa
     recipe.write_text(RECIPE)
     out = tmp_path / "out"
     printed = run("--images", "64", "--epochs", "4", "--threads", "1", "--recipe", str(recipe), "--out", str(out))
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch  ")] == ["0", "1", "2", "3"]
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch  ")] == [*"0123"] * 2
     for row in ("parameters", "MACs", "test accuracy", "ms, 1 image", "file, KB", "masked against thinned"):
         assert row in printed
     assert (out / "agp_resnet20.png").stat().st_size > 10_000
