@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from purethin.places import Because
 from purethin.rules import laws
 from purethin.rules.call import Call, tensors_in
-from purethin.sizes import Because
 from purethin.solver import Node, find, leaves
 from purethin.trace import Trace
 

@@ -10,12 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import gcd
-from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any, SupportsIndex
 
-import torch
-
+from purethin.places import Because, Place, is_purethin, place
 from purethin.solver import (
     Monomial,
     Node,
@@ -33,54 +30,6 @@ from purethin.solver import (
 
 ATTRIBUTE = "@"
 """Labels of nodes that are sizes only (a module's attribute, a quotient) start so: they measure, they are no dimension."""
-
-
-class Place:
-    """An operator and the user's source line that called it; made into text only when read."""
-
-    __slots__ = ("code", "line", "op")
-
-    def __init__(self, op: str, code: CodeType | None, line: int) -> None:
-        self.op, self.code, self.line = op, code, line
-
-    def __str__(self) -> str:
-        file = Path(self.code.co_filename).name if self.code else "?"
-        return f"{self.op} at {file}:{self.line}"
-
-
-@dataclass(frozen=True)
-class Because:
-    """A reason with its place: `literal size 49 in view at swin_transformer.py:54`."""
-
-    what: str
-    place: object
-
-    def __str__(self) -> str:
-        return f"{self.what} in {self.place}"
-
-
-_LIBRARY = (f"{Path(torch.__file__).parent}/", f"{Path(__file__).parent}/", "<frozen", "<string>")
-_is_library: dict[CodeType, bool] = {}
-_OWN = f"{Path(__file__).parent}/"
-
-
-def _is_purethin(code: CodeType) -> bool:
-    return code.co_filename.startswith(_OWN)
-
-
-def place(op: str, depth: int = 1) -> Place:
-    """The nearest line outside torch and purethin, seen from the caller."""
-    frame: FrameType | None = sys._getframe(depth)
-    while frame is not None:
-        code = frame.f_code
-        skip = _is_library.get(code)
-        if skip is None:
-            name = code.co_filename
-            skip = _is_library[code] = name.startswith(_LIBRARY) or "contextlib" in name or "/einops/" in name
-        if not skip:
-            return Place(op, code, frame.f_lineno)
-        frame = frame.f_back
-    return Place(op, None, 0)
 
 
 @dataclass
@@ -262,7 +211,7 @@ class Size(int):
         self.ledger.in_floats.append((self.node, place(how, 2)))
 
     def __int__(self) -> int:
-        if not _is_purethin(sys._getframe(1).f_code):
+        if not is_purethin(sys._getframe(1).f_code):
             self.escape("int()")
         return int.__int__(self)
 
@@ -276,7 +225,7 @@ class Size(int):
         return format(self._spelled(), spec) if not spec else format(int.__int__(self), spec)
 
     def _spelled(self) -> str:
-        if not _is_purethin(sys._getframe(2).f_code):
+        if not is_purethin(sys._getframe(2).f_code):
             freeze(self.node, Because("its size is spelled out", place("str()", 2)))
         return str(int.__int__(self))
 

@@ -23,11 +23,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
+from purethin.places import Because, Place, place
 from purethin.rules import RULES, Call
 from purethin.rules.call import Dims, Rule, TraceState, tensors_in
 from purethin.rules.laws import Law, Moved, Opaque, Pointwise
 from purethin.rules.pointwise import pointwise
-from purethin.sizes import Because, Ledger, Place, Shape, Size, place
+from purethin.sizes import Ledger, Shape, Size
 from purethin.solver import Node, constant, find, freeze, product, unify
 
 SHADOW = 20_000

@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 from torch._ops import OpOverload
 
+from purethin.places import Because, Place
 from purethin.rules.laws import Law, Opaque
-from purethin.sizes import Because, Ledger, Place, Size
+from purethin.sizes import Ledger, Size
 from purethin.solver import Node, constant, find, freeze, unify
 
 Dims = list[Node]

@@ -1,0 +1,60 @@
+"""Places in the user's source, and reasons that carry one; made into text only when somebody reads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+
+class Place:
+    """An operator and the user's source line that called it; made into text only when read."""
+
+    __slots__ = ("code", "line", "op")
+
+    def __init__(self, op: str, code: CodeType | None, line: int) -> None:
+        self.op, self.code, self.line = op, code, line
+
+    def __str__(self) -> str:
+        file = Path(self.code.co_filename).name if self.code else "?"
+        return f"{self.op} at {file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Because:
+    """A reason with its place: `literal size 49 in view at swin_transformer.py:54`."""
+
+    what: str
+    place: object
+
+    def __str__(self) -> str:
+        return f"{self.what} in {self.place}"
+
+
+_OWN = str(Path(__file__).parent) + os.sep
+_LIBRARY = (str(Path(torch.__file__).parent) + os.sep, _OWN, "<frozen", "<string>")
+_is_library: dict[CodeType, bool] = {}
+
+
+def is_purethin(code: CodeType) -> bool:
+    """Whether this code is purethin's own."""
+    return code.co_filename.startswith(_OWN)
+
+
+def place(op: str, depth: int = 1) -> Place:
+    """The nearest line outside torch and purethin, seen from the caller."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        code = frame.f_code
+        skip = _is_library.get(code)
+        if skip is None:
+            name = code.co_filename
+            skip = _is_library[code] = name.startswith(_LIBRARY) or "contextlib" in name or "einops" in name
+        if not skip:
+            return Place(op, code, frame.f_lineno)
+        frame = frame.f_back
+    return Place(op, None, 0)
