@@ -111,6 +111,12 @@ class _Module:
                     f"{name} has shape {tuple(tensor.shape)}, but the model's own is {tuple(own[name].shape)}: if these "
                     "parameters are thinned already, infer on the module that rebuild returned"
                 )
+        given = {id(own[name]) for name in params}
+        if missing := [name for name, tensor in own.items() if id(tensor) not in given]:
+            raise SpecError(
+                f"these parameters lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+                + f" of this {self.title}: buffers thin along with parameters; give params_of(model)"
+            )  # fmt: skip
         self.names = list(params)
         self.values = dict(params)
         buffers = dict(model.named_buffers(remove_duplicate=False))

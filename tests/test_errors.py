@@ -52,6 +52,7 @@ class Uncopied(Small):
         raise TypeError("cannot be copied: it holds a lock")
 
 
+NORMED = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
 other = torchvision.models.resnet18(weights=None)
 nan = {"conv1": torch.full((8,), float("nan"))}
 
@@ -80,6 +81,8 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
     ("expanding what is not thinned", pt.SpecError, ["conv1.weight", "(8, 3, 3, 3)"], lambda: pt.expand(PARAMS, SPEC, HALF)),
     ("an unknown parameter", pt.SpecError, ["'conv1.wieght'", "did you mean 'conv1.weight'?"],
      lambda: pt.infer(MODEL, {"conv1.wieght": PARAMS["conv1.weight"]}, X)),
+    ("parameters without the buffers", pt.SpecError, ["lack 1.running_mean and 2 more", "params_of(model)"],
+     lambda: pt.infer(NORMED, dict(NORMED.named_parameters()), X)),
     ("an unknown parameter in a layout", pt.SpecError, ["'conv1.wieght'", "did you mean 'conv1.weight'?"],
      lambda: pt.Spec.from_layout({"conv1.wieght": "c 3 3 3"}, PARAMS)),
     ("a layout that does not fit", pt.SpecError, ["'c 3 3'", "3 dimensions", "(8, 3, 3, 3)"],
