@@ -16,8 +16,6 @@ from torch import Tensor
 
 from purethin.errors import MaskError, SpecError
 
-Index = int | slice
-
 
 @dataclass(frozen=True)
 class Name:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 from purethin.modules import rebuild
 from purethin.spec import Frozen, Masks, Spec
 from purethin.thin import mask, thin
-from purethin.tree import TensorTree
+from purethin.tree import TensorTree, output_leaves
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def check(
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
     with torch.no_grad():
         state = torch.get_rng_state()
-        want = dict(_outputs(dense(*_copied(args), **_copied(kwargs))))
+        want = _outputs(dense(*_copied(args), **_copied(kwargs)))
         torch.set_rng_state(state)
-        got = dict(_outputs(small(*_copied(args), **_copied(kwargs))))
+        got = _outputs(small(*_copied(args), **_copied(kwargs)))
     removed = sum(int((~masks[a]).sum()) for a in masks if a in spec.axes)
     masked_axes = [spec.axes[a] for a in masks if a in spec.axes]
     return Report(
@@ -104,6 +104,10 @@ def check(
         removed=removed,
         units=sum(a.size for a in masked_axes),
     )
+
+
+def _outputs(out: Any) -> dict[str, Tensor]:
+    return {place: leaf for place, leaf in output_leaves(out) if isinstance(leaf, Tensor)}
 
 
 def _copied(tree: Any) -> Any:
@@ -124,18 +128,3 @@ def _compared(place: str, want: Tensor, got: Tensor | None) -> Output:
         float(difference.nan_to_num(float("inf")).max()),
         float(a.abs().nan_to_num(0, 0, 0).max()),
     )
-
-
-def _outputs(out: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in an output with its place in it."""
-    if isinstance(out, Tensor):
-        yield place, out
-    elif isinstance(out, Mapping):
-        for key, value in out.items():
-            yield from _outputs(value, f"{place}[{key!r}]")
-    elif isinstance(out, list | tuple):
-        for i, value in enumerate(out):
-            yield from _outputs(value, f"{place}[{i}]")
-    elif hasattr(out, "__dict__") and not isinstance(out, nn.Module | type):
-        for key, value in vars(out).items():
-            yield from _outputs(value, f"{place}.{key}")

@@ -25,7 +25,7 @@ from purethin.sizes import ATTRIBUTE, Size
 from purethin.solver import Node, constant, expression, find, freeze, leaves, variable
 from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
 from purethin.trace import Trace
-from purethin.tree import TensorTree, flatten, unflatten
+from purethin.tree import TensorTree, flatten, output_leaves, unflatten
 
 
 def infer(model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any, **kwargs: Any) -> Spec:
@@ -195,27 +195,11 @@ def _trace(source: _Module | _Function, args: Any, kwargs: Any, *, meta: bool) -
     args, kwargs = tree_map(given, (args, kwargs))
     with trace.watching():
         out = forward(*args, **kwargs)
-    outputs = [x for x in _leaves_of(out) if isinstance(x, Tensor)]
-    for size in (x for x in _leaves_of(out) if isinstance(x, Size)):
+    found = [x for _, x in output_leaves(out)]
+    outputs = [x for x in found if isinstance(x, Tensor)]
+    for size in (x for x in found if isinstance(x, Size)):
         freeze(size.node, "its size is among the outputs")
     return _Traced(trace, named, source.buffers, attributes, outputs)
-
-
-def _leaves_of(out: Any, seen: set[int] | None = None) -> Iterator[Tensor | Size]:
-    """Every tensor and tracked integer in an output, whatever holds it."""
-    seen = set() if seen is None else seen
-    if isinstance(out, Tensor | Size):
-        yield out
-    elif id(out) not in seen and not isinstance(out, str | bytes | int | float | type | nn.Module):
-        seen.add(id(out))
-        if isinstance(out, Mapping):
-            inner: Any = out.values()
-        elif isinstance(out, list | tuple | set | frozenset):
-            inner = out
-        else:
-            inner = getattr(out, "__dict__", {}).values()
-        for x in list(inner):
-            yield from _leaves_of(x, seen)
 
 
 # ---- from the trace to the spec

@@ -242,7 +242,7 @@ class _Silence:
 
     def recurrent(self, call: Call, law: laws.Recurrent) -> None:
         for axis in self.row(law.source)[-1]:
-            if axis not in self.zeros(law.source) | self.zeros(law.input_weight) or axis in self.infinite(law.source):
+            if axis not in self.zeros(law.source) | self.zeros(law.weights[0]) or axis in self.infinite(law.source):
                 self.taint([axis], "a sum over it meets values that are not zero when it is zeroed", call.place)
         hidden = {
             a for t in law.weights for a in self.axes(t) if all(a in self.zeros(w) for w in law.weights if a in self.axes(w))

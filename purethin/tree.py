@@ -1,12 +1,12 @@
-"""Parameter pytrees: every leaf has a name, its path joined by dots, in insertion order (optree alone would sort)."""
+"""Pytrees of parameters: every leaf has a name, its path joined by dots, in insertion order (optree would sort); and outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optree
-from torch import Tensor
+from torch import Tensor, nn
 
 TensorTree = Any
 """Any nesting of dicts, lists, tuples and named tuples whose leaves are tensors; most often `{name: Tensor}`."""
@@ -31,6 +31,23 @@ def named(tree: TensorTree) -> dict[str, Tensor]:
     """`{name: leaf}` of a tree."""
     names, leaves, _ = flatten(tree)
     return dict(zip(names, leaves, strict=True))
+
+
+def output_leaves(out: Any, place: str = "output", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor | int]]:
+    """`(place, leaf)` of every tensor and integer in what a forward returned, whatever holds it: any object's attributes too."""
+    seen = set() if seen is None else seen
+    if isinstance(out, Tensor | int):
+        yield place, out
+    elif id(out) not in seen and not isinstance(out, str | bytes | float | type | nn.Module):
+        seen.add(id(out))
+        if isinstance(out, Mapping):
+            inner = [(f"{place}[{key!r}]", value) for key, value in out.items()]
+        elif isinstance(out, list | tuple | set | frozenset):
+            inner = [(f"{place}[{i}]", value) for i, value in enumerate(out)]
+        else:
+            inner = [(f"{place}.{key}", value) for key, value in getattr(out, "__dict__", {}).items()]
+        for where, value in inner:
+            yield from output_leaves(value, where, seen)
 
 
 def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree:

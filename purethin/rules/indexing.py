@@ -98,7 +98,6 @@ def embedding_bag(c: Call) -> tuple[Dims, ...]:
     "one_hot",
     "nonzero",
     "nonzero_numpy",
-    "unique",
     "_unique2",
     "unique_consecutive",
     "bincount",

@@ -7,7 +7,7 @@ from purethin.rules.laws import Moved
 from purethin.solver import total
 
 
-@rule("cat", "concat", "concatenate", "_cat")
+@rule("cat", "concat", "concatenate")
 def cat(c: Call) -> Dims:
     """out's dim is the sum of the parts'; their other dims are the same."""
     tensors = [t for t in c["tensors"] if not (t.dim() == 1 and t.numel() == 0)]

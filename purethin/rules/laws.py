@@ -96,10 +96,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Recurrent:
-    """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero."""
+    """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero. `weights[0]` meets the source."""
 
     source: Tensor
-    input_weight: Tensor
     weights: tuple[Tensor, ...]
     states: tuple[Tensor, ...]
 

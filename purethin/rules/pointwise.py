@@ -9,14 +9,14 @@ from purethin.solver import total, variable
 # what torch's own tag misses
 UNTAGGED = (
     "hardswish", "hardsigmoid", "hardtanh", "relu", "relu6", "silu", "mish", "gelu", "elu", "celu", "selu", "softplus",
-    "softsign", "log_sigmoid", "logsigmoid", "rrelu", "leaky_relu", "threshold", "softshrink", "hardshrink", "tanhshrink",
+    "log_sigmoid", "rrelu", "leaky_relu", "threshold", "softshrink", "hardshrink",
     "square", "float_power", "true_divide", "divide", "multiply", "subtract", "arctan2", "where", "masked_fill", "clamp",
     "clamp_min", "clamp_max", "clip", "rsub", "remainder", "floor_divide", "fmod", "lerp", "addcmul", "addcdiv",
-    "nan_to_num", "log_sigmoid_forward", "sigmoid", "tanh", "type_as", "expand_as", "ones_like", "full_like", "empty_like",
-    "masked_fill_", "to_dense", "special_expit", "special_erf", "isclose", "logical_not", "xlogy", "logit", "sgn",
-    "view_as_real_copy", "softmax_backward_data", "is_nonzero", "fill", "zero", "rrelu_with_noise", "conj", "positive",
+    "nan_to_num", "log_sigmoid_forward", "sigmoid", "tanh", "type_as", "ones_like", "full_like", "empty_like",
+    "to_dense", "special_expit", "special_erf", "isclose", "logical_not", "xlogy", "logit", "sgn",
+    "view_as_real_copy", "is_nonzero", "fill", "zero", "rrelu_with_noise", "conj", "positive",
     "resolve_conj", "resolve_neg", "isnan", "isinf", "isfinite", "isreal", "fix", "negative", "absolute", "arccos",
-    "arcsin", "arctan", "float", "half",
+    "arcsin", "arctan",
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def pointwise(c: Call) -> Dims:
 @rule(
     "dropout", "native_dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "alias", "clone", "contiguous",
     "detach", "to", "_to_copy", "lift_fresh", "lift", "lift_fresh_copy", "data", "requires_grad", "pin_memory",
-    "cpu", "cuda", "_unsafe_view_like", "_pin_memory", "set_data", "_to_cpu",
+    "cpu", "cuda", "_pin_memory", "set_data", "_to_cpu",
 )  # fmt: skip
 def copies(c: Call) -> Dims:
     """out = x's dims, the same entries (of another dtype or device)."""

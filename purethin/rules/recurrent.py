@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import Tensor
 
 from purethin.rules.call import Call, Dims, rule
@@ -16,34 +18,33 @@ def layers(c: Call) -> tuple[Dims, ...]:
     """w_ih is (gates hidden) in, w_hh (gates hidden) out; out is the directions' sum; the next layer's in is that."""
     x = c.get("input", c.get("data"))
     params: list[Tensor] = list(c["params"])
-    states = c["hx"] if isinstance(c["hx"], list | tuple) else [c["hx"]]
-    biased, depth = c["has_biases"], c["num_layers"]
+    states = _states(c)
     sides = 2 if c["bidirectional"] else 1
     dims = c.dims(x)
     projected = c.name == "lstm" and c.outs[0].shape[-1] // sides != params[1].shape[0] // 4
-    per = 2 + 2 * biased + projected
-    steps = 1
-    for s in x.shape[:-1]:
-        steps *= s
+    per = 2 + 2 * c["has_biases"] + projected
     feature = dims[-1]
-    for layer in range(depth):
-        outs = []
-        for side in range(sides):
-            start = (layer * sides + side) * per
-            own = params[start : start + per]
-            outs.append(_direction(c, feature, own, steps, projected))
-        feature = total(outs)
-    for i, state in enumerate(states):
-        for last in _last_hidden(c, params, per, i):
+    found: list[tuple[Node, Node]] = []
+    for layer in range(c["num_layers"]):
+        starts = [(layer * sides + side) * per for side in range(sides)]
+        found += [_direction(c, x, feature, params[i : i + per], projected) for i in starts]
+        feature = total(out for out, _ in found[-sides:])
+    for state, lasts in zip(states, zip(*found, strict=True), strict=False):
+        for last in lasts:  # one tensor holds the states of all layers and directions
             c.unify(c.dims(state)[-1], last)
-    c.law = Recurrent(x, params[0], tuple(params), tuple(states))
-    hidden = [[*c.dims(s)[:-1], c.dims(s)[-1]] for s in states]
-    return ([*dims[:-1], feature], *hidden)
+    c.law = Recurrent(x, tuple(params), tuple(states))
+    return ([*dims[:-1], feature], *(c.dims(s) for s in states))
 
 
-def _direction(c: Call, feature: Node, own: list[Tensor], steps: int, projected: bool) -> Node:
-    """One layer in one direction: its output's last dim."""
+def _states(c: Call) -> list[Tensor]:
+    """The hidden state, and an LSTM's cell state."""
+    return list(c["hx"]) if isinstance(c["hx"], list | tuple) else [c["hx"]]
+
+
+def _direction(c: Call, x: Tensor, feature: Node, own: list[Tensor], projected: bool) -> tuple[Node, Node]:
+    """One layer in one direction: the last dims of its output (which is its hidden state) and of its cell state."""
     w_in, w_hidden = own[0], own[1]
+    steps = prod(x.shape[:-1])
     gates = GATES[c.name.removesuffix("_cell")]
     hidden = variable(w_in.shape[0] // gates)
     for t in own[: len(own) - projected]:
@@ -60,35 +61,17 @@ def _direction(c: Call, feature: Node, own: list[Tensor], steps: int, projected:
     c.produces(w_in, 0)
     c.costs(steps, c.dims(w_in))
     c.costs(steps, c.dims(w_hidden))
-    return out
-
-
-def _last_hidden(c: Call, params: list[Tensor], per: int, state: int) -> list[Node]:
-    """The last dims that a state's slices have, one per layer and direction; they are one tensor, so they are one size."""
-    rows = [params[i : i + per] for i in range(0, len(params), per)]
-    if state == 0:
-        return [c.dims(row[1])[1] for row in rows]
-    gates = GATES[c.name]
-    return [_inner(c, row[0], gates) for row in rows]
-
-
-def _inner(c: Call, weight: Tensor, gates: int) -> Node:
-    hidden = variable(weight.shape[0] // gates)
-    c.unify(c.dims(weight)[0], product([c.fixed(gates, "gates"), hidden]))
-    return hidden
+    return out, hidden
 
 
 @rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def cell(c: Call) -> Dims | tuple[Dims, ...]:
     """One step: out is hidden."""
-    x, states = c["input"], c["hx"] if isinstance(c["hx"], list | tuple) else [c["hx"]]
+    x, states = c["input"], _states(c)
     own = [t for t in (c["w_ih"], c["w_hh"], c["b_ih"], c["b_hh"]) if t is not None]
-    steps = 1
-    for s in x.shape[:-1]:
-        steps *= s
-    hidden = _direction(c, c.dims(x)[-1], own, steps, projected=False)
+    hidden, _ = _direction(c, x, c.dims(x)[-1], own, projected=False)
     for s in states:
         c.unify(c.dims(s)[-1], hidden)
-    c.law = Recurrent(x, own[0], tuple(own), tuple(states))
+    c.law = Recurrent(x, tuple(own), tuple(states))
     out = [*c.dims(x)[:-1], hidden]
     return tuple(list(out) for _ in c.outs) if isinstance(c.out, tuple | list) else out

@@ -37,7 +37,6 @@ def reduce(c: Call) -> Dims | tuple[Dims, ...]:
     "_softmax",
     "log_softmax",
     "_log_softmax",
-    "softmin",
     "cumprod",
     "cummax",
     "cummin",

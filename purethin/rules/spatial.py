@@ -10,7 +10,8 @@ from purethin.solver import find, product, total, variable
 
 
 @rule(
-    *(f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max", "fractional_max", "lp") for d in (1, 2, 3)),
+    *(f"{kind}_pool{d}d" for kind in ("max", "avg", "adaptive_avg", "adaptive_max") for d in (1, 2, 3)),
+    "fractional_max_pool2d", "fractional_max_pool3d",
     *(f"max_pool{d}d_with_indices" for d in (1, 2, 3)), *(f"_adaptive_avg_pool{d}d" for d in (2, 3)),
     *(f"upsample_{k}" for k in ("nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d")),
     *(f"_upsample_{kind}" for kind in ("nearest_exact1d", "nearest_exact2d", "nearest_exact3d", "bilinear2d_aa", "bicubic2d_aa")),
