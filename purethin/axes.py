@@ -219,6 +219,20 @@ def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -
     return take(thinned(expr.base, masks, sizes), left, int(kept.sum()))
 
 
+def substituted(expr: Axes, fixed: Mapping[str, int]) -> Axes:
+    """The expression with these names as integers of their sizes."""
+    if isinstance(expr, Name):
+        return Fixed(fixed[expr.name]) if expr.name in fixed else expr
+    if isinstance(expr, Product):
+        return product(substituted(f, fixed) for f in expr.factors)
+    if isinstance(expr, Sum):
+        return total(substituted(t, fixed) for t in expr.terms)
+    if isinstance(expr, Take):
+        base = substituted(expr.base, fixed)
+        return Fixed(size(expr, fixed)) if isinstance(base, Fixed) else Take(base, expr.index)
+    return expr
+
+
 def layout_text(dims: Sequence[Axes]) -> str:
     """A tensor's dimensions as one line, `conv1 3 7 7`; `scalar` for none."""
     return " ".join(map(str, dims)) or "scalar"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils._pytree import tree_map
 from purethin.modules import rebuild
 from purethin.spec import Frozen, Masks, Spec
 from purethin.thin import mask, thin
-from purethin.tree import TensorTree, output_leaves
+from purethin.tree import TensorTree, results
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ def check(
         small = rebuild(model, config, thinned).eval()
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
-    with torch.no_grad():
+    with torch.no_grad(), _slow_path():
         state = torch.get_rng_state()
-        want = _outputs(dense(*_copied(args), **_copied(kwargs)))
+        want = _outputs(dense, args, kwargs)
         torch.set_rng_state(state)
-        got = _outputs(small(*_copied(args), **_copied(kwargs)))
+        got = _outputs(small, args, kwargs)
     removed = sum(int((~masks[a]).sum()) for a in masks if a in spec.axes)
     masked_axes = [spec.axes[a] for a in masks if a in spec.axes]
     return Report(
@@ -106,8 +107,21 @@ def check(
     )
 
 
-def _outputs(out: Any) -> dict[str, Tensor]:
-    return {place: leaf for place, leaf in output_leaves(out) if isinstance(leaf, Tensor)}
+def _outputs(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Tensor]:
+    out = function(*_copied(args), **_copied(kwargs))
+    forward = function.forward if isinstance(function, nn.Module) else function
+    return {place: leaf for place, leaf in results(forward, args, kwargs, out) if isinstance(leaf, Tensor)}
+
+
+@contextmanager
+def _slow_path() -> Iterator[None]:
+    """Without the fused path of torch's encoder layers, which zeroes padded places where the other computes them."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _copied(tree: Any) -> Any:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.errors import SpecError, nearest
+from purethin.multihead import stand_in
 from purethin.sizes import ATTRIBUTE, Ledger, Size, tracked_ints
 from purethin.solver import Node, product
-from purethin.thin import Config
+from purethin.thin import CLASS, Config
 
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
@@ -67,6 +68,7 @@ def rebuild(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -> n
         return nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
 
     small = copy_with(model, replacement)
+    stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
     paths = dict(small.named_modules())
     for path, attributes in config.items():
         if (owner := paths.get(path)) is None:
@@ -74,6 +76,8 @@ def rebuild(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -> n
                 f"the config names the module '{path}', which this {type(model).__name__} lacks; {nearest(path, paths)}"
             )
         for attribute, value in attributes.items():
+            if attribute == CLASS:
+                continue
             *holders, last = attribute.split(".")
             held: Any = owner
             for holder in holders:
@@ -168,6 +172,10 @@ _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
     nn.EmbeddingBag: (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
     nn.modules.batchnorm._NormBase: (("num_features", "weight", 0), ("num_features", "running_mean", 0)),
     nn.GroupNorm: (("num_channels", "weight", 0),),
+    nn.MultiheadAttention: (
+        ("embed_dim", "in_proj_weight", 1), ("kdim", "in_proj_weight", 1), ("vdim", "in_proj_weight", 1),
+        ("embed_dim", "q_proj_weight", 1), ("kdim", "k_proj_weight", 1), ("vdim", "v_proj_weight", 1),
+    ),
     nn.PReLU: (("num_parameters", "weight", 0),),
     nn.RNNBase: (("input_size", "weight_ih_l0", 1),),
     nn.RNNCellBase: (("input_size", "weight_ih", 1), ("hidden_size", "weight_hh", 1)),

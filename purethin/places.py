@@ -45,16 +45,30 @@ def is_purethin(code: CodeType) -> bool:
     return code.co_filename.startswith(_OWN)
 
 
+def _in_library(code: CodeType) -> bool:
+    known = _is_library.get(code)
+    if known is None:
+        name = code.co_filename
+        known = _is_library[code] = name.startswith(_LIBRARY) or "contextlib" in name or "einops" in name
+    return known
+
+
 def place(op: str, depth: int = 1) -> Place:
     """The nearest line outside torch and purethin, seen from the caller."""
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
-        code = frame.f_code
-        skip = _is_library.get(code)
-        if skip is None:
-            name = code.co_filename
-            skip = _is_library[code] = name.startswith(_LIBRARY) or "contextlib" in name or "einops" in name
-        if not skip:
+        if not _in_library(code := frame.f_code):
             return Place(op, code, frame.f_lineno)
         frame = frame.f_back
     return Place(op, None, 0)
+
+
+def raised_at(error: BaseException) -> Place:
+    """The nearest line outside torch and purethin on the way to an error."""
+    found = Place(type(error).__name__, None, 0)
+    step = error.__traceback__
+    while step is not None:
+        if not _in_library(code := step.tb_frame.f_code):
+            found = Place(type(error).__name__, code, step.tb_lineno)
+        step = step.tb_next
+    return found

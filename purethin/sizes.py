@@ -39,6 +39,7 @@ class Ledger:
     equations: list[tuple[Node, Node, Why]] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     in_floats: list[tuple[Node, Place]] = field(default_factory=list)
+    spelled: list[tuple[Node, Because]] = field(default_factory=list)
 
     def size(self, value: int, node: Node) -> int:
         """The integer, tracked if the node can change."""
@@ -80,7 +81,8 @@ class Ledger:
                 else:
                     open_.append((left, right, why))
             if not changed and open_:
-                left, right, why = open_.pop(0)
+                dims = (i for i, (a, b, _) in enumerate(open_) if not _Difference(a, b).measures)
+                left, right, why = open_.pop(next(dims, 0))  # a tie of dimensions may say what a measure is
                 _Difference(left, right).tie(left, right, why if isinstance(why, Because) else Because("sizes must agree", why))
             todo = open_
 
@@ -191,7 +193,7 @@ class Size(int):
             freeze(b, Because("a division with a remainder", at))
             return constant(find(a).size // max(find(b).size, 1))
         quotient = Node("variable", find(a).size // find(b).size, label=ATTRIBUTE)
-        self.ledger.equations.append((a, product([quotient, b]), at))
+        self.ledger.equations.append((a, product([b, quotient]), at))
         return quotient
 
     def _compare(self, other: object, relation: str, answer: bool) -> bool:
@@ -226,7 +228,7 @@ class Size(int):
 
     def _spelled(self) -> str:
         if not is_purethin(sys._getframe(2).f_code):
-            freeze(self.node, Because("its size is spelled out", place("str()", 2)))
+            self.ledger.spelled.append((self.node, Because("its size is spelled out", place("str()", 2))))
         return str(int.__int__(self))
 
     def __lt__(self, other: Any) -> bool:
@@ -248,6 +250,39 @@ class Size(int):
         return not self._compare(other, "==", int(self) == _plain(other))
 
     __hash__ = int.__hash__
+
+
+class Datum(int):
+    """An integer that a tensor gave away: other data would give another."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+    def __add__(self, other: Any) -> Any:
+        return _datum(int.__add__(self, other))
+
+    def __sub__(self, other: Any) -> Any:
+        return _datum(int.__sub__(self, other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return _datum(int.__rsub__(self, other))
+
+    def __mul__(self, other: Any) -> Any:
+        return _datum(int.__mul__(self, other))
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _datum(int.__floordiv__(self, other))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _datum(value: Any) -> Any:
+    return Datum(value) if type(value) is int else value
+
+
+def data(value: Any) -> Any:
+    """What a tensor gave away, its integers marked as such."""
+    return [data(v) for v in value] if isinstance(value, list) else _datum(value)
 
 
 class Shape(tuple[int, ...]):
@@ -305,6 +340,11 @@ class _Difference:
     @property
     def empty(self) -> bool:
         return not any(self.sides)
+
+    @property
+    def measures(self) -> bool:
+        """Whether something that only measures is left in it."""
+        return any(is_size_only(self.atoms[x]) for side in self.sides for m in side for x in m)
 
     def bind_measure(self) -> bool:
         """Bind a size-only variable that stands alone on one side to the other side's size."""

@@ -13,6 +13,7 @@ from typing import Literal
 
 from purethin import axes as ax
 from purethin.axes import Axes
+from purethin.places import Because
 
 Why = object
 """Anything whose `str` is the reason; made into text only when somebody reads it."""
@@ -148,7 +149,7 @@ def unify(a: Node, b: Node, why: Why) -> None:
     elif "constant" in (a.kind, b.kind):
         if a.kind != "constant":
             a, b = b, a
-        freeze(b, a.why or why)
+        freeze(b, a.why or (why if isinstance(why, Because) else Because("a fixed size", why)))
         b.up = a
     elif "variable" in (a.kind, b.kind):
         if a.kind != "variable":
@@ -254,7 +255,7 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
     """
     while (ua := _units(a)) is None or (ub := _units(b)) is None:
         crowd = [*_crowded(a), *_crowded(b)]
-        smallest, reason = min(v.size for v in crowd), f"no common factors of {a} and {b}: {why}"
+        smallest, reason = min(v.size for v in crowd), f"sizes {_sizes(a)} and {_sizes(b)} have no common factors: {why}"
         for v in crowd:
             if v.size == smallest:
                 freeze(v, reason)
@@ -346,6 +347,14 @@ def _units(n: Node) -> list[_Unit] | None:
         return None
     stride = prod(find(p).size for p in n.parts[moving[0] + 1 :])
     return [u[(i // stride) % len(u)] for i in range(n.size)]
+
+
+def _sizes(n: Node) -> str:
+    """The sizes of a node's parts, for a reason."""
+    n = find(n)
+    if n.kind in ("product", "sum"):
+        return f"({(' ' if n.kind == 'product' else ' + ').join(map(_sizes, n.parts))})"
+    return str(n.size)
 
 
 def _crowded(n: Node) -> list[Node]:

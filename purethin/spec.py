@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,7 @@ class Spec:
         dtypes: `{parameter: dtype name}`, for bytes.
         buffers: the names in `layout` that are buffers.
         attributes: `{module path: {attribute: expression, or a tuple of them}}`: integers that measure axes.
+        stand_ins: `{module path: class}` that takes the place of a module's own where that asserts what thinning breaks.
         positions: `{buffer: expression}`: integer tensors whose values are positions along it.
         conditions: comparisons of sizes that the forward made.
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the expressions' sizes.
@@ -83,6 +84,7 @@ class Spec:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     buffers: frozenset[str] = frozenset()
     attributes: Mapping[str, Mapping[str, Axes | tuple[Axes, ...]]] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
     positions: Mapping[str, Axes] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
@@ -177,6 +179,7 @@ class Spec:
             "dtypes": dict(self.dtypes),
             "buffers": sorted(self.buffers),
             "attributes": {m: {a: _text(e) for a, e in d.items()} for m, d in self.attributes.items()},
+            "stand_ins": dict(self.stand_ins),
             "positions": {n: str(e) for n, e in self.positions.items()},
             "conditions": [[str(c.left), c.relation, str(c.right), c.held, c.place] for c in self.conditions],
             "macs": [[k, ax.layout_text(d)] for k, d in self.macs],
@@ -208,6 +211,7 @@ class Spec:
                 dtypes=data.get("dtypes", {}),
                 buffers=frozenset(data.get("buffers", ())),
                 attributes={m: {a: _expr(e) for a, e in d.items()} for m, d in data.get("attributes", {}).items()},
+                stand_ins=data.get("stand_ins", {}),
                 positions={n: ax.parse(e) for n, e in data.get("positions", {}).items()},
                 conditions=tuple(
                     Condition(ax.parse(left), rel, ax.parse(right), held, place)
@@ -247,6 +251,34 @@ def axes_of(
         return first or tuple(places[name])
 
     return {n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n)) for n, p in places.items()}
+
+
+def frozen_axes(spec: Spec, reasons: Mapping[str, str]) -> Spec:
+    """The spec with these axes frozen, each for its reason."""
+
+    def fixed(value: Any) -> Any:
+        return tuple(map(fixed, value)) if isinstance(value, tuple) else ax.substituted(value, sizes)
+
+    sizes = {name: spec.axes[name].size for name in reasons}
+    layout = {n: fixed(d) for n, d in spec.layout.items()}
+    found = [Frozen(p, d, sizes[name], why) for name, why in reasons.items() for p, d in spec.axes[name].places]
+    left = [a for a in spec.axes.values() if a.name not in reasons]
+    return replace(
+        spec,
+        layout=layout,
+        axes=axes_of(
+            layout,
+            {a.name: a.size for a in left},
+            {a.name: a.reason or "" for a in left if not a.exact},
+            {a.name: a.producers for a in left},
+        ),
+        frozen=(*spec.frozen, *found),
+        attributes={m: {k: fixed(e) for k, e in d.items()} for m, d in spec.attributes.items()},
+        positions={n: fixed(e) for n, e in spec.positions.items()},
+        conditions=tuple(replace(c, left=fixed(c.left), right=fixed(c.right)) for c in spec.conditions),
+        macs=tuple((k, fixed(d)) for k, d in spec.macs),
+        ties={n: t for n, t in spec.ties.items() if n not in reasons},
+    )
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -12,11 +12,13 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import MaskError, SpecError, nearest
-from purethin.spec import Masks, Spec, axes_of, check_fits
+from purethin.spec import Condition, Masks, Spec, axes_of, check_fits
 from purethin.tree import TensorTree, map_named, named
 
 Config = dict[str, dict[str, Any]]
 """`{module path: {attribute: new value}}`: plain data, safe as JSON."""
+CLASS = "class"
+"""The key under which a config names the class that stands in for a module's own, where that asserts what thinning breaks."""
 
 
 def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
@@ -210,6 +212,9 @@ def config_of(spec: Spec, masks: Masks) -> Config:
         for attribute, expr in attributes.items():
             if (new := value(expr, kept)) != value(expr, dense):
                 config.setdefault(module, {})[attribute] = new
+    for module, name in spec.stand_ins.items():
+        if module in config:
+            config[module] = {CLASS: name, **config[module]}
     return config
 
 
@@ -236,16 +241,29 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
             raise MaskError(f"the mask of '{name}' removes all {m.numel()} units: keep at least one")
 
 
-def _check_conditions(spec: Spec, masks: Masks) -> None:
+def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:
+    """The first comparison of the traced forward that would come out otherwise, with the two sizes that it would compare."""
     kept = kept_sizes(spec, masks)
     for c in spec.conditions:
         left, right = kept(c.left), kept(c.right)
         if _RELATIONS[c.relation](left, right) != c.held:
+            return c, left, right
+    return None
+
+
+def _check_conditions(spec: Spec, masks: Masks) -> None:
+    if (broken := broken_condition(spec, masks)) is not None:
+        c, left, right = broken
+        if c.relation == "%":
             raise MaskError(
-                f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with "
-                f"{left} and {right}: the thinned network would take another branch; "
-                f"keep more units of {', '.join(dict.fromkeys(ax.names(c.left)))}"
+                f"{c.place} needs '{c.left}' to be a multiple of {right}, not {left}: the thinned network would take another branch, or "
+                f"fail; give select round_to={right}"
             )
+        raise MaskError(
+            f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with "
+            f"{left} and {right}: the thinned network would take another branch; "
+            f"keep more units of {', '.join(dict.fromkeys([*ax.names(c.left), *ax.names(c.right)]))}"
+        )
 
 
 _RELATIONS: dict[str, Callable[[int, int], bool]] = {

@@ -28,7 +28,7 @@ from purethin.rules import RULES, Call
 from purethin.rules.call import Dims, Rule, TraceState, tensors_in
 from purethin.rules.laws import Law, Moved, Opaque, Pointwise
 from purethin.rules.pointwise import pointwise
-from purethin.sizes import Ledger, Shape, Size
+from purethin.sizes import Ledger, Shape, Size, data
 from purethin.solver import Node, constant, find, freeze, product, unify
 
 SHADOW = 20_000
@@ -48,6 +48,10 @@ class Trace(TraceState):
         self.tape: list[Call] = []
         self.unknown: dict[str, Place] = {}
         self.measured: set[int] = set()
+        self.roles: list[tuple[Node, str]] = []
+        self.literals: dict[int, list[int]] = {}
+        self.data_values: set[int] = set()
+        self.given_positions: list[tuple[Tensor, Node, Place]] = []
         self.producers: dict[tuple[str, int], None] = {}
         self.parameters: dict[int, str] = {}
         self.position_buffers: dict[str, tuple[Node, list[Call]]] = {}
@@ -62,6 +66,9 @@ class Trace(TraceState):
     def dims_of(self, tensor: Tensor) -> Dims:
         known = self._dims.get(id(tensor))
         return known if known is not None else self.set_dims(tensor, [constant(s, _OUTSIDE) for s in tensor.shape])
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        return id(tensor) in self.parameters
 
     def produced(self, tensor: Tensor, dim: int) -> None:
         if (name := self.parameters.get(id(tensor))) is not None:
@@ -80,6 +87,10 @@ class Trace(TraceState):
         seen[1].append(call)
 
     # ---- what inference sets up
+
+    def keep_alive(self, tensor: Tensor) -> None:
+        """Keep a tensor that is known by its id."""
+        self._alive.append(tensor)
 
     def set_dims(self, tensor: Tensor, dims: Dims) -> Dims:
         self._dims[id(tensor)] = dims
@@ -165,6 +176,8 @@ class Trace(TraceState):
             twin = self._twins[id(x)] = torch.empty_like(x, device="meta")
             self.set_dims(twin, self.dims_of(x))
             self.set_value(twin, x)
+            if id(x) in self.literals:
+                self.literals[id(twin)] = self.literals[id(x)]
             alias = torch.ops.aten.alias.default
             self.tape.append(Call(alias, "alias", (x,), {}, twin, place("alias"), self, (), {}, Moved((x,))))
         return self._twins[id(x)]
@@ -242,11 +255,14 @@ class _Functions(TorchFunctionMode):
             finally:
                 self.opening.pop()
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
-            args = (args[0], _listless(args[1]), *args[2:])
+            args = (args[0], _listless(self.trace, args[1]), *args[2:])
         trace, given = self.trace, _sizes_in((args, kwargs))
         (outer, trace.python), (before, trace.measured) = (trace.python, (args, kwargs)), (trace.measured, set())
         try:
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            if func in _INTEGERS:
+                trace.data_values.add(int(out))
+            return data(out) if func in _GIVERS else out
         finally:
             for size in given:
                 if id(size) not in trace.measured:  # no rule read it as a size: it is a number in the computation
@@ -298,7 +314,9 @@ def _decomposition(op: OpOverload, known: _Known) -> Callable[..., Any] | None:
 
 
 def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:
-    """A batch norm's output, without the decomposition that its meta kernel runs in Python (half the time of a forward)."""
+    """The output where meta's own kernel is slow (batch norm: half the time of a forward) or refuses what others take."""
+    if name == "_grouped_mm" and len(inputs) > 1 and (inputs[0].dim(), inputs[1].dim()) == (2, 3):
+        return inputs[0].new_empty(inputs[0].shape[0], inputs[1].shape[2])
     if name != "batch_norm" or any(t.shape != inputs[0].shape[1:2] for t in inputs[1:]):
         return None
     return torch.empty_like(inputs[0])
@@ -350,6 +368,9 @@ _READERS: dict[Any, Callable[[Trace, Any, Any, Any], Any]] = {
     torch.Tensor.__len__: _length,
 }
 
+_GIVERS = {torch.Tensor.item, torch.Tensor.tolist}
+_INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
+"""Python makes a plain integer of what these return; so their values are remembered."""
 _PYTHON = types.FunctionType
 _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 
@@ -371,9 +392,16 @@ def _opened(func: types.FunctionType) -> types.FunctionType:
     return twin
 
 
-def _listless(index: Any) -> Any:
-    """An index whose lists are tensors, as torch makes them, but seen by the modes."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return tuple(
-        torch.tensor([int(i) for i in p]) if isinstance(p, list) and all(isinstance(i, int) for i in p) else p for p in parts
-    )
+def _listless(trace: Trace, index: Any) -> Any:
+    """An index whose lists are tensors, as torch makes them, but seen by the modes and known as literals."""
+
+    def listless(part: Any) -> Any:
+        if not (isinstance(part, list) and all(isinstance(i, int) for i in part)):
+            return part
+        tensor = torch.tensor([int(i) for i in part], device="cpu")
+        if not any(isinstance(i, Size | bool) for i in part):
+            trace.literals[id(tensor)] = part
+        trace.keep_alive(tensor)
+        return tensor
+
+    return tuple(map(listless, index if isinstance(index, tuple) else (index,)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optree
@@ -48,6 +49,22 @@ def output_leaves(out: Any, place: str = "output", seen: set[int] | None = None)
             inner = [(f"{place}.{key}", value) for key, value in getattr(out, "__dict__", {}).items()]
         for where, value in inner:
             yield from output_leaves(value, where, seen)
+
+
+def results(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> list[tuple[str, Any]]:
+    """The leaves of what a function returned, without the state that it hands back to be given again.
+
+    An entry of the output named as an argument that this call did not give (`past_key_values`) is such a state: only the
+    function reads it, so its sizes are the function's own affair.
+    """
+    try:
+        bound = inspect.signature(function).bind_partial(*args, **kwargs)
+        states = {n for n in bound.signature.parameters if bound.arguments.get(n) is None}
+    except (TypeError, ValueError):
+        states = set()
+    if isinstance(out, Mapping):
+        out = {key: value for key, value in out.items() if key not in states}
+    return list(output_leaves(out))
 
 
 def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree:

@@ -12,6 +12,7 @@ from purethin.rules import (  # noqa: F401  (importing a family registers it)
     reduction,
     shape,
     spatial,
+    vision,
 )
 from purethin.rules.call import RULES, Call, rule
 

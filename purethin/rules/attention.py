@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from purethin.rules.call import Call, Dims, broadcast, rule
 from purethin.rules.laws import Attended
-from purethin.solver import find, product
+from purethin.solver import find, product, variable
 
 
 @rule("scaled_dot_product_attention")
@@ -17,7 +17,8 @@ def attention(c: Call) -> Dims:
     lead = [c.dims(t)[:-2] for t in (query, key, value)]
     if c.get("enable_gqa") and len(q) > 2 and find(q[-3]).size != find(k[-3]).size:
         c.tie(k[-3], v[-3])
-        repeats = c.fixed(find(q[-3]).size // find(k[-3]).size, "the query heads of one key head")
+        repeats = variable(find(q[-3]).size // find(k[-3]).size)
+        c.called(repeats, "rep")
         c.tie(q[-3], product([k[-3], repeats]))
         lead = [row[:-1] for row in lead]
         heads = [q[-3]]
@@ -27,6 +28,10 @@ def attention(c: Call) -> Dims:
     if mask is not None:
         scores = [*batch, q[-2], k[-2]]
         broadcast(c, [scores, c.dims(mask)], [find(d).size for d in scores])
+    for d in (*k[:-2], *q[:-2]):
+        c.called(d, "heads")
+    c.called(q[-1], "head_dim")
+    c.called(v[-1], "value_dim")
     c.law = Attended(query, key, value, scaled=c["scale"] is None)
     c.costs(1, [*batch, q[-2], k[-2], q[-1]])
     c.costs(1, [*batch, q[-2], k[-2], v[-1]])

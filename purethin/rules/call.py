@@ -13,8 +13,8 @@ from torch._ops import OpOverload
 
 from purethin.places import Because, Place
 from purethin.rules.laws import Law, Opaque
-from purethin.sizes import Ledger, Size
-from purethin.solver import Node, constant, find, freeze, unify
+from purethin.sizes import Datum, Ledger, Size
+from purethin.solver import Node, constant, find, freeze, total, unify, variable
 
 Dims = list[Node]
 Rule = Callable[["Call"], "Dims | tuple[Dims, ...] | None"]
@@ -125,6 +125,24 @@ class Call:
         if find(n).kind != "constant":
             freeze(n, Because(what, self.place))
 
+    def from_data(self, *values: int | None) -> bool:
+        """Whether one of these integers (as `integer` gives them) came out of a tensor, so that other data give another."""
+        if any(isinstance(t, Tensor) and t.dim() == 0 for t in tensors_in(self.python_args[1:])):
+            return True
+        return any(isinstance(v, Datum) or (type(v) is int and v in self._trace.data_values) for v in values)
+
+    def picked(self, node: Node, positions: Sequence[int]) -> Node:
+        """The dimension of units picked at literal positions: what stands before them (or after negative ones) must stay."""
+        n, what = find(node).size, f"the index {', '.join(map(str, positions))}"
+        behind = all(p < 0 for p in positions)
+        fixed = max(-p if behind else p + 1 for p in positions)
+        if fixed >= n or self.from_data(*positions) or not (behind or all(p >= 0 for p in positions)):
+            self.freeze(node, what)
+        else:
+            parts = [self.fixed(fixed, what), variable(n - fixed)]
+            self.unify(node, total(parts[::-1] if behind else parts))
+        return self.fixed(len(positions), what)
+
     def fixed(self, size: int, what: str) -> Node:
         """A dimension of constant size, with its reason."""
         return constant(size, Because(what, self.place))
@@ -132,6 +150,18 @@ class Call:
     def produces(self, tensor: Tensor, dim: int) -> None:
         """State that this tensor, if a parameter, makes the values along its dim."""
         self._trace.produced(tensor, dim)
+
+    def called(self, node: Node, role: str) -> None:
+        """Give a dimension the name of its part in the operator, for an axis that nothing else names."""
+        self._trace.roles.append((node, role))
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or a buffer itself."""
+        return self._trace.is_parameter(tensor)
+
+    def literal(self, index: Tensor) -> list[int] | None:
+        """The integers of an index that stands in the source as a list; None for any other tensor."""
+        return self._trace.literals.get(id(index))
 
     def costs(self, coefficient: int, dims: Sequence[Node]) -> None:
         """Count multiply-accumulates: the coefficient times the sizes of dims."""
@@ -153,11 +183,15 @@ class Call:
         """State that a buffer's values are positions along a dimension, so that they thin with it."""
         self._trace.position_buffer(index, node, self)
 
+    def gives_positions(self, tensor: Tensor, dims: Sequence[Node]) -> None:
+        """State that an output's values are positions along dims: whoever reads them counts on every unit's place."""
+        self._trace.given_positions.extend((tensor, d, self.place) for d in dims)
+
     # ---- integers
 
     def sized(self, value: int, what: str) -> Node:
         """The dimension whose size an integer argument states: fresh if tracked, constant if a literal."""
-        return self._trace.ledger.dimension(value, Because(f"the literal {what} {int(value)}", self.place))
+        return self._trace.ledger.dimension(value, Because(f"the literal or fixed {what} {int(value)}", self.place))
 
     def integer(self, name: str) -> int:
         """An integer argument with its track, if it has one."""
@@ -187,6 +221,8 @@ class Call:
 
     def _by_value(self, value: int, everything: list[int]) -> int:
         """The only tracked integer of this value that the caller passed, else the value."""
+        if datum := next((x for x in everything if isinstance(x, Datum) and x == value), None):
+            return datum
         found = {find(x.node): x for x in everything if isinstance(x, Size) and int(x) == value}
         literal = any(not isinstance(x, Size) and x == value for x in everything)
         return next(iter(found.values())) if len(found) == 1 and not literal else value
@@ -199,6 +235,13 @@ class TraceState:
     ties: list[tuple[Node, Place]]
     macs: list[tuple[int, tuple[Node, ...]]]
     measured: set[int]
+    roles: list[tuple[Node, str]]
+    literals: dict[int, list[int]]
+    data_values: set[int]
+    given_positions: list[tuple[Tensor, Node, Place]]
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        raise NotImplementedError
 
     def dims_of(self, tensor: Tensor) -> Sequence[Node]:
         raise NotImplementedError

@@ -50,7 +50,7 @@ def linear(c: Call) -> Dims:
     return contract(c, [(x, [*lead, "in"]), (w, ["out", "in"])], [*lead, "out"], None if b is None else (b, ["out"]))
 
 
-@rule("matmul", "mm", "bmm", "mv", "dot", "vdot", "_grouped_mm")
+@rule("matmul", "mm", "bmm", "mv", "dot", "vdot")
 def matmul(c: Call) -> Dims:
     """x's last dim is y's last but one; batch dims broadcast."""
     x, y = c.tensors[:2]
@@ -62,11 +62,28 @@ def matmul(c: Call) -> Dims:
         rows["y"] = ["sum"]
     batch = range(max(x.dim(), y.dim()) - 2, 0, -1)
     out = [*batch, *(["row"] if x.dim() > 1 else []), *(["column"] if y.dim() > 1 else [])]
+    if min(x.dim(), y.dim()) > 2 and not (c.is_parameter(x) or c.is_parameter(y)):  # as attention by hand has them
+        for d in c.dims(x)[:-2]:
+            c.called(d, "heads")
+        for d in (c.dims(x)[-1], c.dims(y)[-1]):
+            c.called(d, "head_dim")
     return contract(c, [(x, rows["x"]), (y, rows["y"])], out)
 
 
 def _matrix_labels(rank: int, *, last: str, before: str) -> list[Label]:
     return [*range(rank - 2, 0, -1), before, last][-rank:] if rank else []
+
+
+@rule("_grouped_mm")
+def grouped(c: Call) -> Dims:
+    """Each row of x meets the matrix of its own group: x's last dim is y's last but one; which group is a matter of order."""
+    x, y = c.tensors[:2]
+    if (x.dim(), y.dim()) != (2, 3):
+        raise ValueError(f"a grouped product of {x.dim()} and {y.dim()} dims")
+    c.freeze(c.dims(y)[0], "groups that are picked by position")
+    for d in c.dims(y)[1:]:
+        c.compares(d, "%", c.fixed(16 // x.element_size(), "rows of whole 16 bytes"))
+    return contract(c, [(x, ["row", "sum"]), (y, ["group", "sum", "column"])], ["row", "column"])
 
 
 @rule("addmm", "baddbmm", "addmv", "addbmm")

@@ -31,6 +31,8 @@ def index(c: Call) -> Dims:
     at = [d for d, t in enumerate(given) if t is not None]
     if len(at) == 1 and (got := reindexed(c, dims[at[0]], given[at[0]])) is not None:
         return [*dims[: at[0]], *got, *dims[at[0] + 1 :]]
+    if len(at) == 1 and (listed := c.literal(given[at[0]])):
+        return [*dims[: at[0]], c.picked(dims[at[0]], listed), *dims[at[0] + 1 :]]
     logical = any(given[d].dtype in (torch.bool, torch.uint8) for d in at)
     if logical or at != list(range(at[0], at[-1] + 1)):
         for d in dims:

@@ -12,7 +12,7 @@ def cat(c: Call) -> Dims:
     """out's dim is the sum of the parts'; their other dims are the same."""
     tensors = [t for t in c["tensors"] if not (t.dim() == 1 and t.numel() == 0)]
     dim = c["dim"] % c.outs[0].dim()
-    rows = [c.dims(t) for t in tensors]
+    rows = [c.dims(t) for t in tensors or c["tensors"]]
     out = list(rows[0])
     for row in rows[1:]:
         for d in range(len(out)):

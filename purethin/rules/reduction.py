@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from purethin.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.rules.laws import Mixed, Pointwise, Summed
 from purethin.solver import constant, find
@@ -28,6 +30,9 @@ def reduce(c: Call) -> Dims | tuple[Dims, ...]:
     p = c.get("p", c.get("ord"))
     summed = c.name in SUMS and not (isinstance(p, int | float) and p <= 0)
     c.law = Summed(tuple(over), what=what) if summed else Mixed(tuple(over), what, keeps_zero=c.name not in ("all", "logsumexp"))
+    for o in outs:
+        if not (o.is_floating_point() or o.dtype == torch.bool) and x.is_floating_point() and c.name != "count_nonzero":
+            c.gives_positions(o, [dims[d] for d in over])
     out = [constant(1) if d in over else node for d, node in enumerate(dims) if keep or d not in over]
     return tuple(list(out) for _ in outs) if isinstance(c.out, tuple | list) else out
 
@@ -47,6 +52,8 @@ def mixes(c: Call) -> Dims | tuple[Dims, ...]:
     """out = x's dims; every entry along the dim depends on all of them."""
     x = c["self"]
     c.law = Mixed(tuple(dim_list(c["dim"], x.dim())), f"a {c.name.strip('_')}")
+    for o in c.outs[1:]:
+        c.gives_positions(o, [c.dims(x)[c["dim"]]])
     return tuple(c.dims(x) for _ in c.outs) if isinstance(c.out, tuple) else c.dims(x)
 
 
@@ -69,6 +76,8 @@ def order(c: Call) -> Dims | tuple[Dims, ...]:
             c.compares(dims[over], ">=", constant(int(c["k"])))
         else:
             c.freeze(dims[over], "an order of its units")
+    for o in c.outs if c.name == "argsort" else c.outs[1:]:
+        c.gives_positions(o, dims[over : over + 1])
     c.law = Mixed((over,), f"a {c.name}")
     out = [c.fixed(s, "an order") if d == over else n for d, (n, s) in enumerate(zip(dims, c.shape, strict=False))]
     if c.name == "kthvalue" and c.outs[0].dim() < rank:

@@ -149,7 +149,7 @@ def expand(c: Call) -> Dims:
             if isinstance(a, Size):
                 c.unify(c.sized(a, "size"), node)
             elif int(a) != -1 and s != 1:
-                c.freeze(node, f"the literal size {int(a)}")
+                c.freeze(node, f"the literal or fixed size {int(a)}")
             out.append(node)
     return out
 
@@ -204,6 +204,10 @@ def slice_(c: Call) -> Dims:
             c.integer(bound)  # read as a size, even where it cuts nothing off
     if got == n or find(dims[dim]).kind == "constant":
         dims[dim] = dims[dim] if got == n else constant(got, find(dims[dim]).why)
+        return dims
+    if c.from_data(*(c.integer(b) for b in ("start", "end", "length") if isinstance(c.get(b), int))):
+        c.freeze(dims[dim], "a bound that depends on the data")
+        dims[dim] = c.fixed(got, "a bound that depends on the data")
         return dims
     step = c.get("step") or 1
     start = int(c["start"] or 0)
@@ -262,15 +266,9 @@ def every(c: Call, node: Node, step: int, start: int = 0) -> Node:
 def select(c: Call) -> Dims:
     """The dim goes; what stands before the literal index (or after a negative one) must stay."""
     x = c["self"]
-    dims, dim, index = c.dims(x), c["dim"] % c["self"].dim(), int(c["index"])
+    dims, dim = c.dims(x), c["dim"] % c["self"].dim()
     c.law = Moved((x,))
-    n = find(dims[dim]).size
-    fixed = -index if index < 0 else index + 1
-    if fixed >= n:
-        c.freeze(dims[dim], f"the index {index}")
-    else:
-        parts = [c.fixed(fixed, f"the index {index}"), variable(n - fixed)]
-        c.unify(dims[dim], total(parts if index >= 0 else parts[::-1]))
+    c.picked(dims[dim], [c.integer("index")])
     return dims[:dim] + dims[dim + 1 :]
 
 

@@ -1,16 +1,25 @@
 """The pattern table: tiny networks, each with what must be said of its axes. `PATTERNS` has them all; data only."""
 
 from . import (  # noqa: F401  (importing a family registers it)
+    attention,
+    attention_biases,
+    attention_counts,
+    attention_grouped,
+    attention_kinds,
+    attention_scores,
     attributes,
     bare,
     behaviour,
     chains,
     convolution,
+    experts,
+    feed_forward,
     flattening,
     gating,
     inplace,
     interfaces,
     joining,
+    multihead,
     normalisation,
     ordering,
     pointwise,
@@ -18,9 +27,12 @@ from . import (  # noqa: F401  (importing a family registers it)
     recurrent,
     reduction,
     reshaping,
+    rotary,
     sharing,
     sizes,
     slicing,
+    torch_transformers,
+    transformers,
 )
 from .pattern import PATTERNS, Pattern, owned
 

@@ -30,7 +30,6 @@ OVER_CHANNELS_INEXACT: dict[str, Function] = {
     "logsumexp": lambda h: h.logsumexp(1, keepdim=True),
     "median": lambda h: h.median(1, keepdim=True).values,
     "sum of a mean and a sum": lambda h: h.mean(1, keepdim=True) + h.sum(1, keepdim=True),
-    "index of the maximum": lambda h: h.argmax(1, keepdim=True).to(h.dtype),
     "all": lambda h: (h > 0.1).all(1, keepdim=True).to(h.dtype),
     "sum of exponentials": lambda h: h.exp().sum(1, keepdim=True),
     "mean by a division": lambda h: h.sum(1, keepdim=True) / h.shape[1],
@@ -76,6 +75,11 @@ for name, function in OVER_CHANNELS_EXACT.items():
     add(f"{name} over channels", reduced(function), prunable="conv1")
 for name, function in OVER_CHANNELS_INEXACT.items():
     add(f"{name} over channels", reduced(function), inexact="conv1")
+add(
+    "index of the maximum over channels",
+    reduced(lambda h: h.argmax(1, keepdim=True).to(h.dtype)),
+    frozen="conv1.weight:0",
+)
 for name, function in ALONG_CHANNELS_EXACT.items():
     add(f"{name} along channels", along(function), prunable="conv1")
 for name, function in ALONG_CHANNELS_INEXACT.items():

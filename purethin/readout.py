@@ -1,0 +1,193 @@
+"""From a trace to the spec: solve the sizes, freeze what cannot move, name the axes, write the layout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from purethin.axes import Axes, Fixed
+from purethin.modules import Attribute
+from purethin.places import Because
+from purethin.silence import inexact_axes
+from purethin.sizes import ATTRIBUTE
+from purethin.solver import Node, expression, find, freeze, leaves
+from purethin.sources import Traced
+from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
+from purethin.trace import Trace
+
+
+def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactness: bool = True) -> Spec:
+    """The spec that a trace proves. A size that was only spelled out (in a message) is frozen unless a trial follows."""
+    trace, named = traced.trace, traced.named
+    dims = {name: trace.dims_of(t) for name, t in named.items()}
+    trace.ledger.resolve()
+    for node, why in () if trial else trace.ledger.spelled:
+        freeze(node, why)
+    _freeze_fixed(traced, dims)
+    for attribute in traced.attributes:
+        if (node := find(attribute.node)).label.startswith(ATTRIBUTE):
+            freeze(node, "an attribute that measures nothing")
+    names = _names(traced, dims)
+    inexact = inexact_axes(trace, [named[n] for n in dims], [*traced.outputs.values()]) if exactness else {}
+
+    def name(v: Node) -> str:
+        return names[v]
+
+    def text(n: Node) -> Axes:
+        return expression(n, name) if all(v in names for v in leaves(n)) else Fixed(find(n).size)
+
+    layout = {n: tuple(text(d) for d in ds) for n, ds in dims.items()}
+    producers: dict[str, list[tuple[str, int]]] = {}
+    for parameter, dim in trace.producers:
+        for v in leaves(dims[parameter][dim]):
+            producers.setdefault(names[v], []).append((parameter, dim))
+    ties: dict[str, list[str]] = {}
+    for node, place in trace.ties:
+        for v in leaves(node):
+            if v in names and str(place) not in ties.setdefault(names[v], []):
+                ties[names[v]].append(str(place))
+    sizes = {names[v]: v.size for v in names}
+    return Spec(
+        layout=layout,
+        axes=axes_of(
+            layout, sizes, {names[v]: str(why) for v, why in inexact.items() if v in names},
+            {n: tuple(p) for n, p in producers.items()},
+        ),
+        frozen=tuple(_frozen(dims)),
+        dtypes={n: dtype_name(t) for n, t in named.items()},
+        buffers=traced.buffers,
+        attributes=_attributes(traced.attributes, text),
+        stand_ins=traced.stand_ins,
+        positions={n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)},
+        conditions=tuple(_conditions(trace, text)),
+        macs=_merged((k, tuple(text(d) for d in ds)) for k, ds in trace.macs),
+        ties={n: tuple(places) for n, places in ties.items()},
+        notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
+    )  # fmt: skip
+
+
+def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
+    """Freeze outputs, what no operator read, what only buffers carry, and buffers of positions that are read otherwise."""
+    trace, named = traced.trace, traced.named
+    for place, t in traced.outputs.items():
+        for d in trace.dims_of(t):
+            freeze(d, "an output's size" + ("" if place == "output" else f" ({place})"))
+    readers: Counter[int] = Counter(id(t) for call in trace.tape for t in call.tensors)
+    for name, t in named.items():
+        if not readers[id(t)]:
+            for d in dims[name]:
+                freeze(d, "a parameter that the forward does not read")
+    for t, node, place in trace.given_positions:
+        if readers[id(t)] or any(t is o for o in traced.outputs.values()):
+            freeze(node, Because("positions along it are read, given", place))
+    for name, (node, calls) in trace.position_buffers.items():
+        if readers[id(named[name])] != len(calls):
+            freeze(node, f"indexed by {name}, whose values are also read otherwise")
+    carried = {v for n, ds in dims.items() if n not in traced.buffers for d in ds for v in leaves(d)}
+    for name in traced.buffers:
+        for d in dims[name]:
+            for v in leaves(d):
+                if v not in carried:
+                    freeze(v, "an axis that only buffers carry")
+
+
+def _names(traced: Traced, dims: Mapping[str, list[Node]]) -> dict[Node, str]:
+    """A name for each variable: the module path of the first parameter that produces it, in registration order."""
+    produced = traced.trace.producers
+    order = [(n, d) for n, ds in dims.items() for d in range(len(ds))]
+    owned: dict[str, list[tuple[str, int, Node]]] = {}
+    seen: set[Node] = set()
+    for first in (True, False):
+        for parameter, dim in order:
+            if ((parameter, dim) in produced) == first:
+                for v in leaves(dims[parameter][dim]):
+                    if v not in seen:
+                        seen.add(v)
+                        owned.setdefault(_module_path(parameter), []).append((parameter, dim, v))
+    measured = {find(a.node): a for a in traced.attributes if a.position is None and find(a.node).kind == "variable"}
+    roles: dict[Node, str] = {}
+    for node, role in traced.trace.roles:
+        if len(only := leaves(node)) == 1:
+            roles.setdefault(only[0], role)
+    names: dict[Node, str] = {}
+    taken: set[str] = set()
+    for path, entries in owned.items():
+        per_parameter = Counter(parameter for parameter, _, _ in entries)
+        for i, (parameter, dim, v) in enumerate(entries):
+            attribute = measured.get(v)
+            if (role := roles.get(v)) and find(dims[parameter][dim]) is not v:
+                own = attribute and "." not in attribute.name and attribute.module in (path, path.rpartition(".")[0])
+                name = f"{attribute.module}.{attribute.name}" if attribute and own else f"{path}.{role}"
+                name = name.strip(".")
+            elif len(entries) == 1 and path:
+                name = path
+            elif attribute is not None and attribute.module == path:
+                name = f"{path}.{attribute.name}".strip(".")
+            elif per_parameter[parameter] == 1:
+                name = parameter
+            else:
+                name = f"{path or parameter}.{i}"
+            name = parameter if name.isdecimal() else name
+            name = f"p{name}" if name.isdecimal() else name
+            unique, n = name, 2
+            while unique in taken:
+                unique, n = f"{name}#{n}", n + 1
+            taken.add(unique)
+            names[v] = unique
+    return names
+
+
+def _module_path(parameter: str) -> str:
+    """The module that owns a parameter; torch keeps a parametrized one in a container of its own, inside that module."""
+    return parameter.partition(".parametrizations.")[0] if ".parametrizations." in parameter else parameter.rpartition(".")[0]
+
+
+def _frozen(dims: Mapping[str, list[Node]]) -> Iterator[Frozen]:
+    for name, ds in dims.items():
+        for d, node in enumerate(ds):
+            for part in _constants(node):
+                if part.size > 1 and part.why:
+                    yield Frozen(name, d, part.size, str(part.why))
+
+
+def _constants(n: Node) -> Iterator[Node]:
+    n = find(n)
+    if n.kind == "constant":
+        yield n
+    for part in n.parts:
+        yield from _constants(part)
+
+
+def _attributes(found: list[Attribute], text: Callable[[Node], Axes]) -> dict[str, dict[str, Axes | tuple[Axes, ...]]]:
+    """The attributes that measure axes; a tuple of them whole, its other entries as they are."""
+    groups: dict[tuple[str, str], list[Attribute]] = {}
+    for a in found:
+        groups.setdefault((a.module, a.name), []).append(a)
+    out: dict[str, dict[str, Axes | tuple[Axes, ...]]] = {}
+    for (module, name), rows in groups.items():
+        if any(leaves(a.node) for a in rows):
+            entries = {a.position: text(a.node) for a in rows}
+            whole = tuple(entries.get(i, Fixed(1)) for i in range(rows[0].length))
+            out.setdefault(module, {})[name] = entries.get(None, whole)
+    return out
+
+
+def _conditions(trace: Trace, text: Callable[[Node], Axes]) -> Iterator[Condition]:
+    seen = set()
+    for left, relation, right, held, place in trace.ledger.comparisons:
+        if leaves(left) or leaves(right):
+            c = Condition(text(left), relation, text(right), held, str(place))
+            if c not in seen:
+                seen.add(c)
+                yield c
+
+
+def _merged(terms: Iterator[tuple[int, tuple[Axes, ...]]]) -> tuple[tuple[int, tuple[Axes, ...]], ...]:
+    """Terms with equal expressions added up; fixed factors multiplied into the coefficient."""
+    out: Counter[tuple[Axes, ...]] = Counter()
+    for k, dims in terms:
+        for d in dims:
+            if isinstance(d, Fixed):
+                k *= d.size
+        out[tuple(d for d in dims if not isinstance(d, Fixed))] += k
+    return tuple((k, dims) for dims, k in out.items())

@@ -1,0 +1,219 @@
+"""Torch's own transformer layers: heads, their size, the hidden layer and the model's width."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .multihead import two
+from .pattern import Net, add, layers, pattern, random, sequence, tokens
+
+
+def whole(make: Callable[[], nn.Module]) -> Callable[[], dict[str, object]]:
+    """A layer of torch's between an embedding of 12 and a head."""
+    return lambda: layers(embed=nn.Linear(5, 12), layer=make(), head=nn.Linear(12, 3))
+
+
+BOTH = (
+    "layer.layers.0.self_attn.in_proj_weight:0 layer.layers.1.self_attn.in_proj_weight:0 "
+    "layer.layers.0.linear1 layer.layers.1.linear1"
+)
+
+
+def through(net: Net, x: Tensor) -> Tensor:
+    return net.head(net.layer(net.embed(x)))
+
+
+def quiet(make: Callable[[], nn.Module]) -> nn.Module:
+    """Made without torch's warning that its encoder will not use nested tensors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return make()
+
+
+def block(
+    *, heads: int = 3, first: bool = False, batch_first: bool = True, activation: str = "relu", bias: bool = True
+) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        12, heads, 10, batch_first=batch_first, norm_first=first, activation=activation, bias=bias
+    )  # fmt: skip
+
+
+pattern(
+    "torch's encoder layer, norms behind",
+    whole(block),
+    inputs=sequence,
+    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
+    inexact="embed",
+)(through)
+pattern(
+    "torch's encoder layer, norms before",
+    whole(lambda: block(first=True)),
+    inputs=sequence,
+    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
+    inexact="embed",
+)(through)
+pattern(
+    "torch's encoder layer, batch second, gelu",
+    whole(lambda: block(batch_first=False, activation="gelu")),
+    inputs=sequence,
+    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
+    inexact="embed",
+)(through)
+pattern(
+    "torch's encoder layer without biases",
+    whole(lambda: block(bias=False)),
+    inputs=sequence,
+    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
+    inexact="embed",
+)(through)
+pattern(
+    "torch's encoder, two layers and a norm",
+    whole(lambda: nn.TransformerEncoder(block(first=True), 2, nn.LayerNorm(12), enable_nested_tensor=False)),
+    inputs=sequence,
+    prunable=BOTH,
+    inexact="embed",
+)(through)
+pattern(
+    "torch's encoder, two layers, norms behind",
+    whole(lambda: nn.TransformerEncoder(block(heads=2), 2)),
+    inputs=sequence,
+    prunable=BOTH,
+    inexact="embed",
+)(through)
+
+
+@pattern(
+    "torch's encoder with masks",
+    whole(lambda: nn.TransformerEncoder(block(), 2, enable_nested_tensor=False)),
+    inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] >= torch.tensor([[7], [4]])),
+    prunable=BOTH,
+    inexact="embed",
+)
+def masked_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
+    mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(2)
+    return net.head(net.layer(net.embed(x), mask=mask, src_key_padding_mask=ignored))
+
+
+@pattern(
+    "torch's encoder with padding, and nested tensors allowed",
+    whole(lambda: nn.TransformerEncoder(block(heads=2), 2)),
+    inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] >= torch.tensor([[7], [4]])),
+    prunable="layer.layers.0.linear1 layer.layers.1.linear1",
+    inexact="embed",
+)
+def nested_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
+    return net.head(net.layer(net.embed(x), src_key_padding_mask=ignored))
+
+
+@pattern(
+    "torch's encoder as a language model, causal",
+    lambda: layers(table=nn.Embedding(11, 12), place=nn.Embedding(5, 12), head=nn.Linear(12, 11, bias=False),
+                   layer=nn.TransformerEncoder(block(first=True), 2, enable_nested_tensor=False)),
+    inputs=tokens,
+    prunable="layer.layers.0.self_attn.in_proj_weight:0 layer.layers.1.linear1",
+    inexact="table",
+    frozen="table.weight:0 head.weight:0",
+)  # fmt: skip
+def language(net: Net, x: Tensor) -> Tensor:
+    h = net.table(x) + net.place.weight[: x.shape[1]]
+    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=h.dtype)
+    return net.head(net.layer(h, mask=mask, is_causal=True))
+
+
+def decoded(*, first: bool) -> dict[str, object]:
+    return layers(
+        mine=nn.Linear(5, 12),
+        theirs=nn.Linear(6, 12),
+        layer=nn.TransformerDecoderLayer(12, 3, 10, batch_first=True, norm_first=first),
+        head=nn.Linear(12, 3),
+    )
+
+
+def decode(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=x.dtype)
+    return net.head(net.layer(net.mine(x), net.theirs(y), tgt_mask=mask))
+
+
+pattern(
+    "torch's decoder layer, norms behind",
+    lambda: decoded(first=False),
+    inputs=two,
+    prunable="layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1",
+    inexact="mine theirs",
+)(decode)
+pattern(
+    "torch's decoder layer, norms before",
+    lambda: decoded(first=True),
+    inputs=two,
+    prunable="layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1",
+    inexact="mine theirs",
+)(decode)
+
+
+def both(*, first: bool) -> dict[str, object]:
+    return layers(
+        mine=nn.Linear(5, 12),
+        theirs=nn.Linear(6, 12),
+        layer=quiet(lambda: nn.Transformer(12, 3, 1, 1, 10, batch_first=True, norm_first=first)),
+        head=nn.Linear(12, 3),
+    )
+
+
+PARTS = (
+    "layer.encoder.layers.0.self_attn.in_proj_weight:0 layer.decoder.layers.0.self_attn.in_proj_weight:0 "
+    "layer.decoder.layers.0.multihead_attn.in_proj_weight:0 "
+    "layer.encoder.layers.0.linear1 layer.decoder.layers.0.linear1"
+)
+
+
+def translate(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    return net.head(net.layer(net.theirs(y), net.mine(x)))
+
+
+pattern(
+    "torch's transformer, norms behind",
+    lambda: both(first=False),
+    inputs=two,
+    prunable=PARTS,
+    inexact="mine theirs",
+)(translate)
+pattern(
+    "torch's transformer, norms before",
+    lambda: both(first=True),
+    inputs=two,
+    prunable=PARTS,
+    inexact="mine theirs",
+)(translate)
+
+
+class Detector(nn.Module):
+    """Image features, learned queries, torch's transformer, two heads: as in detection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 8, 3, stride=3)
+        self.project = nn.Conv2d(8, 12, 1)
+        self.place = nn.Parameter(torch.rand(4, 1, 12))
+        self.queries = nn.Parameter(torch.rand(5, 12))
+        self.transformer = quiet(lambda: nn.Transformer(12, 3, 1, 1, 10))
+        self.kind, self.box = nn.Linear(12, 3), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.project(self.features(x).relu())
+        h = self.place + h.flatten(2).permute(2, 0, 1)
+        h = self.transformer(h, self.queries.unsqueeze(1).expand(-1, x.shape[0], -1)).transpose(0, 1)
+        return self.kind(h), self.box(h).sigmoid()
+
+
+add(
+    "a detector by torch's transformer",
+    Detector,
+    prunable="features transformer.encoder.layers.0.self_attn.in_proj_weight:0 "
+    "transformer.decoder.layers.0.multihead_attn.in_proj_weight:0 transformer.encoder.layers.0.linear1",
+    inexact="project",
+    frozen="queries:0 place:0",
+)
