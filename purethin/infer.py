@@ -20,16 +20,14 @@ from purethin.tree import TensorTree
 from purethin.trial import proven
 
 
-def infer(
-    model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any, trial: bool = True, **kwargs: Any
-) -> Spec:
+def infer(model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any, trial: bool = True, **kwargs: Any) -> Spec:
     """The dependency spec of a network, from one forward pass on the meta device.
 
     Args:
         model: an `nn.Module`, traced in eval mode; or any function `f(params, *args, **kwargs)`.
         params: `params_of(model)`; for a function, any pytree of tensors.
         *args, **kwargs: example inputs, as the forward takes them. Only shapes and integer values matter.
-        trial: run the forward once more with a few units of every axis gone: what then fails, or means something else, is
+        trial: run the forward once more with about half of every axis gone: what then fails, or means something else, is
             frozen with the error and its line. Without it the spec is as the first forward left it.
 
     Returns:
@@ -80,11 +78,9 @@ def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], tri
         first = (str(on_meta).splitlines() or [type(on_meta).__name__])[0]
         notes = (f"inferred on real tensors: on meta the forward raised {type(on_meta).__name__}: {first}",)
     spec = spec_of(traced, notes, trial=trial)
-    return proven(source, spec, args, kwargs, meta=traced.trace.meta) if trial else spec
+    return proven(source, traced, spec, args, kwargs) if trial else spec
 
 
 def _context(source: Source, args: tuple[Any, ...]) -> str:
     shapes = ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in args) or "none"
     return f"purethin.infer: {source.title} rejected the example inputs ({shapes}); this is its own error, unchanged"
-
-

@@ -53,14 +53,14 @@ class MultiheadAttention(nn.MultiheadAttention):
 
         causal = is_causal and key_padding_mask is None and not need_weights
         mask = None if causal else self._mask(attn_mask, key_padding_mask, k.shape[2], query)
-        dropout = self.dropout if self.training else 0.0
         if need_weights:
             scores = (q * self.scale) @ k.transpose(-2, -1)
-            weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), dropout)
+            weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), self.dropout, self.training)
             mixed = weights @ v
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights[0]
         else:
+            dropout = self.dropout if self.training else 0.0
             mixed, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale), None
         out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
         if not batched:

@@ -32,12 +32,12 @@ def inexact_axes(trace: Trace, parameters: Sequence[Tensor], outputs: Sequence[T
         silence.zero[id(parameter)] = silence.axes(parameter)
     for node, place in trace.ledger.in_floats:
         silence.taint(leaves(node), "its size enters floating point", place)
-    for call in _reaching(trace.tape, outputs):
+    for call in reaching(trace.tape, outputs):
         silence.read(call)
     return silence.inexact
 
 
-def _reaching(tape: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
+def reaching(tape: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
     """The calls that an output depends on; the others would only slander."""
     needed = {id(t) for t in outputs} | {_memory(t) for t in outputs}
     kept = []
@@ -330,8 +330,12 @@ def _try(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -
 @functools.lru_cache(maxsize=4096)
 def _tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -> str:
     positive, mixed = (_result(op, arguments, pattern, signed=s) for s in (False, True))
-    if positive is None or mixed is None or not torch.isfinite(positive).all():
+    if positive is None or mixed is None:
         return "infinite"
+    if not torch.isfinite(positive).all():  # unless it is so without any removed unit, as where a mask is filled with -inf
+        usual = _result(op, arguments, ("finite",) * len(pattern), signed=False)
+        if usual is None or "infinite" in pattern or (torch.isfinite(usual) & ~torch.isfinite(positive)).any():
+            return "infinite"
     if "zero" not in pattern:
         return "finite"
     finite = mixed[torch.isfinite(mixed)]

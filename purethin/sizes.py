@@ -144,6 +144,12 @@ class Size(int):
     def __rfloordiv__(self, other: Any) -> Any:
         return self._with(other, "//", lambda a, b: self._over(b, a), _plain(other) // int(self))
 
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
     def __mod__(self, other: Any) -> Any:
         value = int(self) % _plain(other)
         if isinstance(other, int) and value == 0:

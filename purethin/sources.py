@@ -125,6 +125,8 @@ def _register(trace: Trace, named: Mapping[str, Tensor], values: Mapping[str, Te
 
 @dataclasses.dataclass
 class Traced:
+    """What one run left: the trace, the parameters in it, and what the forward returned."""
+
     trace: Trace
     named: dict[str, Tensor]
     buffers: frozenset[str]
@@ -134,6 +136,7 @@ class Traced:
 
 
 def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
+    """Run it once on the example, watched; on meta, or on real tensors."""
     trace = Trace(meta=meta)
     named, forward, attributes = source.prepare(trace)
 
@@ -155,5 +158,3 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
             freeze(size.node, f"its size is among the outputs ({place})")
     outputs = {place: x for place, x in found.items() if isinstance(x, Tensor)}
     return Traced(trace, named, source.buffers, attributes, dict(source.stand_ins), outputs)
-
-

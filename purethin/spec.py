@@ -281,6 +281,14 @@ def frozen_axes(spec: Spec, reasons: Mapping[str, str]) -> Spec:
     )
 
 
+def inexact_axes(spec: Spec, reasons: Mapping[str, str]) -> Spec:
+    """The spec with these axes labelled inexact, each for its reason."""
+    return replace(
+        spec,
+        axes={n: replace(a, exact=False, reason=reasons[n]) if n in reasons else a for n, a in spec.axes.items()},
+    )
+
+
 def dtype_name(tensor: Tensor) -> str:
     """`float32` for `torch.float32`."""
     return str(tensor.dtype).removeprefix("torch.")
@@ -384,12 +392,12 @@ def _size_or_none(expr: Axes, sizes: Mapping[str, int]) -> int | None:
 
 
 def _by_reason(frozen: Iterable[Frozen]) -> list[tuple[str, str]]:
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, None]] = {}
     for f in frozen:
-        groups.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
+        groups.setdefault(f.reason, {})[f"{f.parameter}:{f.dim}"] = None
     width = max(map(len, groups))
     return [
-        (f"{reason:<{width}}", ", ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else ""))
+        (f"{reason:<{width}}", ", ".join([*where][:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else ""))
         for reason, where in groups.items()
     ]
 

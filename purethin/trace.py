@@ -101,6 +101,10 @@ class Trace(TraceState):
         self._values[id(tensor)] = value
         self._alive.append(tensor)
 
+    def value_of(self, tensor: Tensor) -> Tensor | None:
+        """The shadow value of a tensor, if it has one."""
+        return self._values.get(id(tensor))
+
     def has_dims(self, tensor: Tensor) -> bool:
         return id(tensor) in self._dims
 

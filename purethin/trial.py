@@ -1,4 +1,4 @@
-"""The trial: what inference says is tried once, with a few units of every axis gone, and traced again.
+"""The trial: what inference says is tried once, with about half of every axis gone, and traced again.
 
 That the thinned network runs proves the module config; that its own trace gives the thinned layout proves the meaning. What
 fails is found by halving, and frozen with the error and its line.
@@ -6,77 +6,95 @@ fails is found by halving, and frozen with the error and its line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from purethin import axes as ax
 from purethin.errors import MaskError
-from purethin.places import raised_at
+from purethin.places import Place, raised_at
 from purethin.readout import spec_of
-from purethin.sources import Source, run
-from purethin.spec import Masks, Spec, frozen_axes
+from purethin.rules.laws import Pointwise
+from purethin.silence import reaching
+from purethin.sources import Source, Traced, run
+from purethin.spec import Masks, Spec, frozen_axes, inexact_axes
 from purethin.thin import broken_condition, thin_spec
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a trial failed; `axes` are those to blame, where the failure names them itself."""
+    """Why a trial failed; `axes` are to blame, where the failure itself names them. `runs`: only numbers came out otherwise."""
 
     reason: str
     axes: tuple[str, ...] = ()
+    runs: bool = False
 
 
-def proven(source: Source, spec: Spec, args: Sequence[Any], kwargs: dict[str, Any], *, meta: bool) -> Spec:
-    """The spec with every axis frozen whose thinning breaks the forward, or changes what its dimensions mean."""
+Finder = Callable[[Sequence[str]], "Fault | None"]
+
+
+def proven(source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwargs: dict[str, Any]) -> Spec:
+    """The spec with every axis frozen whose thinning breaks the forward, or changes what its dimensions mean.
+
+    An axis whose size turns out to be among the numbers that the forward computes with, unseen by inference, is inexact.
+    """
+    meta = dense.trace.meta
+    numbers = _numbers(dense) if meta else []
 
     def fault(axes: Sequence[str]) -> Fault | None:
-        masks = _few_gone(spec, axes)
+        masks = _half_gone(spec, axes)
         if not masks:
             return None
         try:
             traced = run(source.thinned(spec, masks, meta=meta), args, kwargs, meta=meta)
-            return _other_meaning(spec_of(traced, trial=True, exactness=False), thin_spec(spec, masks)) if meta else None
+            if not meta:
+                return None
+            found = _other_meaning(spec_of(traced, trial=True, exactness=False), thin_spec(spec, masks))
+            return found or _other_numbers(numbers, _numbers(traced))
         except Exception as error:  # whatever the thinned forward raises is the finding
             first = (str(error).splitlines() or [""])[0]
             return Fault(f"a trial with fewer units raised {first!r} in {raised_at(error)}")
 
-    while (found := fault([*spec.axes])) is not None:
-        blamed = dict.fromkeys(found.axes, found.reason) or _halved([*spec.axes], found, fault)
-        spec = frozen_axes(spec, blamed)
+    while (found := fault([*spec.axes])) is not None and not found.runs:
+        spec = frozen_axes(spec, _halved([*spec.axes], found, fault))
+    while found is not None and (found := fault(spec.exact)) is not None:
+        blamed = _halved(spec.exact, found, fault)
+        spec = inexact_axes(spec, blamed) if found.runs else frozen_axes(spec, blamed)
     return spec
 
 
-def _halved(axes: Sequence[str], found: Fault, fault: Any) -> dict[str, str]:
+def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
     """The axes to blame for a fault of all together: those that fail in a half of their own, else the last that makes it."""
     if len(axes) == 1 or found.axes:
         return dict.fromkeys(found.axes or axes, found.reason)
     halves = [axes[: len(axes) // 2], axes[len(axes) // 2 :]]
-    faults = [fault(half) for half in halves]
+    faults = [f if (f := fault(half)) is not None and f.runs == found.runs else None for half in halves]
     if any(faults):
         return {a: why for half, f in zip(halves, faults, strict=True) if f for a, why in _halved(half, f, fault).items()}
     low, high = len(axes) // 2, len(axes)  # neither half fails alone: the shortest run from the start that does ends in one
     while high - low > 1:
         middle = (low + high) // 2
-        if (f := fault(axes[:middle])) is not None:
+        if (f := fault(axes[:middle])) is not None and f.runs == found.runs:
             high, found = middle, f
         else:
             low = middle
     return {axes[high - 1]: found.reason}
 
 
-def _few_gone(spec: Spec, axes: Sequence[str]) -> Masks:
-    """Masks that take one to three units from each axis, different amounts from neighbours, never leaving one alone.
+def _half_gone(spec: Spec, axes: Sequence[str]) -> Masks:
+    """Masks that take about half of each axis, neighbours different amounts (equal ones hide ties), never leaving one unit alone
+    (which hides errors behind broadcasting).
 
-    Where a condition of the forward forbids that, half of the units go, or none.
+    Where a condition of the forward forbids that, exactly half of the units go, or a quarter, or none.
     """
     amounts: dict[str, list[int]] = {}
     for i, name in enumerate(axes):
         n = spec.axes[name].size
-        few = [r for r in (1 + (i + k) % 3 for k in range(3)) if n - r >= 2]
-        amounts[name] = [*few, *([n // 2] if n >= 4 else []), 0]
+        about = (max(1, n // 2 - (i + 1 + k) % 3) for k in range(3))
+        amounts[name] = [r for r in (*about, n // 2, n // 4) if r and n - r >= 2] + [0]
 
     def masks() -> dict[str, torch.Tensor]:
         return {a: _without(spec.axes[a].size, left[0]) for a, left in amounts.items() if left[0]}
@@ -119,3 +137,50 @@ def _same(want: ax.Axes, have: ax.Axes, to: dict[str, str], back: dict[str, str]
     if isinstance(want, ax.Fixed) or (isinstance(want, ax.Take) and isinstance(have, ax.Take) and want.index != have.index):
         return want == have
     return all(_same(a, b, to, back) for a, b in zip(ax.parts(want), ax.parts(have), strict=True))
+
+
+Numbers = list[tuple[str, tuple[float, ...], Place]]
+
+
+def _numbers(traced: Traced) -> Numbers:
+    """What the forward computed with beside tensors: operators in order, each with its numbers, as far as an output needs them.
+
+    Integers count where they are values (in a pointwise operator), not where they are sizes. Small tensors that were made from
+    numbers count as numbers.
+    """
+    trace, out = traced.trace, []
+    for call in reaching(trace.tape, [*traced.outputs.values()]):
+        kinds = (int, float) if isinstance(call.law, Pointwise) else (float,)
+        found = [x for x in _flat((call.positional, call.keywords)) if isinstance(x, kinds) and not isinstance(x, bool)]
+        if call.name.startswith("lift") and (value := trace.value_of(call.outs[0])) is not None and value.numel() <= SMALL:
+            found += value.double().flatten().tolist()
+        out.append((call.name, tuple(map(float, found)), call.place))
+    return out
+
+
+SMALL = 64
+"""Elements up to which a tensor that is written out in the source counts as numbers."""
+
+
+def _flat(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, tuple | list):
+        for x in tree:
+            yield from _flat(x)
+    elif isinstance(tree, dict):
+        yield from _flat([*tree.values()])
+    elif not isinstance(tree, Tensor):
+        yield tree
+
+
+def _other_numbers(dense: Numbers, thin: Numbers) -> Fault | None:
+    """The first operator that comes out otherwise in the thinned network's trace: another one, or with another number."""
+    for (name, numbers, place), (other, found, _) in zip(dense, thin, strict=False):
+        if name != other:
+            return Fault(f"a trial with fewer units takes another way, to {other}, in {place}")
+        if numbers != found and not any(a != a for a in numbers):
+            was, now = next(((a, b) for a, b in zip(numbers, found, strict=False) if a != b), (len(numbers), len(found)))
+            return Fault(f"its size is in the number {was:g}, which is {now:g} with fewer units, in {place}", runs=True)
+    if len(dense) != len(thin):
+        longer = max(dense, thin, key=len)
+        return Fault(f"a trial with fewer units takes another way, in {longer[min(len(dense), len(thin))][2]}")
+    return None

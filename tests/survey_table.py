@@ -1,30 +1,44 @@
-"""Join the rows that `pytest -m survey` left in build/survey-torchvision into docs/survey-torchvision.md."""
+"""Join the rows that `pytest -m survey` left in build/ into the pages docs/survey-*.md."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEAD = """# Survey: torchvision's classification models
-
-Made by `pytest -m survey` and `python tests/survey_table.py`. Each model has random weights in float64 (regnet_y_128gf and
-vit_h_14 in float32). Half of the units of *all exact axes at once* are removed at random; `difference` is the largest between
-masked and thinned outputs, relative. `frozen` counts dimensions that cannot be pruned, kernel sizes aside. `gone at 30 %` is
-the fraction of parameters that leaves with floor(0.3 n) of each axis's n units, exact or not; `peer's count` the same with
-the units that Torch-Pruning 1.6.1 removes (it keeps int(0.7 n)), and `peer` what it removed there. `seconds` is `infer` on
-one thread.
-
-| model | axes | exact | frozen | gone at 50 % of exact | gone at 30 % | peer's count | peer | difference | seconds |
-|---|---|---|---|---|---|---|---|---|---|
+COMMON = """Each model has random weights, in float64 unless the page says otherwise. Half of the units of *all exact axes at once* are
+removed at random; `difference` is the largest between masked and thinned outputs, relative to the output's largest value. Then
+half of *all* axes, exact or not: the thinned model runs, and that much of it is gone. `seconds` is `infer`, its trial included,
+on one thread. The last column says what is frozen beside kernels, inputs, outputs and vocabularies, and where in the model's
+source.
 """
+PAGES = {
+    "torchvision": ("torchvision's models", "Classification, segmentation, detection, video and optical flow."),
+    "timm": ("timm", "The smallest model of every module file in timm."),
+    "transformers": ("Hugging Face transformers", "Tiny configurations of each architecture, built with `from_config`."),
+}
+
+
+def page(table: str) -> str:
+    """The page of one survey, from its rows."""
+    title, what = PAGES[table]
+    rows = [
+        dict(line.split("\t", 1) for line in f.read_text().splitlines())
+        for f in sorted((ROOT / "build" / f"survey-{table}").iterdir())
+    ]
+    columns = list(dict.fromkeys(c for row in rows for c in row))
+    lines = [f"# Survey: {title}", "", f"{what} Made by `pytest -m survey` and `python tests/survey_table.py`. {COMMON}"]
+    lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(row.get(c, "–") for c in columns) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Write the page."""
-    rows = sorted((ROOT / "build" / "survey-torchvision").iterdir())
-    page = ROOT / "docs" / "survey-torchvision.md"
-    page.write_text(HEAD + "".join(f"{row.read_text().strip()}\n" for row in rows))
-    print(f"{len(rows)} models in {page}")
+    """Write every page whose rows are there."""
+    for table in PAGES:
+        if (ROOT / "build" / f"survey-{table}").exists():
+            path = ROOT / "docs" / f"survey-{table}.md"
+            path.write_text(page(table))
+            print(f"{path.read_text().count(chr(10))} lines in {path}")
 
 
 if __name__ == "__main__":

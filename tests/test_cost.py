@@ -30,6 +30,8 @@ MODELS = [
 
 def measured(model: Any, *args: Any, **kwargs: Any) -> int:
     """Multiply-accumulates: half of the counted operations."""
+    if isinstance(model, nn.Module):
+        model.requires_grad_(False)  # the counter hooks what requires grad
     torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
     try:
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

@@ -15,9 +15,6 @@ import purethin as pt
 from purethin import axes as ax
 from purethin.tree import flatten, unflatten
 
-# a number looked up in a Python list by a size: CPython hands a list the bare integer, so no tracked integer can notice
-UNSEEN = "a number looked up by the number of channels"
-
 
 def built(pattern: Pattern) -> tuple[Any, Any]:
     """The network (or function) and its random parameters."""
@@ -31,9 +28,7 @@ def built(pattern: Pattern) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
-def test_axes_are_as_the_table_says_and_masked_equals_thinned(pattern: Pattern, request: pytest.FixtureRequest) -> None:
-    if pattern.name == UNSEEN:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a list index loses its track inside CPython"))
+def test_axes_are_as_the_table_says_and_masked_equals_thinned(pattern: Pattern) -> None:
     model, params = built(pattern)
     args, kwargs = pattern.inputs(), pattern.kwargs()
     spec = pt.infer(model, params, *args, **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from torch import Tensor
@@ -26,9 +26,22 @@ def contract(c: Call, operands: Sequence[Operand], out: Sequence[Label], bias: O
             if label in out:
                 c.produces(tensor, dim)
     state_contraction(c, operands, out, nodes, bias)
-    if len(operands) > 1:
-        c.costs(1, [nodes[label] for label in dict.fromkeys(label for _, row in operands for label in row)])
+    for labels in _products([row for _, row in operands], out):
+        c.costs(1, [nodes[label] for label in labels])
     return [nodes[label] for label in out]
+
+
+def _products(rows: Sequence[Sequence[Label]], out: Sequence[Label]) -> Iterator[list[Label]]:
+    """The labels of each product that sums, two operands at a time from the left; what only one has and nobody needs is summed
+    before.
+    """
+    have = list(rows[0])
+    for i, row in enumerate(rows[1:], 2):
+        needed = {*out, *(label for later in rows[i:] for label in later)}
+        both = list(dict.fromkeys([*have, *row]))
+        if any(label in row and label not in needed for label in have):
+            yield [label for label in both if label in needed or (label in have and label in row)]
+        have = [label for label in both if label in needed]
 
 
 def state_contraction(

@@ -27,12 +27,12 @@ def _sized(c: Call) -> Dims:
     "_efficientzerotensor",
 )
 def uniform(c: Call) -> Dims:
-    """One dim per size; every entry is the same."""
-    c.law = Made(zero=c.name in ("zeros", "new_zeros", "_efficientzerotensor"))
+    """One dim per size; every entry is the same. What is empty will be written before it is read: it counts as zero."""
+    c.law = Made(zero="zero" in c.name or "empty" in c.name)
     return _sized(c) if c.shape else []
 
 
-@rule("zeros_like")
+@rule("zeros_like", "empty_like")
 def zeros_like(c: Call) -> Dims:
     """out = x's dims."""
     c.law = Made(zero=True)
@@ -71,11 +71,22 @@ def random(c: Call) -> Dims:
 def positions(c: Call) -> Dims:
     """One dim, whose values depend on the position: inexact where it is an axis."""
     c.law = Made(positional=(0,), what=f"the positions of an {c.name}")
+    if c.name in ("arange", "range") and isinstance(c.get("end"), int) and (count := _counted(c)) is not None:
+        return [c.sized(count, "size")]
     name = next((n for n in ("steps", "n", "window_length", "end") if isinstance(c.get(n), int)), None)
     from_zero = name != "end" or (c.get("start") in (None, 0) and c.get("step") in (None, 1))
     if name is None or int(c[name]) != c.shape[0] or not from_zero:
         return [c.fixed(c.shape[0], f"an {c.name}")]
     return [c.sized(c.integer(name), "size")]
+
+
+def _counted(c: Call) -> int | None:
+    """The number of a range's entries, with its track, where the step divides them."""
+    end = c.integer("end")
+    start = c.integer("start") if isinstance(c.get("start"), int) else 0
+    step = int(c["step"]) if isinstance(c.get("step"), int) else 1
+    span = end - start if int(start) else end
+    return (span // step if step > 1 else span) if step > 0 and int(span) % step == 0 else None
 
 
 @rule("eye")

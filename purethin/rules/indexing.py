@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,16 +35,42 @@ def index(c: Call) -> Dims:
         return [*dims[: at[0]], *got, *dims[at[0] + 1 :]]
     if len(at) == 1 and (listed := c.literal(given[at[0]])):
         return [*dims[: at[0]], c.picked(dims[at[0]], listed), *dims[at[0] + 1 :]]
-    logical = any(given[d].dtype in (torch.bool, torch.uint8) for d in at)
-    if logical or at != list(range(at[0], at[-1] + 1)):
-        for d in dims:
-            c.freeze(d, "an index")
-        return [c.fixed(s, "an index") for s in c.shape]
-    for d in at:
+    covered = _covered(given)
+    for d in covered:
         c.freeze(dims[d], "an index along it")
-    rank = max(given[d].dim() for d in at)
-    middle = broadcast(c, [c.dims(given[d]) for d in at], c.shape[at[0] : at[0] + rank])
-    return [*dims[: at[0]], *middle, *dims[at[-1] + 1 :]]
+    return _placed(c, given, dims)
+
+
+def _covered(given: Sequence[Tensor | None]) -> list[int]:
+    """The dims that an index reads: a mask covers as many as it has."""
+    out: list[int] = []
+    d = 0
+    for t in given:
+        width = 1 if t is None or not _is_mask(t) else t.dim()
+        out += range(d, d + width) if t is not None else ()
+        d += width
+    return out
+
+
+def _is_mask(t: Tensor) -> bool:
+    return t.dtype in (torch.bool, torch.uint8)
+
+
+def _placed(c: Call, given: Sequence[Tensor | None], dims: Dims, shape: Sequence[int] | None = None) -> Dims:
+    """The dims of `x[given]`: the index's own stand where it stood, or first where it stood in several places."""
+    covered = _covered(given)
+    together = covered == list(range(covered[0], covered[-1] + 1))
+    before = dims[: covered[0]] if together else []
+    after = [d for i, d in enumerate(dims) if i not in covered and (not together or i > covered[-1])]
+    rank = max(1 if _is_mask(t) else t.dim() for t in given if t is not None)
+    if any(_is_mask(t) for t in given if t is not None):
+        sizes = shape if shape is not None else c.shape[len(before) : len(before) + rank]
+        middle = [c.fixed(s, "an index") for s in sizes]
+    else:
+        rows = [c.dims(t) for t in given if t is not None]
+        widest = [max(t.shape[-i] if t.dim() >= i else 1 for t in given if t is not None) for i in range(rank, 0, -1)]
+        middle = broadcast(c, rows, widest)
+    return [*before, *middle, *after]
 
 
 @rule("index_select")
@@ -137,6 +165,8 @@ def writes(c: Call) -> Dims:
     dims = c.dims(x)
     source = next((t for n in ("values", "src", "source") if isinstance(t := c.get(n), Tensor)), None)
     c.law = Written(source)
+    if "index_put" in c.name:
+        return _put(c, dims)
     if c.name in ("index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce", "index_fill"):
         at = dim_list(c["dim"], len(dims))
     else:
@@ -149,6 +179,22 @@ def writes(c: Call) -> Dims:
                 c.tie(dims[d], node)
             else:
                 c.freeze(node, "written by position")
+    return dims
+
+
+def _put(c: Call, dims: Dims) -> Dims:
+    """The indexed dims are fixed; in the others the values meet the target's."""
+    given, values = c["indices"], c["values"]
+    for d in _covered(given):
+        c.freeze(dims[d], "written by position")
+    for t in given:
+        for d in () if t is None else c.dims(t):
+            c.freeze(d, "positions that are written")
+    masked = [1] if values.dim() < 1 else [values.shape[0]]
+    place = _placed(c, given, dims, masked)
+    for node, d in zip(c.dims(values)[::-1], place[::-1], strict=False):
+        if find(node).size == find(d).size:
+            c.tie(d, node)
     return dims
 
 

@@ -12,7 +12,7 @@ UNTAGGED = (
     "log_sigmoid", "rrelu", "leaky_relu", "threshold", "softshrink", "hardshrink",
     "square", "float_power", "true_divide", "divide", "multiply", "subtract", "arctan2", "where", "masked_fill", "clamp",
     "clamp_min", "clamp_max", "clip", "rsub", "remainder", "floor_divide", "fmod", "lerp", "addcmul", "addcdiv",
-    "nan_to_num", "log_sigmoid_forward", "sigmoid", "tanh", "type_as", "ones_like", "full_like", "empty_like",
+    "nan_to_num", "log_sigmoid_forward", "sigmoid", "tanh", "type_as", "ones_like", "full_like", "polar", "complex",
     "to_dense", "special_expit", "special_erf", "isclose", "logical_not", "xlogy", "logit", "sgn",
     "view_as_real_copy", "is_nonzero", "fill", "zero", "rrelu_with_noise", "conj", "positive",
     "resolve_conj", "resolve_neg", "isnan", "isinf", "isfinite", "isreal", "fix", "negative", "absolute", "arccos",
@@ -34,7 +34,7 @@ def pointwise(c: Call) -> Dims:
 def copies(c: Call) -> Dims:
     """out = x's dims, the same entries (of another dtype or device)."""
     x = c.tensors[0]
-    drawn = "dropout" in c.name and c.get("train")
+    drawn = "dropout" in c.name and c.get("train") and c.get("p") != 0
     c.law = Mixed(tuple(range(x.dim())), "random numbers drawn", keeps_zero=True) if drawn else Moved((x,))
     return c.dims(x)
 

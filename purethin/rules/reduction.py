@@ -26,7 +26,7 @@ def reduce(c: Call) -> Dims | tuple[Dims, ...]:
     over = dim_list(c.get("dim"), len(dims))
     outs = [o for o in c.outs if o is not None]
     keep = outs[0].dim() == len(dims)
-    what = {"norm": "a norm", "linalg_vector_norm": "a norm"}.get(c.name, f"a {c.name}")
+    what = {"norm": "a norm", "linalg_vector_norm": "a norm"}.get(c.name, f"{'an' if c.name[0] in 'aeiou' else 'a'} {c.name}")
     p = c.get("p", c.get("ord"))
     summed = c.name in SUMS and not (isinstance(p, int | float) and p <= 0)
     c.law = Summed(tuple(over), what=what) if summed else Mixed(tuple(over), what, keeps_zero=c.name not in ("all", "logsumexp"))
