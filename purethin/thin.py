@@ -256,8 +256,8 @@ def _check_conditions(spec: Spec, masks: Masks) -> None:
         c, left, right = broken
         if c.relation == "%":
             raise MaskError(
-                f"{c.place} needs '{c.left}' to be a multiple of {right}, not {left}: the thinned network would take another "
-                f"branch, or fail; give select round_to={right}"
+                f"'{c.left}' must stay a multiple of {right} and would be {left}: the thinned network would take another branch, "
+                f"or fail ({c.place}); give select round_to={right}"
             )
         raise MaskError(
             f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced and is not with "

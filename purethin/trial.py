@@ -7,7 +7,8 @@ fails is found by halving, and frozen with the error and its line.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,17 +21,20 @@ from purethin.readout import spec_of
 from purethin.rules.laws import Pointwise
 from purethin.silence import reaching
 from purethin.sources import Source, Traced, run
-from purethin.spec import Masks, Spec, frozen_axes, inexact_axes
+from purethin.spec import Condition, Masks, Spec, frozen_axes, inexact_axes
 from purethin.thin import broken_condition, thin_spec
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a trial failed; `axes` are to blame, where the failure itself names them. `runs`: only numbers came out otherwise."""
+    """Why a trial failed; `axes` are to blame, where the failure itself names them. `runs`: only numbers came out otherwise;
+    `raised`: the forward did not run.
+    """
 
     reason: str
     axes: tuple[str, ...] = ()
     runs: bool = False
+    raised: bool = False
 
 
 Finder = Callable[[Sequence[str]], "Fault | None"]
@@ -44,8 +48,8 @@ def proven(source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwarg
     meta = dense.trace.meta
     numbers = _numbers(dense) if meta else []
 
-    def fault(axes: Sequence[str]) -> Fault | None:
-        masks = _half_gone(spec, axes)
+    def fault(axes: Sequence[str], step: int = 1) -> Fault | None:
+        masks = _half_gone(spec, axes, step)
         if not masks:
             return None
         try:
@@ -56,10 +60,15 @@ def proven(source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwarg
             return found or _other_numbers(numbers, _numbers(traced))
         except Exception as error:  # whatever the thinned forward raises is the finding
             first = (str(error).splitlines() or [""])[0]
-            return Fault(f"a trial with fewer units raised {first!r} in {raised_at(error)}")
+            return Fault(f"a trial with fewer units raised {first!r} in {raised_at(error)}", raised=True)
 
     while (found := fault([*spec.axes])) is not None and not found.runs:
-        spec = frozen_axes(spec, _halved([*spec.axes], found, fault))
+        blamed = _halved([*spec.axes], found, fault)
+        if found.raised and (steps := {a: m for a in blamed if (m := _step(spec.axes[a].size, partial(fault, [a])))}):
+            needed = (Condition(ax.Name(a), "%", ax.Fixed(m), True, blamed[a]) for a, m in steps.items())
+            spec = replace(spec, conditions=(*spec.conditions, *needed))
+        else:
+            spec = frozen_axes(spec, blamed)
     while found is not None and (found := fault(spec.exact)) is not None:
         blamed = _halved(spec.exact, found, fault)
         spec = inexact_axes(spec, blamed) if found.runs else frozen_axes(spec, blamed)
@@ -84,17 +93,23 @@ def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
     return {axes[high - 1]: found.reason}
 
 
-def _half_gone(spec: Spec, axes: Sequence[str]) -> Masks:
-    """Masks that take about half of each axis, neighbours different amounts (equal ones hide ties), never leaving one unit alone
-    (which hides errors behind broadcasting).
+def _step(n: int, fault: Callable[[int], Fault | None]) -> int:
+    """The multiple (2, 4, 8 or 16) that n units can be thinned to without a fault, as kernels ask for; 0 if there is none."""
+    return next((m for m in (2, 4, 8, 16) if n % m == 0 and n > m and fault(m) is None), 0)
 
-    Where a condition of the forward forbids that, exactly half of the units go, or a quarter, or none.
+
+def _half_gone(spec: Spec, axes: Sequence[str], step: int = 1) -> Masks:
+    """Masks that take about half of each axis: neighbours different amounts (equal ones hide ties), an odd number left (even ones
+    hide what kernels ask for), never one alone (which hides errors behind broadcasting).
+
+    Where a condition of the forward forbids that, exactly half of the units go, or a rounder number, or none. `step`: a multiple.
     """
     amounts: dict[str, list[int]] = {}
     for i, name in enumerate(axes):
         n = spec.axes[name].size
-        about = (max(1, n // 2 - (i + 1 + k) % 3) for k in range(3))
-        amounts[name] = [r for r in (*about, n // 2, n // 4) if r and n - r >= 2] + [0]
+        odd = [n - (n // 2 | 1) - 2 * ((i + k) % 3 - 1) for k in range(3)]
+        rounded = [max(n // 2 // m, 1) * m for m in (1, 2, 4, 8, 16)]
+        amounts[name] = [r for r in (*odd, *rounded, n // 4) if r > 0 and n - r >= 2 and not r % step] + [0]
 
     def masks() -> dict[str, torch.Tensor]:
         return {a: _without(spec.axes[a].size, left[0]) for a, left in amounts.items() if left[0]}

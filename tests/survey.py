@@ -6,7 +6,7 @@ The tests of a survey call `surveyed`; `python tests/survey_table.py` joins the 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def surveyed(
     kwargs: Mapping[str, Any] | None = None,
     *,
     tolerance: float = 1e-9,
-    cells: Mapping[str, str] | None = None,
+    cells: Callable[[pt.Spec], Mapping[str, str]] | None = None,
 ) -> pt.Spec:
     """Infer, thin and compare one model, assert the law, and write its row; the spec, for what a survey asks beyond.
 
@@ -47,7 +47,7 @@ def surveyed(
         model: in eval mode, with random weights and statistics (`networks.randomise`).
         args, kwargs: the example inputs.
         tolerance: the largest relative difference between masked and thinned.
-        cells: further cells, by column.
+        cells: further cells of the spec, by column.
     """
     kwargs = dict(kwargs or {})
     params = pt.params_of(model)
@@ -67,7 +67,7 @@ def surveyed(
         "exact": str(len(spec.exact)),
         "gone, half of exact": f"{1 - pt.cost(spec, masks).parameters / dense:.2f}",
         "gone, half of all": f"{1 - pt.cost(spec, every).parameters / dense:.2f}",
-        **(cells or {}),
+        **(cells(spec) if cells else {}),
         "difference": f"{report.relative:.0e}",
         "seconds": f"{seconds:.2f}",
         "frozen, and why": "; ".join(reasons(spec)) or "–",

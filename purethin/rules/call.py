@@ -6,6 +6,7 @@ A rule is a function of a `Call` that unifies dimensions and returns the output'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -89,7 +90,7 @@ class Call:
             return self.positional[i]
         return self.keywords.get(a.name, a.default_value if a.has_default_value() else None)
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """Every tensor among the arguments, lists opened, in order."""
         return list(tensors_in((self.positional, self.keywords)))
