@@ -47,7 +47,7 @@ class Ledger:
 
     def dimension(self, value: int, why: Why) -> Node:
         """A dimension whose size this integer states: fresh, with an equation, or a constant for a literal."""
-        if not isinstance(value, Size):
+        if not isinstance(value, Size) or value.ledger is not self:
             return constant(value, why)
         fresh, node = variable(int(value)), find(value.node)
         if node.kind == "constant":
@@ -114,7 +114,7 @@ class Size(int):
         if not isinstance(other, int):
             self._float(op)
             return value
-        return self.ledger.size(value, join(self.node, node_of(other)))
+        return self.ledger.size(value, join(self.node, node_of(other, self.ledger)))
 
     def __mul__(self, other: Any) -> Any:
         if isinstance(other, str | list | tuple):
@@ -153,7 +153,7 @@ class Size(int):
     def __mod__(self, other: Any) -> Any:
         value = int(self) % _plain(other)
         if isinstance(other, int) and value == 0:
-            self.ledger.comparisons.append((self.node, "%", node_of(other), True, place("%", 2)))
+            self.ledger.comparisons.append((self.node, "%", node_of(other, self.ledger), True, place("%", 2)))
         else:
             freeze(self.node, Because("a remainder is taken", place("%", 2)))
         return value
@@ -207,7 +207,7 @@ class Size(int):
             return answer
         at = place(relation, 3)
         if relation != "==" or not answer:
-            self.ledger.comparisons.append((self.node, relation, node_of(other), answer, at))
+            self.ledger.comparisons.append((self.node, relation, node_of(other, self.ledger), answer, at))
         elif isinstance(other, Size):
             self.ledger.equal(self.node, other.node, Because("sizes are compared and are equal", at))
         else:
@@ -308,9 +308,9 @@ class Shape(tuple[int, ...]):
         return Shape((*self, *other))
 
 
-def node_of(value: int) -> Node:
-    """The size that an integer states."""
-    return value.node if isinstance(value, Size) else constant(int(value))
+def node_of(value: int, ledger: Ledger) -> Node:
+    """The size that an integer states; one that was tracked in another trace (and kept in a cache) is plain."""
+    return value.node if isinstance(value, Size) and value.ledger is ledger else constant(int(value))
 
 
 def is_size_only(node: Node) -> bool:

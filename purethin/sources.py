@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from purethin.caches import uncached
 from purethin.errors import SpecError, nearest
 from purethin.modules import Attribute, meta_copy, params_of, rebuild, refuse, tensors_of, track_attributes
 from purethin.multihead import stand_in
@@ -46,7 +47,7 @@ class ModuleSource:
                 f"these parameters lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
                 + f" of this {self.title}: buffers thin along with parameters; give params_of(model)"
             )  # fmt: skip
-        self.callable, self.stand_ins = model.forward, {}
+        self.traced, self.callable, self.stand_ins = model, model.forward, {}
         self.names = list(params)
         self.values = dict(params)
         buffers = dict(model.named_buffers(remove_duplicate=False))
@@ -83,6 +84,7 @@ class FunctionSource:
                 raise SpecError(f"the parameter '{name}' is {type(leaf).__name__}; every leaf must be a tensor")
         self.buffers: frozenset[str] = frozenset()
         self.stand_ins: dict[str, str] = {}
+        self.traced = function
         self.callable = functools.partial(function, None)
 
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> FunctionSource:
@@ -150,7 +152,7 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
         return twin
 
     args, kwargs = tree_map(given, (args, kwargs))
-    with trace.watching():
+    with uncached(source.traced), trace.watching():
         out = forward(*args, **kwargs)
     found = dict(results(source.callable, args, kwargs, out))
     for place, size in found.items():

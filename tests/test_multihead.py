@@ -48,7 +48,7 @@ def test_the_stand_in_computes_what_torchs_class_does(options: dict[str, Any], c
         x = torch.randn(2, n, width, dtype=torch.float64)
         return (x if own.batch_first else x.transpose(0, 1)) if batched else x[0]
 
-    q, k, v = tokens(4, 12), tokens(5, own.kdim), tokens(5, own.vdim)
+    q, k, v = tokens(4, 12), tokens(5, options.get("kdim", 12)), tokens(5, options.get("vdim", 12))
     mask = {
         "float": torch.randn(4, 5, dtype=torch.float64),
         "bool": torch.ones(4, 5, dtype=torch.bool).triu(1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -186,3 +187,36 @@ def test_a_state_that_is_handed_back_is_no_output() -> None:
     assert [o.place for o in report.outputs] == ["output['logits']"] and report.relative < 1e-12
     given = pt.infer(net, params, x, state=torch.zeros(2, 8, dtype=torch.float64))
     assert not given.axes, "a state that is given has its shape from outside"
+
+
+@functools.cache
+def area(n: int) -> int:
+    return n * 1
+
+
+class Cached(nn.Module):
+    """Sizes that go through caches: the user's own, on a module and on a class, and einops's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.head = 4, nn.Linear(5, 72), nn.Linear(24, 3)
+
+    @staticmethod
+    @functools.lru_cache
+    def same(n: int) -> int:
+        return n * 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        einops = pytest.importorskip("einops")
+        q, k, v = einops.rearrange(self.qkv(x), "n (three h d) -> three h n d", three=3, h=self.heads)
+        out = einops.rearrange((q @ k.mT * 0.3).softmax(-1) @ v, "h n d -> n (h d)")
+        return self.head(out.view(-1, area(out.shape[1])).view(-1, self.same(out.shape[1])))
+
+
+def test_what_caches_keep_does_not_come_between_two_traces() -> None:
+    net = randomise(Cached())
+    first, second = spec_of(net), spec_of(net)
+    assert len(first.exact) == 2 and first == second
+    assert area.cache_info().currsize == 0, "nothing tracked got into the user's cache"
+    half = random_masks(first)
+    assert pt.check(net, pt.params_of(net), first, half, torch.randn(4, 5, dtype=torch.float64)).relative < 1e-12
