@@ -35,6 +35,16 @@ class Because:
         return f"{self.what} in {self.place}"
 
 
+@dataclass(frozen=True)
+class Reasons:
+    """Several reasons, each said once."""
+
+    each: tuple[object, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(dict.fromkeys(part for reason in self.each for part in str(reason).split("; ")))
+
+
 _OWN = str(Path(__file__).parent) + os.sep
 _LIBRARY = (str(Path(torch.__file__).parent) + os.sep, _OWN, "<frozen", "<string>")
 _is_library: dict[CodeType, bool] = {}

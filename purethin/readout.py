@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from purethin.axes import Axes, Fixed
 from purethin.modules import Attribute
 from purethin.places import Because
-from purethin.silence import inexact_axes
+from purethin.silence import inexact_axes, reaching
 from purethin.sizes import ATTRIBUTE
 from purethin.solver import Node, expression, find, freeze, leaves
 from purethin.sources import Traced
@@ -20,6 +20,10 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactne
     """The spec that a trace proves. A size that was only spelled out (in a message) is frozen unless a trial follows."""
     trace, named = traced.trace, traced.named
     dims = {name: trace.dims_of(t) for name, t in named.items()}
+    needed = {id(call) for call in reaching(trace.tape, [*traced.outputs.values()])}
+    for call, state in trace.deferred:
+        if id(call) in needed:
+            state()
     trace.ledger.resolve()
     for node, why in () if trial else trace.ledger.spelled:
         freeze(node, why)
@@ -146,7 +150,7 @@ def _frozen(dims: Mapping[str, list[Node]]) -> Iterator[Frozen]:
     for name, ds in dims.items():
         for d, node in enumerate(ds):
             for part in _constants(node):
-                if part.size > 1 and part.why:
+                if part.why and (part.size > 1 or find(node).kind == "sum"):
                     yield Frozen(name, d, part.size, str(part.why))
 
 

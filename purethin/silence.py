@@ -43,7 +43,8 @@ def reaching(tape: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
     kept = []
     for call in reversed(tape):
         outs = [o for o in call.outs if isinstance(o, Tensor)]
-        if any(id(o) in needed or _memory(o) in needed for o in outs):
+        writes = call.op._schema.is_mutable
+        if any(id(o) in needed or (writes and _memory(o) in needed) for o in outs):
             kept.append(call)
             for t in call.tensors:
                 needed.add(id(t))

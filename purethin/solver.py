@@ -7,22 +7,26 @@ tied it freezes, with the reason. Nothing is undone: every step states an equali
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from math import prod
 from typing import Literal
 
 from purethin import axes as ax
 from purethin.axes import Axes
-from purethin.places import Because
+from purethin.places import Because, Reasons
 
 Why = object
 """Anything whose `str` is the reason; made into text only when somebody reads it."""
 
 
+_serial = itertools.count()
+
+
 class Node:
     """One dimension, or a part of one. `up` points to what it was bound to; read through `find`."""
 
-    __slots__ = ("index", "kind", "label", "parts", "size", "up", "why")
+    __slots__ = ("index", "kind", "label", "parts", "serial", "size", "up", "why")
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Node:
         self.label = label
         self.index = index
         self.up: Node | None = None
+        self.serial = next(_serial)
 
     def __repr__(self) -> str:
         return str(expression(self, lambda v: v.label or f"v{id(v) % 9973}"))
@@ -86,12 +91,18 @@ def product(parts: Iterable[Node]) -> Node:
     flat: list[Node] = []
     for f in (f for p in parts for f in factors(p)):
         if f.kind == "constant" and flat and flat[-1].kind == "constant":
-            flat[-1] = constant(flat[-1].size * f.size, flat[-1].why or f.why)
+            flat[-1] = constant(flat[-1].size * f.size, _both(flat[-1], f))
         else:
             flat.append(f)
     if not flat:
         return constant(1)
     return flat[0] if len(flat) == 1 else Node("product", prod(f.size for f in flat), tuple(flat))
+
+
+def _both(a: Node, b: Node) -> Why:
+    """Why two constants that became one are fixed."""
+    said = [n.why for n in (a, b) if n.why and n.size > 1]
+    return Reasons(tuple(said)) if len(said) > 1 else said[0] if said else a.why or b.why
 
 
 def total(parts: Iterable[Node]) -> Node:
@@ -369,7 +380,7 @@ def _crowded(n: Node) -> list[Node]:
 
 
 Monomial = tuple[int, ...]
-"""Sorted atoms: a variable's id, or the hash of a take that is no permutation."""
+"""Sorted atoms: a variable's serial number, or the hash of a take that is no permutation. (Addresses would sort by chance.)"""
 
 
 def polynomial(n: Node, atoms: dict[int, Node]) -> dict[Monomial, int]:
@@ -382,7 +393,7 @@ def polynomial(n: Node, atoms: dict[int, Node]) -> dict[Monomial, int]:
         if sorted(n.index) == list(range(base.size)):
             return polynomial(base, atoms)
     if n.kind in ("variable", "take"):
-        atom = id(n) if n.kind == "variable" else hash((id(find(n.parts[0])), tuple(sorted(n.index))))
+        atom = n.serial if n.kind == "variable" else hash((find(n.parts[0]).serial, tuple(sorted(n.index))))
         atoms[atom] = n
         return {(atom,): 1}
     out: dict[Monomial, int] = {(): 1} if n.kind == "product" else {}

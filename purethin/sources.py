@@ -119,6 +119,7 @@ def _register(trace: Trace, named: Mapping[str, Tensor], values: Mapping[str, Te
         if id(tensor) in trace.parameters:
             continue
         trace.parameters[id(tensor)] = name
+        trace.sources.add(id(tensor))
         trace.set_dims(tensor, [variable(s, f"{name}.{d}") for d, s in enumerate(tensor.shape)])
         real = values[name]
         if not real.is_floating_point() and not real.is_complex() and real.device.type != "meta":
@@ -146,6 +147,7 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
         if not isinstance(x, Tensor):
             return x
         twin = x.detach().to("meta") if meta else x.detach().clone()
+        trace.sources.add(id(twin))
         trace.set_dims(twin, [constant(s, "an input's size") for s in x.shape])
         if meta and not x.is_floating_point() and not x.is_complex() and x.device.type != "meta":
             trace.set_value(twin, x.detach().cpu().clone())

@@ -51,9 +51,11 @@ class Trace(TraceState):
         self.roles: list[tuple[Node, str]] = []
         self.literals: dict[int, list[int]] = {}
         self.data_values: set[int] = set()
+        self.deferred: list[tuple[Call, Callable[[], object]]] = []
         self.given_positions: list[tuple[Tensor, Node, Place]] = []
         self.producers: dict[tuple[str, int], None] = {}
         self.parameters: dict[int, str] = {}
+        self.sources: set[int] = set()
         self.position_buffers: dict[str, tuple[Node, list[Call]]] = {}
         self.python: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
         self._dims: dict[int, Dims] = {}

@@ -20,6 +20,7 @@ from purethin.places import Place, raised_at
 from purethin.readout import spec_of
 from purethin.rules.laws import Pointwise
 from purethin.silence import reaching
+from purethin.solver import leaves
 from purethin.sources import Source, Traced, run
 from purethin.spec import Condition, Masks, Spec, frozen_axes, inexact_axes
 from purethin.thin import broken_condition, thin_spec
@@ -158,23 +159,30 @@ Numbers = list[tuple[str, tuple[float, ...], Place]]
 
 
 def _numbers(traced: Traced) -> Numbers:
-    """What the forward computed with beside tensors: operators in order, each with its numbers, as far as an output needs them.
+    """What the forward computed with beside parameters and inputs: operators in order, each with its numbers.
 
-    Integers count where they are values (in a pointwise operator), not where they are sizes. Small tensors that were made from
-    numbers count as numbers.
+    Only what an output needs. Integers count where they are values (in a pointwise operator), not where they are sizes. What was
+    made of numbers alone counts by its values, where it meets a parameter or an input, if it is small.
     """
     trace, out = traced.trace, []
+    data = set(trace.sources)
     for call in reaching(trace.tape, [*traced.outputs.values()]):
-        kinds = (int, float) if isinstance(call.law, Pointwise) else (float,)
+        if not any(id(t) in data for t in call.tensors):
+            continue
+        data.update(id(o) for o in call.outs)
+        values = isinstance(call.law, Pointwise)
+        kinds = (int, float) if values else (float,)
         found = [x for x in _flat((call.positional, call.keywords)) if isinstance(x, kinds) and not isinstance(x, bool)]
-        if call.name.startswith("lift") and (value := trace.value_of(call.outs[0])) is not None and value.numel() <= SMALL:
-            found += value.double().flatten().tolist()
+        for t in call.tensors:
+            made = trace.value_of(t) if id(t) not in data and t.numel() <= SMALL else None
+            if made is not None and (values or made.is_floating_point()) and not any(map(leaves, trace.dims_of(t))):
+                found += made.double().flatten().tolist()
         out.append((call.name, tuple(map(float, found)), call.place))
     return out
 
 
 SMALL = 64
-"""Elements up to which a tensor that is written out in the source counts as numbers."""
+"""Elements up to which a tensor that was made of numbers counts as those."""
 
 
 def _flat(tree: Any) -> Iterator[Any]:

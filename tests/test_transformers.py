@@ -150,7 +150,7 @@ SOUNDS = attention("k_proj v_proj q_proj out_proj", "(heads dim)", width="(group
 SOUNDS |= mlp("intermediate_dense", "output_dense", width="(groups4~ inner16~)")
 SOUNDS |= {"original1": "(groups4~ inner16~) inner16~ 16", "feature_projection.projection": "(groups4~ inner16~) last24~"}
 MERGED = {"reduction": "width32~ (width16~ + width16~ + width16~ + width16~)"}
-MAMBA2 = "(groups2~ rep~ dim16~)"
+MAMBA2 = "(groups2 rep~ dim16~)"
 
 LM, CLASSES, PICTURES = "ForCausalLM", "ForSequenceClassification", "ForImageClassification"
 ROWS = {
@@ -163,11 +163,9 @@ ROWS = {
     "Gemma 2": Row("gemma2", LM, GROUPED | {"query_pre_attn_scalar": 8}, llama() | GATED),
     "Gemma 3": Row("gemma3_text", LM, GROUPED | {"query_pre_attn_scalar": 8}, NORMED | GATED),
     "Phi": Row("phi", LM, TEXT, attention("q_proj k_proj v_proj dense", "(heads (turn2 + turn2 + rest4))") | mlp("fc1", "fc2")),
-    # open: infer answers differently from call to call; one of them freezes qkv_proj and o_proj ("sizes must agree in -" and
-    # "the thinned network reads ...", modeling_phi3.py:221). Right:
-    # "qkv_proj": "((kv rep (pair + pair)) + (kv (pair + pair)) + (kv (pair + pair))) width~",
-    # "o_proj": "width~ (kv rep (pair + pair))"
-    "Phi-3": Row("phi3", LM, GROUPED, {"gate_up_proj": "(ffn + ffn) width~", "down_proj": "width~ ffn"}),
+    "Phi-3": Row("phi3", LM, GROUPED, {
+        "qkv_proj": "((kv rep (pair + pair)) + (kv (pair + pair)) + (kv (pair + pair))) width~",
+        "o_proj": "width~ (kv rep (pair + pair))", "gate_up_proj": "(ffn + ffn) width~", "down_proj": "width~ ffn"}),
     "GPT-2": Row("gpt2", LM, GPT, {
         "c_attn": "width~ ((heads dim) + (heads dim) + (heads dim))", "attn.c_proj": "(heads dim) width~",
         "c_fc": "width~ ffn", "mlp.c_proj": "ffn width~"}),
@@ -232,9 +230,7 @@ ROWS = {
     "T5": Row("t5", "ForSeq2SeqLM", T5, T5S | mlp("wi", "wo"), WRITE, "logits"),
     "T5, gated": Row("t5", "ForSeq2SeqLM", T5 | {"feed_forward_proj": "gated-gelu"},
         T5S | mlp("wi_0", "wi_1", "wo"), WRITE, "logits"),
-    # open: the width is (width63~ + 1), without a reason: modeling_bart.py:516 reads `inputs_embeds[:, :, -1]` for its shape only
-    "BART": Row("bart", "ForSeq2SeqLM", BART,
-        {"q_proj.bias": "(heads dim)", "fc1.bias": "ffn", "encoder_attn.v_proj.bias": "(cross8 crossed8)"}, WRITE, "logits"),
+    "BART": Row("bart", "ForSeq2SeqLM", BART, PAIRED, WRITE, "logits"),
     "Pegasus": Row("pegasus", "ForSeq2SeqLM", BART, PAIRED, WRITE, "logits"),
     "ViT": Row("vit", PICTURES, IMAGE, VIT | {"patch_embeddings.projection": "width~ 3 8 8"}, SEE),
     "DeiT": Row("deit", PICTURES, IMAGE | {"architectures": ["DeiTForImageClassification"]}, VIT, SEE),
@@ -244,9 +240,8 @@ ROWS = {
     "Swinv2": Row("swinv2", PICTURES, WINDOWS, {
         "self.query": "(heads2 dim) width16~", "self.value": "(heads2 dim) width16~", "logit_scale": "heads2 1 1",
         "continuous_position_bias_mlp.2": "heads2 hidden512", "intermediate.dense": "ffn64 width16~", **MERGED}, SEE),
-    # open: all is frozen where transformers' lru_cache is cold ("takes another way, to view"), at modeling_beit.py:193; else
-    # VIT | {"lambda_1": "width~", "relative_position_bias_table": "52 heads"}
-    "BEiT": Row("beit", PICTURES, IMAGE | {"use_relative_position_bias": True}, {}, SEE),
+    "BEiT": Row("beit", PICTURES, IMAGE | {"use_relative_position_bias": True},
+        VIT | {"lambda_1": "width~", "relative_position_bias_table": "52 heads"}, SEE),
     "DINOv2": Row("dinov2", PICTURES, IMAGE | {"mlp_ratio": 2},
         VIT | mlp("fc1", "fc2", ffn="ffn128") | {"classifier": "2 (width~ + width~)"}, SEE),
     "SegFormer": Row("segformer", "ForSemanticSegmentation", {
@@ -291,9 +286,9 @@ ROWS = {
         "in_proj": "(inner128 + inner128) width~", "conv1d": "inner128 1 4", "x_proj": "(rank6 + state4 + state4) inner128",
         "dt_proj": "inner128 rank6", "A_log": "inner128 state4", "out_proj": "width~ inner128"}),
     "Mamba2": Row("mamba2", LM, SMALL | {"state_size": 12, "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 4}, {
-        "A_log": "(groups2~ rep~)", "conv1d": f"({MAMBA2} + (groups2~ state12) + (groups2~ state12)) 1 4",
-        "in_proj": f"({MAMBA2} + {MAMBA2} + (groups2~ state12) + (groups2~ state12) + (groups2~ rep~)) width~",
-        "out_proj": f"width~ {MAMBA2}"},  # a norm over the inner width
+        "A_log": "(groups2 rep~)", "conv1d": f"({MAMBA2} + (groups2 state12) + (groups2 state12)) 1 4",
+        "in_proj": f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) width~",
+        "out_proj": f"width~ {MAMBA2}"},  # a norm over rep and dim
         tolerance=1e-6),  # modeling_mamba2.py:282 casts to float32
     "RWKV": Row("rwkv", LM, SMALL | {"intermediate_size": 96}, {
         "attention.key": "width~ width~",  # config.hidden_size gives the state's size too

@@ -144,6 +144,10 @@ class Call:
             self.unify(node, total(parts[::-1] if behind else parts))
         return self.fixed(len(positions), what)
 
+    def if_needed(self, state: Callable[[], object]) -> None:
+        """State something at the end, if an output depends on this call's values (and not on its shape alone)."""
+        self._trace.deferred.append((self, state))
+
     def fixed(self, size: int, what: str) -> Node:
         """A dimension of constant size, with its reason."""
         return constant(size, Because(what, self.place))
@@ -240,6 +244,7 @@ class TraceState:
     literals: dict[int, list[int]]
     data_values: set[int]
     given_positions: list[tuple[Tensor, Node, Place]]
+    deferred: list[tuple[Call, Callable[[], object]]]
 
     def is_parameter(self, tensor: Tensor) -> bool:
         raise NotImplementedError

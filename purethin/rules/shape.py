@@ -185,6 +185,8 @@ def repeat_interleave(c: Call) -> Dims:
         return [c.fixed(s, "repeats that differ") for s in c.shape]
     c.law = Moved((x,))
     count = c.sized(c.integer("repeats"), "repeats")
+    if c.get("output_size") is not None:
+        c.integer("output_size")  # read as a size: it only says what the repeats give
     if dim is None:
         return [product([*c.dims(x), count])]
     dims = c.dims(x)
@@ -268,7 +270,8 @@ def select(c: Call) -> Dims:
     x = c["self"]
     dims, dim = c.dims(x), c["dim"] % c["self"].dim()
     c.law = Moved((x,))
-    c.picked(dims[dim], [c.integer("index")])
+    index = c.integer("index")
+    c.if_needed(lambda: c.picked(dims[dim], [index]))
     return dims[:dim] + dims[dim + 1 :]
 
 
