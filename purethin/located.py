@@ -13,6 +13,8 @@ Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's `{key: (the key's node, the value's node)}`."""
 
 _CORE = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
+_MOST = 100_000
+_MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """What YAML 1.2 and a reader take for a number, and YAML 1.1 for a word: 1e-4."""
 
@@ -29,10 +31,16 @@ def compose(text: str, title: str) -> yaml.Node | None:
         return loader.get_single_node()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        at = f"{title}:{mark.line + 1}:{mark.column + 1}" if mark else title
+        if isinstance(error, yaml.reader.ReaderError):  # it knows how many characters it had read
+            before = text[: error.position]
+            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+            raise RecipeError(f"{title}:{line}:{column}: not YAML: the character {error.character!r}") from error
+        at = f"{title}:{mark.line + 1}:{mark.column + 1}" if mark else f"{title}:1:1"
         raise RecipeError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
     except RecursionError as error:
-        raise RecipeError(f"{title}: nested too deeply for a recipe") from error
+        raise RecipeError(f"{title}:1:1: nested too deeply for a recipe") from error
+    except ValueError as error:  # of a directive such as `%YAML`, whose numbers PyYAML reads unguarded
+        raise RecipeError(f"{title}:1:1: not YAML: {error}") from error
 
 
 def place(node: yaml.Node) -> str:
@@ -55,6 +63,8 @@ def mapping(node: yaml.Node, what: str) -> Fields:
     for key, entry in node.value:
         if not isinstance(key, yaml.ScalarNode):
             fail(key, f"a name in {what} is one word, not {_kind(key)}")
+        if key.tag == _MERGE:
+            fail(key, f"merge keys (<<) are not read: write the entries of {what} out")
         name = str(value(key))
         if name in out:
             fail(key, f"'{name}' stands twice in {what}; first at line {out[name][0].start_mark.line + 1}")
@@ -79,8 +89,8 @@ def value(node: yaml.Node) -> Any:
         return float(node.value)
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        fail(node, f"'{node.value}' is no plain value: {error}")
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError) as error:
+        fail(node, f"'{_short(node.value)}' is no plain value: {error}")
 
 
 def values(node: yaml.Node) -> Any:
@@ -90,18 +100,42 @@ def values(node: yaml.Node) -> Any:
 
 def fraction(node: yaml.Node, what: str) -> float:
     """A number from 0 to 1."""
-    number = value(node)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
-        fail(node, f"{what} is {number}; it is the fraction removed, from 0 to 1 (0.5 for half)")
-    return float(number)
+    given = value(node)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        fail(node, f"{what} is {_short(given)}; it is the fraction removed, from 0 to 1 (0.5 for half)")
+    return float(given)
 
 
 def whole(node: yaml.Node, what: str, least: int) -> int:
-    """A whole number of at least `least`."""
+    """A whole number from `least` to a hundred thousand, beyond which no epoch is."""
     number = value(node)
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        fail(node, f"{what} is {number}; it is a whole number from {least}")
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= _MOST:
+        fail(node, f"{what} is {_short(number)}; it is a whole number from {least} to {_MOST:,}")
     return number
+
+
+def number(node: yaml.Node, what: str) -> float:
+    """A finite number from 0."""
+    given = value(node)
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
+        fail(node, f"{what} is {_short(given)}; it is a number from 0, as 0.0008")
+    return float(given)
+
+
+def truth(node: yaml.Node, what: str) -> bool:
+    """True or false."""
+    given = value(node)
+    if not isinstance(given, bool):
+        fail(node, f"{what} is {_short(given)}; it is true or false")
+    return given
+
+
+def word(node: yaml.Node, what: str) -> str:
+    """A word."""
+    given = value(node)
+    if not isinstance(given, str) or not given:
+        fail(node, f"{what} is {'nothing' if given in (None, '') else _short(given)}; it is a word")
+    return given
 
 
 def empty(node: yaml.Node) -> bool:
@@ -115,4 +149,13 @@ def _plain(node: yaml.Node) -> None:
 
 
 def _kind(node: yaml.Node) -> str:
-    return {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(type(node), f"'{node.value}'")
+    return {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(type(node)) or f"'{_short(node.value)}'"
+
+
+def _short(given: Any) -> str:
+    """A value as text that fits a line; a number of thousands of digits has none."""
+    try:
+        text = str(given)
+    except ValueError:
+        return "a number beyond all bounds"
+    return text if len(text) <= 60 else f"{text[:57]}..."

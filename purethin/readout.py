@@ -20,7 +20,8 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactne
     """The spec that a trace proves. A size that was only spelled out (in a message) is frozen unless a trial follows."""
     trace, named = traced.trace, traced.named
     dims = {name: trace.dims_of(t) for name, t in named.items()}
-    needed = {id(call) for call in reaching(trace.tape, [*traced.outputs.values()])}
+    calls = reaching(trace.tape, traced.outputs.values())
+    needed = set(map(id, calls))
     for call, state in trace.deferred:
         if id(call) in needed:
             state()
@@ -32,7 +33,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactne
         if (node := find(attribute.node)).label.startswith(ATTRIBUTE):
             freeze(node, "an attribute that measures nothing")
     names = _names(traced, dims)
-    inexact = inexact_axes(trace, [named[n] for n in dims], [*traced.outputs.values()]) if exactness else {}
+    inexact = inexact_axes(trace, [named[n] for n in dims], calls) if exactness else {}
 
     def name(v: Node) -> str:
         return names[v]

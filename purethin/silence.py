@@ -25,31 +25,37 @@ Axes = frozenset[Node]
 _NONE: Axes = frozenset()
 
 
-def inexact_axes(trace: Trace, parameters: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[Node, object]:
-    """The variables whose axes are not exact, each with its reason."""
-    silence = _Silence(trace)
+def inexact_axes(trace: Trace, parameters: Sequence[Tensor], calls: Sequence[Call]) -> dict[Node, object]:
+    """The variables whose axes are not exact, each with its reason. `calls`: those that reach an output."""
+    silence = _Silence(trace, in_place=any(map(_writes, calls)))
     for parameter in parameters:
         silence.zero[id(parameter)] = silence.axes(parameter)
     for node, place in trace.ledger.in_floats:
         silence.taint(leaves(node), "its size enters floating point", place)
-    for call in reaching(trace.tape, outputs):
+    for call in calls:
         silence.read(call)
     return silence.inexact
 
 
-def reaching(tape: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
+def reaching(tape: Sequence[Call], outputs: Iterable[Tensor]) -> list[Call]:
     """The calls that an output depends on; the others would only slander."""
-    needed = {id(t) for t in outputs} | {_memory(t) for t in outputs}
+    in_place = any(map(_writes, tape))
+
+    def marks(t: Tensor) -> tuple[int, ...]:
+        return (id(t), _memory(t)) if in_place else (id(t),)
+
+    needed = {mark for t in outputs for mark in marks(t)}
     kept = []
     for call in reversed(tape):
         outs = [o for o in call.outs if isinstance(o, Tensor)]
-        writes = call.op._schema.is_mutable
-        if any(id(o) in needed or (writes and _memory(o) in needed) for o in outs):
+        if any(id(o) in needed or (in_place and _writes(call) and _memory(o) in needed) for o in outs):
             kept.append(call)
-            for t in call.tensors:
-                needed.add(id(t))
-                needed.add(_memory(t))
+            needed.update(mark for t in call.tensors for mark in marks(t))
     return kept[::-1]
+
+
+def _writes(call: Call) -> bool:
+    return call.op._schema.is_mutable
 
 
 def _memory(t: Tensor) -> int:
@@ -57,8 +63,8 @@ def _memory(t: Tensor) -> int:
 
 
 class _Silence:
-    def __init__(self, trace: Trace) -> None:
-        self.trace = trace
+    def __init__(self, trace: Trace, *, in_place: bool) -> None:
+        self.trace, self.in_place = trace, in_place
         self.zero: dict[int, Axes] = {}
         self.nonfinite: dict[int, Axes] = {}
         self.inexact: dict[Node, object] = {}
@@ -102,8 +108,8 @@ class _Silence:
         for o in call.outs:
             if not isinstance(o, Tensor):
                 continue
-            memory = self.sharing.setdefault(_memory(o), {})
-            if any(o is t for t in call.tensors) and call.op._schema.is_mutable:
+            memory = self.shared(o)
+            if any(o is t for t in call.tensors) and _writes(call):
                 carried = self.axes(o)
                 for t in memory.values():
                     if t is not o:
@@ -112,9 +118,13 @@ class _Silence:
             memory[id(o)] = o
             self.zero[id(o)], self.nonfinite[id(o)] = z & self.axes(o), n & self.axes(o)
 
+    def shared(self, t: Tensor) -> dict[int, Tensor]:
+        """The tensors seen that share memory with this one; kept only where something is written in place."""
+        return self.sharing.setdefault(_memory(t), {}) if self.in_place else {}
+
     def read(self, call: Call) -> None:
-        for t in call.tensors:
-            self.sharing.setdefault(_memory(t), {})[id(t)] = t
+        for t in call.tensors if self.in_place else ():
+            self.shared(t)[id(t)] = t
         if call.outs and isinstance(call.outs[0], Tensor):
             _READ[type(call.law)](self, call, call.law)
 
@@ -157,7 +167,7 @@ class _Silence:
             self._one(call, o, zero, {a for a in out for t, _ in counts if a in self.infinite(t)})
 
     def _one(self, call: Call, o: Tensor, zero: Iterable[Node], nonfinite: Iterable[Node]) -> None:
-        self.sharing.setdefault(_memory(o), {})[id(o)] = o
+        self.shared(o)[id(o)] = o
         self.zero[id(o)], self.nonfinite[id(o)] = frozenset(zero), frozenset(nonfinite)
 
     def contracted(self, call: Call, law: laws.Contracted) -> None:

@@ -166,7 +166,7 @@ def _numbers(traced: Traced) -> Numbers:
     """
     trace, out = traced.trace, []
     data = set(trace.sources)
-    for call in reaching(trace.tape, [*traced.outputs.values()]):
+    for call in reaching(trace.tape, traced.outputs.values()):
         if not any(id(t) in data for t in call.tensors):
             continue
         data.update(id(o) for o in call.outs)

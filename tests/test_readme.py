@@ -26,7 +26,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], dict[str, 
 
 def test_the_readme_shows_what_its_code_prints(ran: tuple[list[Any], dict[str, Any]]) -> None:
     outputs, _ = ran
-    assert len(outputs) == 4
+    assert len(outputs) == 5
     for output in outputs:
         assert output.shown
         assert output.beginning == output.shown

@@ -25,7 +25,7 @@ def pool(c: Call) -> Dims | tuple[Dims, ...]:
     for d in dims[lead:]:
         c.freeze(d, "a window over it")
     c.law = Moved((x,))
-    out = dims[:lead] + [c.fixed(s, "space") for s in c.shape[lead:]]
+    out = dims[:lead] + [c.fixed(s, "a spatial size") for s in c.shape[lead:]]
     return tuple(list(out) for _ in c.outs) if isinstance(c.out, tuple) else out
 
 
@@ -34,9 +34,9 @@ def grid_sample(c: Call) -> Dims:
     """Batch and channels are x's; space is the grid's."""
     x, grid = c.tensors[:2]
     for d in (*c.dims(x)[2:], *c.dims(grid)):
-        c.freeze(d, "sampled space")
+        c.freeze(d, "a sampled spatial size")
     c.law = Moved((x,))
-    return [*c.dims(x)[:2], *(c.fixed(s, "sampled space") for s in c.shape[2:])]
+    return [*c.dims(x)[:2], *(c.fixed(s, "a sampled spatial size") for s in c.shape[2:])]
 
 
 @rule(
@@ -75,7 +75,7 @@ def im2col(c: Call) -> Dims:
     for d in dims[-2:]:
         c.freeze(d, "a window over it")
     c.law = Moved((x,))
-    return [*dims[:-3], product([dims[-3], c.fixed(prod(c["kernel_size"]), "a window")]), c.fixed(c.shape[-1], "space")]
+    return [*dims[:-3], product([dims[-3], c.fixed(prod(c["kernel_size"]), "a window")]), c.fixed(c.shape[-1], "a spatial size")]
 
 
 @rule("col2im")
@@ -85,9 +85,9 @@ def col2im(c: Call) -> Dims:
     dims = c.dims(x)
     channels = variable(c.shape[-3])
     c.unify(dims[-2], product([channels, c.fixed(prod(c["kernel_size"]), "a window")]))
-    c.freeze(dims[-1], "space")
+    c.freeze(dims[-1], "a spatial size")
     c.law = Moved((x,))
-    return [*dims[:-2], channels, *(c.fixed(s, "space") for s in c.shape[-2:])]
+    return [*dims[:-2], channels, *(c.fixed(s, "a spatial size") for s in c.shape[-2:])]
 
 
 @rule("unfold")
@@ -121,8 +121,8 @@ def pixel_unshuffle(c: Call) -> Dims:
 
 def _space(c: Call, dims: Dims) -> Dims:
     for d in dims[-2:]:
-        c.freeze(d, "space")
-    return [c.fixed(s, "space") for s in c.shape[-2:]]
+        c.freeze(d, "a spatial size")
+    return [c.fixed(s, "a spatial size") for s in c.shape[-2:]]
 
 
 @rule("channel_shuffle", "native_channel_shuffle")
