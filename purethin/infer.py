@@ -37,6 +37,7 @@ def infer(model: nn.Module | Callable[..., Any], params: TensorTree, *args: Any,
         SpecError: the parameters are not the model's, or the model is scripted, quantized or cannot be copied. What the
             forward itself raises on the example comes as it is, with a note of where purethin was.
 
+    >>> import torch
     >>> params = {"w": torch.ones(3, 8), "v": torch.ones(8, 2)}
     >>> spec = infer(lambda p, x: torch.relu(x @ p["w"]) @ p["v"], params, torch.ones(1, 3))
     >>> print(", ".join(spec.axes))

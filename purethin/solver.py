@@ -61,8 +61,8 @@ def find(n: Node) -> Node:
 
 
 def variable(size: int, label: str = "") -> Node:
-    """A fresh dimension of this size; a size of 1 is the constant 1."""
-    return Node("constant", 1) if size == 1 else Node("variable", size, label=label)
+    """A fresh dimension of this size; a size of 1 is the constant 1, and nothing is the constant 0."""
+    return Node("variable", size, label=label) if size > 1 else Node("constant", size)
 
 
 def constant(size: int, why: Why = "") -> Node:

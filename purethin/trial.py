@@ -155,7 +155,8 @@ def _same(want: ax.Axes, have: ax.Axes, to: dict[str, str], back: dict[str, str]
     return all(_same(a, b, to, back) for a, b in zip(ax.parts(want), ax.parts(have), strict=True))
 
 
-Numbers = list[tuple[str, tuple[float, ...], Place]]
+Numbers = list[tuple[str, list[list[float] | None], Place]]
+"""For each operator its name, its scalars, and the values of each operand that was made of numbers (None if unknown)."""
 
 
 def _numbers(traced: Traced) -> Numbers:
@@ -172,12 +173,14 @@ def _numbers(traced: Traced) -> Numbers:
         data.update(id(o) for o in call.outs)
         values = isinstance(call.law, Pointwise)
         kinds = (int, float) if values else (float,)
-        found = [x for x in _flat((call.positional, call.keywords)) if isinstance(x, kinds) and not isinstance(x, bool)]
+        scalars = [x for x in _flat((call.positional, call.keywords)) if isinstance(x, kinds) and not isinstance(x, bool)]
+        found: list[list[float] | None] = [list(map(float, scalars))]
         for t in call.tensors:
-            made = trace.value_of(t) if id(t) not in data and t.numel() <= SMALL else None
-            if made is not None and (values or made.is_floating_point()) and not any(map(leaves, trace.dims_of(t))):
-                found += made.double().flatten().tolist()
-        out.append((call.name, tuple(map(float, found)), call.place))
+            if id(t) not in data:
+                made = trace.value_of(t) if t.numel() <= SMALL and (values or t.is_floating_point()) else None
+                fixed = made is not None and not any(map(leaves, trace.dims_of(t)))
+                found.append(made.double().flatten().tolist() if made is not None and fixed else None)
+        out.append((call.name, found, call.place))
     return out
 
 
@@ -200,8 +203,10 @@ def _other_numbers(dense: Numbers, thin: Numbers) -> Fault | None:
     for (name, numbers, place), (other, found, _) in zip(dense, thin, strict=False):
         if name != other:
             return Fault(f"a trial with fewer units takes another way, to {other}, in {place}")
-        if numbers != found and not any(a != a for a in numbers):
-            was, now = next(((a, b) for a, b in zip(numbers, found, strict=False) if a != b), (len(numbers), len(found)))
+        for before, after in zip(numbers, found, strict=False):
+            if before is None or after is None or before == after or any(x != x for x in before):
+                continue
+            was, now = next(((x, y) for x, y in zip(before, after, strict=False) if x != y), (len(before), len(after)))
             return Fault(f"its size is in the number {was:g}, which is {now:g} with fewer units, in {place}", runs=True)
     if len(dense) != len(thin):
         longer = max(dense, thin, key=len)
