@@ -34,7 +34,7 @@ def built(shape: dict[str, int], depth: int | None = None) -> Any:
     """The model on meta, with this many layers."""
     sizes = shape | ({"num_hidden_layers": depth} if depth else {})
     with torch.device("meta"):
-        config = transformers.AutoConfig.for_model("llama", **sizes, num_key_value_heads=8, vocab_size=128256)
+        config: Any = transformers.AutoConfig.for_model("llama", **sizes, num_key_value_heads=8, vocab_size=128256)
         return transformers.LlamaForCausalLM(config).eval()
 
 
