@@ -17,7 +17,7 @@ import purethin as pt
 LIMIT = {torch.float32: 1e-4, torch.float64: 1e-9}
 AXES = {"lite0": 24, "minilm": 19, "crepe-tiny": 6, "crepe-full": 6}
 """How many each has, all of them exact."""
-KNOWN = {"an input's size", "an output's size", "a kernel's size", "a vocabulary", "space"}
+KNOWN = {"an input's size", "an output's size", "a kernel's size", "a vocabulary", "a spatial size"}
 """Why a dimension of these networks' parameters may be frozen. (Of MiniLM's index buffers nothing is asked.)"""
 
 
