@@ -362,8 +362,25 @@ class _Difference:
                     return True
         return False
 
+    def bind_by_size(self) -> bool:
+        """Bind several measures that are multiplied, where the other side's factors have their sizes, each once: 3 d = k h."""
+        for measures, other in (self.sides, self.sides[::-1]):
+            if len(measures) == len(other) == 1:
+                (left, one), (right, k) = next(iter(measures.items())), next(iter(other.items()))
+                parts = {find(p).size: p for p in [*([constant(k)] if k > 1 else []), *(self.atoms[x] for x in right)]}
+                nodes = [self.atoms[x] for x in left]
+                sizes = {n.size for n in nodes}
+                fits = one == 1 and len(sizes) == len(nodes) > 1 and sizes == set(parts) and len(parts) == len(right) + (k > 1)
+                if fits and all(map(is_size_only, nodes)):
+                    for n in nodes:
+                        n.up = parts[n.size]
+                    return True
+        return False
+
     def tie(self, left: Node, right: Node, why: Why) -> None:
         """Tie the two axes if one stands on each side; else the sides themselves, which have one size then; else freeze all."""
+        if self.bind_by_size():
+            return
         single = [self.atoms[m[0]] for side in self.sides for m, c in side.items() if len(m) == 1 and c == 1]
         if len(single) == 2 and all(len(side) == 1 for side in self.sides) and single[0].size == single[1].size:
             unify(single[0], single[1], why)
