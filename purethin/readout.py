@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from purethin.axes import Axes, Fixed
 from purethin.modules import Attribute
 from purethin.places import Because
-from purethin.silence import inexact_axes, reaching
+from purethin.silence import inexact_axes
 from purethin.sizes import ATTRIBUTE
 from purethin.solver import Node, expression, find, freeze, leaves
 from purethin.sources import Traced
@@ -20,8 +20,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactne
     """The spec that a trace proves. A size that was only spelled out (in a message) is frozen unless a trial follows."""
     trace, named = traced.trace, traced.named
     dims = {name: trace.dims_of(t) for name, t in named.items()}
-    calls = reaching(trace.tape, traced.outputs.values())
-    needed = set(map(id, calls))
+    needed = set(map(id, traced.calls))
     for call, state in trace.deferred:
         if id(call) in needed:
             state()
@@ -33,7 +32,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactne
         if (node := find(attribute.node)).label.startswith(ATTRIBUTE):
             freeze(node, "an attribute that measures nothing")
     names = _names(traced, dims)
-    inexact = inexact_axes(trace, [named[n] for n in dims], calls) if exactness else {}
+    inexact = inexact_axes(trace, [named[n] for n in dims], traced.calls) if exactness else {}
 
     def name(v: Node) -> str:
         return names[v]

@@ -79,12 +79,12 @@ class Ledger:
                 if rest.bind_measure():
                     changed = True
                 else:
-                    open_.append((left, right, why))
+                    open_.append((rest, left, right, why))
             if not changed and open_:
-                dims = (i for i, (a, b, _) in enumerate(open_) if not _Difference(a, b).measures)
-                left, right, why = open_.pop(next(dims, 0))  # a tie of dimensions may say what a measure is
-                _Difference(left, right).tie(left, right, why if isinstance(why, Because) else Because("sizes must agree", why))
-            todo = open_
+                dims = (i for i, (rest, *_) in enumerate(open_) if not rest.measures)
+                rest, left, right, why = open_.pop(next(dims, 0))  # a tie of dimensions may say what a measure is
+                rest.tie(left, right, why if isinstance(why, Because) else Because("sizes must agree", why))
+            todo = [(left, right, why) for _, left, right, why in open_]
 
 
 class Size(int):

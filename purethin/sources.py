@@ -16,6 +16,8 @@ from purethin.caches import uncached
 from purethin.errors import SpecError, nearest
 from purethin.modules import Attribute, meta_copy, params_of, rebuild, refuse, tensors_of, track_attributes
 from purethin.multihead import stand_in
+from purethin.rules import Call
+from purethin.silence import reaching
 from purethin.sizes import Size
 from purethin.solver import constant, freeze, variable
 from purethin.spec import Masks, Spec
@@ -23,13 +25,16 @@ from purethin.thin import thin
 from purethin.trace import Trace
 from purethin.tree import TensorTree, flatten, results, unflatten
 
+Prepared = tuple[dict[str, Tensor], Callable[..., Any], list[Attribute], dict[str, str]]
+"""The parameters by name, the forward over them, the module's tracked integers, and the classes that stand in for its own."""
+
 
 class ModuleSource:
     """An nn.Module: a copy is traced, whose integers are tracked."""
 
     def __init__(self, model: nn.Module, params: TensorTree) -> None:
         refuse(model)
-        self.model, self.title = model, type(model).__name__
+        self.traced, self.title = model, type(model).__name__
         own = dict(tensors_of(model, duplicates=True))
         if not isinstance(params, Mapping):
             raise SpecError(f"a module's parameters are a dict by name, as params_of gives, not {type(params).__name__}")
@@ -47,7 +52,7 @@ class ModuleSource:
                 f"these parameters lack {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
                 + f" of this {self.title}: buffers thin along with parameters; give params_of(model)"
             )  # fmt: skip
-        self.traced, self.callable, self.stand_ins = model, model.forward, {}
+        self.call = model.forward
         self.names = list(params)
         self.values = dict(params)
         buffers = dict(model.named_buffers(remove_duplicate=False))
@@ -56,17 +61,17 @@ class ModuleSource:
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> ModuleSource:
         """The same module, thinned; its weights stay on meta if that is all a trial needs."""
         params, config = thin({n: _hollow(t, meta) for n, t in self.values.items()}, spec, masks)
-        small = rebuild(self.model, config, params)
+        small = rebuild(self.traced, config, params)
         return ModuleSource(small, params_of(small))
 
-    def prepare(self, trace: Trace) -> tuple[dict[str, Tensor], Callable[..., Any], list[Attribute]]:
-        model = meta_copy(self.model) if trace.meta else copy.deepcopy(self.model)
+    def prepare(self, trace: Trace) -> Prepared:
+        model = meta_copy(self.traced) if trace.meta else copy.deepcopy(self.traced)
         model.eval()
-        self.stand_ins = stand_in(model)
+        stand_ins = stand_in(model)
         own = dict(tensors_of(model, duplicates=True))
         named = {name: own[name] for name in self.names}
         _register(trace, named, self.values)
-        return named, model, track_attributes(model, trace.ledger, trace.dims_of)
+        return named, model, track_attributes(model, trace.ledger, trace.dims_of), stand_ins
 
 
 class FunctionSource:
@@ -77,22 +82,19 @@ class FunctionSource:
     def __init__(self, function: Callable[..., Any], params: TensorTree) -> None:
         if not callable(function):
             raise SpecError(f"an nn.Module or a function f(params, *args) is expected, not {type(function).__name__}")
-        self.function = function
+        self.traced, self.call = function, functools.partial(function, None)
         self.names, self.leaves, self.structure = flatten(params)
         for name, leaf in zip(self.names, self.leaves, strict=True):
             if not isinstance(leaf, Tensor):
                 raise SpecError(f"the parameter '{name}' is {type(leaf).__name__}; every leaf must be a tensor")
         self.buffers: frozenset[str] = frozenset()
-        self.stand_ins: dict[str, str] = {}
-        self.traced = function
-        self.callable = functools.partial(function, None)
 
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> FunctionSource:
         """The same function of thinned parameters."""
         params = unflatten(self.structure, [_hollow(t, meta) for t in self.leaves])
-        return FunctionSource(self.function, thin(params, spec, masks)[0])
+        return FunctionSource(self.traced, thin(params, spec, masks)[0])
 
-    def prepare(self, trace: Trace) -> tuple[dict[str, Tensor], Callable[..., Any], list[Attribute]]:
+    def prepare(self, trace: Trace) -> Prepared:
         fresh: dict[int, Tensor] = {}
         for leaf in self.leaves:
             if id(leaf) not in fresh:
@@ -101,7 +103,7 @@ class FunctionSource:
         named = dict(zip(self.names, tensors, strict=True))
         _register(trace, named, dict(zip(self.names, self.leaves, strict=True)))
         tree = unflatten(self.structure, tensors)
-        return named, lambda *args, **kwargs: self.function(tree, *args, **kwargs), []
+        return named, functools.partial(self.traced, tree), [], {}
 
 
 Source = ModuleSource | FunctionSource
@@ -137,11 +139,16 @@ class Traced:
     stand_ins: dict[str, str]
     outputs: dict[str, Tensor]
 
+    @functools.cached_property
+    def calls(self) -> list[Call]:
+        """The calls that an output depends on, in order."""
+        return reaching(self.trace.tape, self.outputs.values())
+
 
 def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
     """Run it once on the example, watched; on meta, or on real tensors."""
     trace = Trace(meta=meta)
-    named, forward, attributes = source.prepare(trace)
+    named, forward, attributes, stand_ins = source.prepare(trace)
 
     def given(x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -156,9 +163,9 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
     args, kwargs = tree_map(given, (args, kwargs))
     with uncached(source.traced), trace.watching():
         out = forward(*args, **kwargs)
-    found = dict(results(source.callable, args, kwargs, out))
+    found = dict(results(source.call, args, kwargs, out))
     for place, size in found.items():
         if isinstance(size, Size):
             freeze(size.node, f"its size is among the outputs ({place})")
     outputs = {place: x for place, x in found.items() if isinstance(x, Tensor)}
-    return Traced(trace, named, source.buffers, attributes, dict(source.stand_ins), outputs)
+    return Traced(trace, named, source.buffers, attributes, stand_ins, outputs)

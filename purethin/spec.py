@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -253,35 +253,38 @@ def axes_of(
     return {n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n)) for n, p in places.items()}
 
 
-def frozen_axes(spec: Spec, reasons: Mapping[str, str]) -> Spec:
-    """The spec with these axes frozen, each for its reason."""
+def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, int]) -> Spec:
+    """The spec with every expression changed; its axes are those of `sizes`, with the reasons and producers that they had."""
 
-    def fixed(value: Any) -> Any:
-        return tuple(map(fixed, value)) if isinstance(value, tuple) else ax.substituted(value, sizes)
+    def new(value: Any) -> Any:
+        return tuple(map(new, value)) if isinstance(value, tuple) else change(value)
 
-    sizes = {name: spec.axes[name].size for name in reasons}
-    layout = {n: fixed(d) for n, d in spec.layout.items()}
-    found = [Frozen(p, d, sizes[name], why) for name, why in reasons.items() for p, d in spec.axes[name].places]
-    left = [a for a in spec.axes.values() if a.name not in reasons]
+    layout = {n: new(d) for n, d in spec.layout.items()}
+    left = [a for a in spec.axes.values() if a.name in sizes]
     return replace(
         spec,
         layout=layout,
-        axes=axes_of(
-            layout,
-            {a.name: a.size for a in left},
-            {a.name: a.reason or "" for a in left if not a.exact},
-            {a.name: a.producers for a in left},
-        ),
+        axes=axes_of(layout, sizes, {a.name: a.reason or "" for a in left if not a.exact}, {a.name: a.producers for a in left}),
+        attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
+        positions={n: new(e) for n, e in spec.positions.items()},
+        conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
+        macs=tuple((k, new(d)) for k, d in spec.macs),
+    )
+
+
+def with_frozen(spec: Spec, reasons: Mapping[str, str]) -> Spec:
+    """The spec with these axes frozen, each for its reason."""
+    sizes = {n: spec.axes[n].size for n in reasons}
+    left = {n: size for n, size in spec.sizes.items() if n not in reasons}
+    found = [Frozen(p, d, sizes[n], why) for n, why in reasons.items() for p, d in spec.axes[n].places]
+    return replace(
+        rewritten(spec, lambda e: ax.substituted(e, sizes), left),
         frozen=(*spec.frozen, *found),
-        attributes={m: {k: fixed(e) for k, e in d.items()} for m, d in spec.attributes.items()},
-        positions={n: fixed(e) for n, e in spec.positions.items()},
-        conditions=tuple(replace(c, left=fixed(c.left), right=fixed(c.right)) for c in spec.conditions),
-        macs=tuple((k, fixed(d)) for k, d in spec.macs),
         ties={n: t for n, t in spec.ties.items() if n not in reasons},
     )
 
 
-def inexact_axes(spec: Spec, reasons: Mapping[str, str]) -> Spec:
+def with_inexact(spec: Spec, reasons: Mapping[str, str]) -> Spec:
     """The spec with these axes labelled inexact, each for its reason."""
     return replace(
         spec,

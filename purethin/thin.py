@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import MaskError, SpecError, nearest
-from purethin.spec import Condition, Masks, Spec, axes_of, check_fits
+from purethin.spec import Condition, Masks, Spec, check_fits, rewritten
 from purethin.tree import TensorTree, map_named, named
 
 Config = dict[str, dict[str, Any]]
@@ -152,25 +151,7 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
     """
     check_masks(spec, masks)
     sizes = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
-
-    def new(value: Any) -> Any:
-        return tuple(map(new, value)) if isinstance(value, tuple) else ax.thinned(value, masks, spec.sizes)
-
-    layout = {n: new(d) for n, d in spec.layout.items()}
-    return replace(
-        spec,
-        layout=layout,
-        axes=axes_of(
-            layout,
-            sizes,
-            {a.name: a.reason or "" for a in spec.axes.values() if not a.exact},
-            {a.name: a.producers for a in spec.axes.values()},
-        ),
-        attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
-        positions={n: new(e) for n, e in spec.positions.items()},
-        conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
-        macs=tuple((k, new(d)) for k, d in spec.macs),
-    )
+    return rewritten(spec, lambda e: ax.thinned(e, masks, spec.sizes), sizes)
 
 
 def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:

@@ -6,23 +6,22 @@ fails is found by halving, and frozen with the error and its line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import optree
 import torch
-from torch import Tensor
 
 from purethin import axes as ax
 from purethin.errors import MaskError
 from purethin.places import Place, raised_at
 from purethin.readout import spec_of
 from purethin.rules.laws import Pointwise
-from purethin.silence import reaching
 from purethin.solver import leaves
 from purethin.sources import Source, Traced, run
-from purethin.spec import Condition, Masks, Spec, frozen_axes, inexact_axes
+from purethin.spec import Condition, Masks, Spec, with_frozen, with_inexact
 from purethin.thin import broken_condition, thin_spec
 
 
@@ -69,10 +68,10 @@ def proven(source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwarg
             needed = (Condition(ax.Name(a), "%", ax.Fixed(m), True, blamed[a]) for a, m in steps.items())
             spec = replace(spec, conditions=(*spec.conditions, *needed))
         else:
-            spec = frozen_axes(spec, blamed)
+            spec = with_frozen(spec, blamed)
     while found is not None and (found := fault(spec.exact)) is not None:
         blamed = _halved(spec.exact, found, fault)
-        spec = inexact_axes(spec, blamed) if found.runs else frozen_axes(spec, blamed)
+        spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
     return spec
 
 
@@ -167,13 +166,14 @@ def _numbers(traced: Traced) -> Numbers:
     """
     trace, out = traced.trace, []
     data = set(trace.sources)
-    for call in reaching(trace.tape, traced.outputs.values()):
+    for call in traced.calls:
         if not any(id(t) in data for t in call.tensors):
             continue
         data.update(id(o) for o in call.outs)
         values = isinstance(call.law, Pointwise)
         kinds = (int, float) if values else (float,)
-        scalars = [x for x in _flat((call.positional, call.keywords)) if isinstance(x, kinds) and not isinstance(x, bool)]
+        given: Any = (call.positional, call.keywords)
+        scalars = [x for x in optree.tree_leaves(given) if isinstance(x, kinds) and not isinstance(x, bool)]
         found: list[list[float] | None] = [list(map(float, scalars))]
         for t in call.tensors:
             if id(t) not in data:
@@ -186,16 +186,6 @@ def _numbers(traced: Traced) -> Numbers:
 
 SMALL = 64
 """Elements up to which a tensor that was made of numbers counts as those."""
-
-
-def _flat(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, tuple | list):
-        for x in tree:
-            yield from _flat(x)
-    elif isinstance(tree, dict):
-        yield from _flat([*tree.values()])
-    elif not isinstance(tree, Tensor):
-        yield tree
 
 
 def _other_numbers(dense: Numbers, thin: Numbers) -> Fault | None:

@@ -146,9 +146,6 @@ def data_dependent(c: Call) -> Dims | tuple[Dims, ...]:
 
 
 @rule(
-    "index_put",
-    "_index_put_impl",
-    "_unsafe_index_put",
     "scatter",
     "scatter_add",
     "scatter_reduce",
@@ -163,10 +160,8 @@ def writes(c: Call) -> Dims:
     """The indexed dims are fixed; elsewhere the values meet the target."""
     x = c["self"]
     dims = c.dims(x)
-    source = next((t for n in ("values", "src", "source") if isinstance(t := c.get(n), Tensor)), None)
+    source = next((t for n in ("src", "source") if isinstance(t := c.get(n), Tensor)), None)
     c.law = Written(source)
-    if "index_put" in c.name:
-        return _put(c, dims)
     if c.name in ("index_add", "index_copy", "scatter", "scatter_add", "scatter_reduce", "index_fill"):
         at = dim_list(c["dim"], len(dims))
     else:
@@ -182,9 +177,11 @@ def writes(c: Call) -> Dims:
     return dims
 
 
-def _put(c: Call, dims: Dims) -> Dims:
+@rule("index_put", "_index_put_impl", "_unsafe_index_put")
+def put(c: Call) -> Dims:
     """The indexed dims are fixed; in the others the values meet the target's."""
-    given, values = c["indices"], c["values"]
+    given, values, dims = c["indices"], c["values"], c.dims(c["self"])
+    c.law = Written(values)
     for d in _covered(given):
         c.freeze(dims[d], "written by position")
     for t in given:
