@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attend
 from .pattern import Net, layers, pattern, sequence, weight
 
 
@@ -25,10 +26,6 @@ def split(net: Net, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q = net.q(x).view(b, n, net.heads, net.head_dim).transpose(1, 2)
     k, v = (layer(x).view(b, n, net.kv_heads, net.head_dim).transpose(1, 2) for layer in (net.k, net.v))
     return q, k, v
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | Tensor = 0.5) -> Tensor:
-    return ((q @ k.mT * scale).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
 def repeat_kv(h: Tensor, times: int) -> Tensor:

@@ -6,16 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import attend
 from .pattern import Net, add, layers, pattern, random, sequence, weight
 from .transformers import Attention, Block
 
 
 def split(h: Tensor, heads: int) -> Tensor:
     return h.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return ((q @ k.mT * 0.5).softmax(-1) @ v).transpose(1, 2).flatten(2)
 
 
 @pattern(

@@ -119,26 +119,18 @@ def masked_heads(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     return net.head(h + net.attn(h, h, h, attn_mask=mask, need_weights=False)[0])
 
 
-@pattern(
+pattern(
     "multihead attention with a learned key and value",
     lambda: attended(batch_first=True, add_bias_kv=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0 attn.bias_k:2 attn.bias_v:2",
-)
-def with_bias(net: Net, x: Tensor) -> Tensor:
-    h = net.embed(x)
-    return net.head(h + net.attn(h, h, h, need_weights=False)[0])
-
-
-@pattern(
+)(batch_first)
+pattern(
     "multihead attention with a zero key and value",
     lambda: attended(batch_first=True, add_zero_attn=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
-)
-def with_zero(net: Net, x: Tensor) -> Tensor:
-    h = net.embed(x)
-    return net.head(h + net.attn(h, h, h, need_weights=False)[0])
+)(batch_first)
 
 
 @pattern(

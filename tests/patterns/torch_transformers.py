@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,48 +43,21 @@ def block(
     )  # fmt: skip
 
 
-pattern(
-    "torch's encoder layer, norms behind",
-    whole(block),
-    inputs=sequence,
-    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
-    inexact="embed",
-)(through)
-pattern(
-    "torch's encoder layer, norms before",
-    whole(lambda: block(first=True)),
-    inputs=sequence,
-    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
-    inexact="embed",
-)(through)
-pattern(
-    "torch's encoder layer, batch second, gelu",
-    whole(lambda: block(batch_first=False, activation="gelu")),
-    inputs=sequence,
-    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
-    inexact="embed",
-)(through)
-pattern(
-    "torch's encoder layer without biases",
-    whole(lambda: block(bias=False)),
-    inputs=sequence,
-    prunable="layer.self_attn.in_proj_weight:0 layer.linear1",
-    inexact="embed",
-)(through)
-pattern(
-    "torch's encoder, two layers and a norm",
-    whole(lambda: nn.TransformerEncoder(block(first=True), 2, nn.LayerNorm(12), enable_nested_tensor=False)),
-    inputs=sequence,
-    prunable=BOTH,
-    inexact="embed",
-)(through)
-pattern(
-    "torch's encoder, two layers, norms behind",
-    whole(lambda: nn.TransformerEncoder(block(heads=2), 2)),
-    inputs=sequence,
-    prunable=BOTH,
-    inexact="embed",
-)(through)
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    ", norms behind": block,
+    ", norms before": lambda: block(first=True),
+    ", batch second, gelu": lambda: block(batch_first=False, activation="gelu"),
+    " without biases": lambda: block(bias=False),
+}
+ENCODERS: dict[str, Callable[[], nn.Module]] = {
+    "two layers and a norm": lambda: nn.TransformerEncoder(block(first=True), 2, nn.LayerNorm(12), enable_nested_tensor=False),
+    "two layers, norms behind": lambda: nn.TransformerEncoder(block(heads=2), 2),
+}
+ALONE = "layer.self_attn.in_proj_weight:0 layer.linear1"
+for name, make in LAYERS.items():
+    pattern(f"torch's encoder layer{name}", whole(make), inputs=sequence, prunable=ALONE, inexact="embed")(through)
+for name, make in ENCODERS.items():
+    pattern(f"torch's encoder, {name}", whole(make), inputs=sequence, prunable=BOTH, inexact="embed")(through)
 
 
 @pattern(
@@ -124,13 +98,17 @@ def language(net: Net, x: Tensor) -> Tensor:
     return net.head(net.layer(h, mask=mask, is_causal=True))
 
 
-def decoded(*, first: bool) -> dict[str, object]:
-    return layers(
-        mine=nn.Linear(5, 12),
-        theirs=nn.Linear(6, 12),
-        layer=nn.TransformerDecoderLayer(12, 3, 10, batch_first=True, norm_first=first),
-        head=nn.Linear(12, 3),
-    )
+def across(make: Callable[[], nn.Module]) -> Callable[[], dict[str, object]]:
+    """A layer of torch's after an embedding of 12 for each of two sequences, and before a head."""
+    return lambda: layers(mine=nn.Linear(5, 12), theirs=nn.Linear(6, 12), layer=make(), head=nn.Linear(12, 3))
+
+
+def decoder(first: bool) -> nn.Module:
+    return nn.TransformerDecoderLayer(12, 3, 10, batch_first=True, norm_first=first)
+
+
+def transformer(first: bool) -> nn.Module:
+    return quiet(lambda: nn.Transformer(12, 3, 1, 1, 10, batch_first=True, norm_first=first))
 
 
 def decode(net: Net, x: Tensor, y: Tensor) -> Tensor:
@@ -138,56 +116,23 @@ def decode(net: Net, x: Tensor, y: Tensor) -> Tensor:
     return net.head(net.layer(net.mine(x), net.theirs(y), tgt_mask=mask))
 
 
-pattern(
-    "torch's decoder layer, norms behind",
-    lambda: decoded(first=False),
-    inputs=two,
-    prunable="layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1",
-    inexact="mine theirs",
-)(decode)
-pattern(
-    "torch's decoder layer, norms before",
-    lambda: decoded(first=True),
-    inputs=two,
-    prunable="layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1",
-    inexact="mine theirs",
-)(decode)
+def translate(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    return net.head(net.layer(net.theirs(y), net.mine(x)))
 
 
-def both(*, first: bool) -> dict[str, object]:
-    return layers(
-        mine=nn.Linear(5, 12),
-        theirs=nn.Linear(6, 12),
-        layer=quiet(lambda: nn.Transformer(12, 3, 1, 1, 10, batch_first=True, norm_first=first)),
-        head=nn.Linear(12, 3),
-    )
-
-
+DECODER = "layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1"
 PARTS = (
     "layer.encoder.layers.0.self_attn.in_proj_weight:0 layer.decoder.layers.0.self_attn.in_proj_weight:0 "
     "layer.decoder.layers.0.multihead_attn.in_proj_weight:0 "
     "layer.encoder.layers.0.linear1 layer.decoder.layers.0.linear1"
 )
-
-
-def translate(net: Net, x: Tensor, y: Tensor) -> Tensor:
-    return net.head(net.layer(net.theirs(y), net.mine(x)))
-
-
-pattern(
-    "torch's transformer, norms behind",
-    lambda: both(first=False),
-    inputs=two,
-    prunable=PARTS,
-    inexact="mine theirs",
-)(translate)
-pattern(
-    "torch's transformer, norms before",
-    lambda: both(first=True),
-    inputs=two,
-    prunable=PARTS,
-    inexact="mine theirs",
-)(translate)
+for title, create, forward, prunable in (
+    ("torch's decoder layer", decoder, decode, DECODER),
+    ("torch's transformer", transformer, translate, PARTS),
+):
+    for norms, first in (("behind", False), ("before", True)):
+        members = across(partial(create, first))
+        pattern(f"{title}, norms {norms}", members, inputs=two, prunable=prunable, inexact="mine theirs")(forward)
 
 
 class Detector(nn.Module):

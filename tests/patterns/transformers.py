@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,27 +56,18 @@ def straight(net: Net, x: Tensor) -> Tensor:
     return net.head(net.blocks(net.embed(x)))
 
 
-pattern(
-    "two blocks, norms before, heads of their own size",
-    encoder,
-    inputs=sequence,
-    prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
-    inexact="embed",
-)(straight)
-pattern(
-    "two blocks, norms behind, heads of their own size",
-    lambda: encoder(first=False),
-    inputs=sequence,
-    prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
-    inexact="embed",
-)(straight)
-pattern(
-    "two blocks, RMS norms before",
-    lambda: encoder(norm="rms"),
-    inputs=sequence,
-    prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
-    inexact="embed",
-)(straight)
+for name, options in {
+    "norms before, heads of their own size": {},
+    "norms behind, heads of their own size": {"first": False},
+    "RMS norms before": {"norm": "rms"},
+}.items():
+    pattern(
+        f"two blocks, {name}",
+        partial(encoder, **options),
+        inputs=sequence,
+        prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
+        inexact="embed",
+    )(straight)
 pattern(
     "two blocks without norms",
     lambda: encoder(norm="none"),
