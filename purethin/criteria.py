@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -45,15 +47,135 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
 
 def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:
     """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis, along one of its dims."""
-    tensor = tensor.abs() if tensor.is_complex() else tensor
-    tensor = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-    others = [d for d in range(tensor.dim()) if d != dim]
-    entries = tensor.abs().pow(p)
+    return per_unit(_wide(tensor.abs()).pow(p), spec, parameter, dim, axis)
+
+
+def per_unit(entries: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -> Tensor:
+    """`Tensor[size]`: the sum of a parameter's entries, or of what is shaped like it, over each unit of an axis along a dim."""
+    others = [d for d in range(entries.dim()) if d != dim]
     entries = entries.sum(others) if others else entries
     unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes)
+    return onto_units(unit, entries, spec.axes[axis].size)
+
+
+def onto_units(unit: Tensor, entries: Tensor, size: int) -> Tensor:
+    """`Tensor[size]`: the entries summed by unit, those of none (-1) left out."""
     carrying = (unit >= 0).nonzero()[:, 0]
-    onto = torch.zeros(spec.axes[axis].size, dtype=entries.dtype, device=entries.device)
+    onto = torch.zeros(size, dtype=entries.dtype, device=entries.device)
     return onto.index_add(0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)])
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half types, whose sums overflow or stall, and integers in float32."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) or tensor.is_complex() else tensor.float()
+
+
+def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Scores:
+    """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit goes.
+
+    The sum runs over all entries that leave with the unit, in every parameter; the square is outside it, the mean outside that.
+
+    Args:
+        params: the parameter pytree.
+        grads: for each batch, the loss's gradients, a pytree like `params`; parameters without one (buffers) may be left out,
+            or be None. A generator is read once, a batch at a time.
+        spec: the parameters' spec.
+
+    Returns:
+        `{axis: Tensor[size]}` for every axis; half types are summed in float32.
+
+    Raises:
+        SpecError: parameters or gradients do not fit the spec.
+        MaskError: there is no batch, or none with a gradient of some axis.
+
+    Source: Molchanov et al., Importance Estimation for Neural Network Pruning, arXiv 1906.10771, eq. 8.
+
+    >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(2, 2)})
+    >>> taylor({"w": torch.tensor([[1., 2.], [1., 1.]])}, [{"w": torch.tensor([[1., 1.], [2., -2.]])}], spec)["h"]
+    tensor([9., 0.])
+    """
+    tensors = named(params)
+    check_fits(spec, tensors)
+    batches: list[Scores] = []
+    for tree in grads:
+        given = {name: g for name, g in named(tree).items() if g is not None}
+        check_fits(spec, tensors | given)
+        changes = {name: change(g, tensors[name]) for name, g in given.items()}
+        batches.append({axis.name: _of_all_entries(changes, spec, axis).square() for axis in spec.axes.values()})
+    if not batches:
+        raise MaskError("no batch of gradients is given: give one at least, [grads]")
+    return {name: torch.stack([squares[name] for squares in batches]).mean(0) for name in spec.axes}
+
+
+def change(gradient: Tensor, weight: Tensor) -> Tensor:
+    """g·w entry by entry: to first order, what the loss loses with each entry."""
+    product = _wide(gradient.conj()) * _wide(weight)
+    return product.real if product.is_complex() else product
+
+
+def _of_all_entries(entries: Mapping[str, Tensor], spec: Spec, axis: Axis) -> Tensor:
+    """`Tensor[size]`: the sum over all entries that leave with each unit."""
+    names = [name for name in dict.fromkeys(name for name, _ in axis.places) if name in entries]
+    if not names:
+        raise MaskError(f"no gradient is given of any parameter that carries '{axis.name}': {axis.places[0][0]} is one")
+    return torch.stack([_leaving(entries[name], spec, name, axis.name) for name in names]).sum(0)
+
+
+def _leaving(entries: Tensor, spec: Spec, parameter: str, axis: str) -> Tensor:
+    """`Tensor[size]`: the sum over the entries that leave with each unit, each once, though several dims carry the axis."""
+    factors = [f for e in spec.layout[parameter] for f in (e.factors if isinstance(e, ax.Product) else (e,))]
+    entries = entries.reshape([ax.size(f, spec.sizes) for f in factors])
+    units = [ax.units(f, axis, spec.sizes).to(entries.device) for f in factors]
+    out = entries.new_zeros(spec.axes[axis].size)
+    before: list[Tensor] = []
+    for dim, unit in enumerate(units):
+        if not bool((unit >= 0).any()):
+            continue
+        along = unit.reshape([-1 if d == dim else 1 for d in range(entries.dim())])
+        fresh = entries
+        for earlier in before:
+            fresh = torch.where(earlier == along, torch.zeros_like(fresh), fresh)
+        others = [d for d in range(entries.dim()) if d != dim]
+        out = out + onto_units(unit, fresh.sum(others) if others else fresh, len(out))
+        before.append(along)
+    return out
+
+
+def apoz(activation: Tensor, *, dim: int = 1) -> Tensor:
+    """The fraction of a unit's activations that are not zero: 1 − APoZ, the average percentage of zeros.
+
+    Args:
+        activation: `Tensor[…, units, …]`, after the nonlinearity.
+        dim: the dim of the units; 1 for images, -1 for tokens.
+
+    Returns:
+        `Tensor[units]`, fractions, the higher the more worth keeping.
+
+    Source: Hu et al., Network Trimming, arXiv 1607.03250.
+
+    >>> apoz(torch.tensor([[0., 1.], [0., 0.]]))
+    tensor([0.0000, 0.5000])
+    """
+    return activation_mean((activation != 0).to(activation.dtype), dim=dim)
+
+
+def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
+    """The mean of a unit's activations, over all but its own dim.
+
+    Args:
+        activation: `Tensor[…, units, …]`, after the nonlinearity.
+        dim: the dim of the units; 1 for images, -1 for tokens.
+
+    Returns:
+        `Tensor[units]`, the higher the more worth keeping; half types are summed in float32.
+
+    Source: Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, arXiv 1611.06440, sec. 2.2.
+
+    >>> activation_mean(torch.tensor([[0., 1.], [4., 0.]]))
+    tensor([2.0000, 0.5000])
+    """
+    others = [d for d in range(activation.dim()) if d != dim % activation.dim()]
+    return _wide(activation).mean(others) if others else _wide(activation)
 
 
 def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None) -> Scores:

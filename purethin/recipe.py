@@ -114,7 +114,18 @@ class Recipe:
             refuse_rivals(groups, self.pruners, [p.instance for p in self.at(epoch, "pruner")], spec)
         return groups
 
-    def masks_at(self, epoch: int, params: TensorTree, spec: Spec, masks: Masks) -> dict[str, Tensor]:
+    def acts_within(self, epoch: int, step: int) -> bool:
+        return False
+
+    def penalty_at(self, epoch: int, params: TensorTree, spec: Spec) -> Tensor | None:
+        return None
+
+    def measures_at(self, epoch: int, spec: Spec) -> tuple[Any, ...]:
+        return ()
+
+    def masks_at(
+        self, epoch: int, params: TensorTree, spec: Spec, masks: Masks, *, step: int = 0, statistics: Any = None, seed: int = 0
+    ) -> dict[str, Tensor]:
         """The masks after the pruners of this epoch have acted; the same ones where none does.
 
         Args:

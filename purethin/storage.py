@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +34,12 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     Raises:
         CheckpointError: safetensors is not installed, or the file cannot be written.
     """
-    safetensors = _safetensors()
+    safetensors = safetensors_library()
     path = Path(path)
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named(params).items()}
     metadata = {"format": "pt", _KEY: json.dumps({"version": _VERSION, "config": config})}
-    try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        try:
-            safetensors.torch.save_file(tensors, beside, metadata)
-            os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
+    with written_whole(path) as (beside, _):
+        safetensors.torch.save_file(tensors, beside, metadata)
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
@@ -59,7 +51,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
     Raises:
         CheckpointError: safetensors is not installed; the file is missing, truncated, or not one that `save` wrote.
     """
-    safetensors = _safetensors()
+    safetensors = safetensors_library()
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -78,7 +70,42 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
     return params, config
 
 
-def _safetensors() -> Any:
+@contextmanager
+def written_whole(path: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """A path beside another to write to, which takes the other's place once that is done; and how to name it otherwise.
+
+    Raises:
+        CheckpointError: it cannot be written. What stood there stays as it was.
+    """
+    final = path
+
+    def rename(to: Path) -> None:
+        nonlocal final
+        final = to
+
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        beside = Path(name)
+        try:
+            yield beside, rename
+            with open(beside, "rb") as written:
+                os.fsync(written.fileno())  # a power cut must not leave the name without the content
+            os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
+            os.replace(beside, final)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CheckpointError(f"{final} cannot be written: {error.strerror or error}") from error
+
+
+def safetensors_library() -> Any:
+    """The safetensors package.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
     try:
         import safetensors.torch
     except ImportError as error:

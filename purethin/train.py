@@ -5,65 +5,34 @@ Invariant: the user's module is never changed; masks, sparsities and ranks alway
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from purethin import checkpoint, moments, statistics, storage
+from purethin.batches import arguments, first_of, grouped, length, order_of, set_epoch, set_order
 from purethin.cost import cost
+from purethin.errors import CheckpointError, PurethinError
+from purethin.events import Callbacks, Event, Moment, Record, lines
 from purethin.infer import infer
 from purethin.modules import params_of, rebuild
-from purethin.recipe import Recipe, build_schedulers
-from purethin.spec import Masks, Spec
-from purethin.thin import Config, config_of, expand, mask, thin, thin_spec, thin_tree
+from purethin.network import Engine, Forward, Network, OneProcess
+from purethin.randomness import generators, set_generators
+from purethin.rates import Rates
+from purethin.recipe import Recipe
+from purethin.spec import Spec
+from purethin.thin import Config, config_of, expand, thin, thin_tree
+from purethin.update import Update, move
+from purethin.zeros import axis_masks, current, dead_entries, silence
 
 When = Literal["recipe", "now", "end"]
-
-
-@dataclass(frozen=True)
-class Record:
-    """One epoch.
-
-    Attributes:
-        epoch: counted from 0.
-        loss: the mean over the epoch's batches.
-        metric: what `validate` returned, or None.
-        sparsity: fraction of the dense network's parameters that is masked or gone.
-        parameters: elements that are left.
-        macs: multiply-accumulates that are left, for the example input.
-        seconds: wall time of the epoch's training, validation aside.
-        lr: the learning rate of the first parameter group.
-    """
-
-    epoch: int
-    loss: float
-    metric: float | None
-    sparsity: float
-    parameters: int
-    macs: int
-    seconds: float
-    lr: float
-
-    def __str__(self) -> str:
-        metric = "" if self.metric is None else f"  metric {self.metric:.4f}"
-        return (
-            f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity {self.sparsity:6.1%}"
-            f"  {self.parameters:,} parameters  {self.macs:,} MACs  {self.seconds:.1f} s"
-        )
-
-
-def say(record: Record) -> None:
-    """Print one plain line."""
-    print(record, flush=True)
-
-
-def first_of(batch: Any) -> Any:
-    """The inputs of a batch: the first entry of a tuple or list, else the batch itself."""
-    return batch[0] if isinstance(batch, tuple | list) else batch
 
 
 class Trainer:
@@ -75,13 +44,13 @@ class Trainer:
 
     Attributes:
         spec: the dense network's spec.
-        masks: `{axis: BoolTensor[size]}` over the dense axes, True = keep.
-        done: the masks that are thinned already; `params` is what they leave.
-        params: parameters and buffers by name, as they are now.
-        config: what `rebuild` needs beside them.
+        masks: `{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter name beside them.
+        done: the axis masks that are thinned already; `params` is what they leave.
         optimizer: the optimizer, over the parameters among `params`.
         epoch: the number of epochs trained.
+        step: the number of optimizer steps.
         history: one `Record` an epoch.
+        best: the record of the best metric since the masks last changed, where `best` asks for one.
     """
 
     def __init__(
@@ -93,188 +62,377 @@ class Trainer:
         example: Any,
         *,
         thin: When = "recipe",
-        on_epoch: Callable[[Record], object] | None = say,
         inputs_of: Callable[[Any], Any] = first_of,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        autocast: torch.dtype | None = None,
+        ema: float | None = None,
+        compile: Callable[[Forward], Forward] | None = None,
+        calibrate: int = 8,
+        seed: int = 0,
+        callbacks: Sequence[Callbacks] = (lines,),
+        best: Literal["max", "min"] | None = None,
+        folder: str | Path | None = None,
+        engine: Engine | None = None,
     ) -> None:
         """Infer the spec, copy the parameters, and see that the recipe fits.
 
         Args:
             model: the dense module; it is not changed.
             recipe: what `load_recipe` read.
-            loss_fn: `(outputs, batch) -> loss`.
-            optimizer: from the list of trainable parameters to an optimizer: `lambda params: torch.optim.SGD(params, lr=0.1)`.
+            loss_fn: `(outputs, batch) -> loss`, a mean over the batch.
+            optimizer: from the list of trainable parameters, in the order of `model.named_parameters()`, to an optimizer:
+                `lambda params: torch.optim.SGD(params, lr=0.1)`.
             example: inputs to infer with: a tensor, a tuple of arguments, or a dict of keyword arguments.
             thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension acts; `"end"`: once, when
                 `fit` ends.
-            on_epoch: called with each `Record`; None is silent.
             inputs_of: from a batch to the module's inputs, of the same three kinds as `example`.
+            accumulate: batches to one optimizer step; their mean loss counts.
+            clip_norm: the most that the gradient's norm may be, over all parameters.
+            autocast: the dtype of the forward's matrix products: `torch.bfloat16`, or `torch.float16`, with which the loss is
+                scaled and steps whose gradients are not finite are left out.
+            ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it is what is validated.
+            compile: what wraps the forward, anew after each thinning: `torch.compile`.
+            calibrate: batches on which activations or gradients are measured before an epoch whose pruners rank by them.
+            seed: of the recipe's random pruners.
+            callbacks: mappings from an event to a function of one `Moment`; one plain line an epoch where none are given.
+            best: whether the largest or the smallest metric is best: its network is written to `folder/best.safetensors`.
+            folder: where the state is written after each epoch, for `resume`.
+            engine: `ddp()` or `fully_sharded()` on several processes; one process where there is none.
 
         Raises:
             SpecError: the module cannot be inferred.
             RecipeError: the recipe does not fit the network.
-            ValueError: `thin` is none of the three.
+            ValueError: an option is none of its values.
         """
         if thin not in ("recipe", "now", "end"):
             raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
-        args, kwargs = _arguments(example)
+        if best not in ("max", "min", None):
+            raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
+        if accumulate < 1 or calibrate < 1 or not (ema is None or 0 <= ema < 1) or not (clip_norm is None or clip_norm > 0):
+            raise ValueError("accumulate and calibrate are at least 1, ema is in [0, 1), clip_norm above 0")
+        args, kwargs = arguments(example)
         dense = params_of(model)
-        self.spec = infer(model, dense, *args, **kwargs)
+        self.spec: Spec = infer(model, dense, *args, **kwargs)
         recipe.groups(self.spec)
         self.masks: dict[str, Tensor] = {}
         self.done: dict[str, Tensor] = {}
-        self.config: Config = {}
-        self.epoch = 0
+        self.epoch = self.step = 0
         self.history: list[Record] = []
-        self._dense_model, self._recipe, self._loss_fn, self._thin = model, recipe, loss_fn, thin
-        self._on_epoch, self._inputs_of = on_epoch, inputs_of
-        self._trainable = [name for name, p in model.named_parameters() if p.requires_grad]
-        self._schedulers: dict[str, Any] = {}
-        self._dead: dict[str, Tensor] = {}  # of the current tensors: True where a unit is masked, not yet thinned
-        self._become({name: tensor.clone() for name, tensor in dense.items()})
-        self.optimizer = optimizer([self.params[name] for name in self._trainable])
+        self.best: Record | None = None
+        self._dense, self._recipe, self._thin = model, recipe, thin
+        self._accumulate, self._decay, self._compile, self._calibrate, self._seed = (
+            accumulate,
+            ema or 0.0,
+            compile,
+            calibrate,
+            seed,
+        )
+        self._callbacks, self._better = callbacks, best
+        self._folder = None if folder is None else Path(folder)
+        self._engine: Engine = engine or OneProcess()
+        self._dead: dict[str, Tensor] = {}  # of the current tensors: True where an entry is masked, not yet thinned
+        self._loader: Iterable[Any] | None = None
+        self._order: dict[str, Any] | None = None  # of a resumed run's loader, until `fit` has one
+        self._network = self._networked(dense)
+        self._ema = None if ema is None else {n: t.detach().clone() for n, t in self.params.items()}
+        self.optimizer = optimizer([p for p in self.params.values() if p.requires_grad])
+        self._rates = Rates(recipe, self.optimizer)
+        device = next(iter(self.params.values())).device.type
+        scaler = torch.amp.GradScaler(device, enabled=autocast == torch.float16)
+        self._update = Update(loss_fn, inputs_of, clip_norm, autocast, scaler)
+
+    @property
+    def params(self) -> Mapping[str, Tensor]:
+        """Parameters and buffers by name, as they are now: those that the optimizer steps."""
+        return self._network.params
+
+    @property
+    def config(self) -> Config:
+        """What `rebuild` needs beside the parameters."""
+        return config_of(self.spec, self.done)
+
+    def model(self, *, ema: bool = False) -> nn.Module:
+        """The network as it is now, or the average's: a new module of the user's own class, in eval mode."""
+        if ema and self._ema is None:
+            raise ValueError("there is no average: give the trainer `ema=0.999`")
+        params = self._ema if ema and self._ema is not None else self.params
+        return rebuild(self._dense, self.config, self._engine.full(_detached(params))).eval()
 
     def fit(self, loader: Iterable[Any], epochs: int, validate: Callable[[nn.Module], float] | None = None) -> list[Record]:
         """Train for so many epochs more.
 
         Args:
             loader: yields batches, anew each epoch.
-            epochs: how many.
-            validate: from the current module, in eval mode, to a metric; called after each epoch.
+            epochs: how many; after `resume`, for E in all, `E - trainer.epoch`.
+            validate: from the current module (the average's, where `ema` is given), in eval mode, to a metric; called after
+                each epoch.
 
         Returns:
             The records of these epochs.
 
         Raises:
             MaskError: thinning would change the branch that the forward takes.
+            SpecError: the optimizer's state cannot be thinned.
+            PurethinError: the loader yields no batch.
         """
+        if self._better is not None and validate is None:
+            raise ValueError("`best` needs a metric: give fit a `validate`")
+        end, already = self.epoch + epochs, len(self.history)
+        self._loader = loader
+        if self._order is not None:
+            set_order(loader, self._order)
+            self._order = None
+        self._tell("fit", end)
         for _ in range(epochs):
-            self._prune()
+            set_epoch(loader, self.epoch)
+            self._rates.begin(self.epoch)
+            self._prune(loader, end)
             start = time.perf_counter()
-            loss = self._train(loader)
+            loss = self._train(loader, end)
             seconds = time.perf_counter() - start
             lr = float(self.optimizer.param_groups[0]["lr"])
-            self._step_schedulers()
-            now, dense = cost(self.spec, self.masks), cost(self.spec)
-            record = Record(
-                epoch=self.epoch, loss=loss, metric=None if validate is None else float(validate(self.model())),
-                sparsity=1 - now.parameters / max(dense.parameters, 1), parameters=now.parameters, macs=now.macs,
-                seconds=seconds, lr=lr,
-            )  # fmt: skip
-            self.history.append(record)
-            self.epoch += 1
-            if self._on_epoch is not None:
-                self._on_epoch(record)
-        if self._thin == "end":
-            self._thin_now()
-        return self.history[len(self.history) - epochs :]
-
-    def model(self) -> nn.Module:
-        """The network as it is now: a new module of the user's own class, in eval mode."""
-        return rebuild(self._dense_model, self.config, self.params).eval()
+            self._rates.end(self.epoch)
+            metric = None if validate is None else float(validate(self.model(ema=self._ema is not None)))
+            self._record(loss, metric, seconds, lr, end)
+            self._save(end)
+        if self._thin == "end" and self._shrink(end):
+            self._save(end)
+        self._tell("end", end, record=self.history[-1] if self.history else None)
+        return self.history[already:]
 
     # ---- one epoch
 
-    def _prune(self) -> None:
-        """What the recipe does as this epoch begins: first rates, then the masks, then thinning."""
-        for policy in self._recipe.at(self.epoch, "lr_scheduler"):
-            self._scheduler(policy.instance)
+    def _train(self, loader: Iterable[Any], end: int) -> float:
+        total, count, steps = torch.zeros(()), 0, length(loader, self._accumulate)
+        for i, batches in enumerate(grouped(loader, self._accumulate)):
+            for j in range(count, count + len(batches)):
+                if j and self._recipe.acts_within(self.epoch, j):
+                    self._prune(loader, end, step=j)
+            loss = self._step(batches)
+            total, count = total.to(loss.device, loss.dtype) + loss, count + len(batches)
+            if self._watched("step"):
+                self._tell("step", end, step=i, steps=steps, loss=float(self._engine.mean(total)) / count)
+        if not count:
+            raise PurethinError(
+                f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew each epoch, as a list or a "
+                "DataLoader (a generator is used up after one)"
+            )
+        return float(self._engine.mean(total)) / count
+
+    def _step(self, batches: list[Any]) -> Tensor:
+        """One optimizer step; the sum of the batches' losses."""
+        loss = self._update.step(self._network, self.optimizer, batches, self._dead, self._penalty)
+        if self.step == 0:
+            moments.check_shapes(self.optimizer, self.params)
+        self.step += 1
+        if self._ema is not None:
+            move(self._ema, self.params, self._decay)
+        return loss
+
+    def _penalty(self) -> Tensor | None:
+        return self._recipe.penalty_at(self.epoch, self.params, current(self.spec, {}, self.done)[0])
+
+    def _record(self, loss: float, metric: float | None, seconds: float, lr: float, end: int) -> None:
+        axes = axis_masks(self.masks, self.spec)
+        now, dense = cost(self.spec, axes), cost(self.spec)
+        masked = sum(int(where.sum()) for name, where in self._dead.items() if name in self.masks and name not in axes)
+        record = Record(
+            epoch=self.epoch, loss=loss, metric=metric,
+            sparsity=1 - (now.parameters - masked) / max(dense.parameters, 1),
+            parameters=now.parameters, macs=now.macs, seconds=seconds, lr=lr,
+        )  # fmt: skip
+        self.history.append(record)
+        self.epoch += 1
+        self._tell("epoch", end, record=record)
+
+    # ---- masks and thinning
+
+    def _prune(self, loader: Iterable[Any], end: int, step: int = 0) -> None:
+        """What the recipe does as this epoch begins, or before a step within it: first the masks, then thinning."""
         before = self.masks
-        ranked = expand(_detached(self.params), self.spec, self.done)
-        self.masks = self._recipe.masks_at(self.epoch, ranked, self.spec, self.masks)
+        ranked = expand(self._engine.full(_detached(self.params)), self.spec, self.done)
+        self.masks = self._recipe.masks_at(
+            self.epoch, ranked, self.spec, self.masks,
+            step=step, statistics={} if step else self._measured(loader), seed=self._seed,
+        )  # fmt: skip
         changed = any(name not in before or not torch.equal(m, before[name]) for name, m in self.masks.items())
-        if (self._thin == "now" and changed) or (self._thin == "recipe" and self._recipe.thins_at(self.epoch)):
-            self._thin_now()
-        elif changed:
-            self._dead = _dead(self.params, *self._current())
+        if changed:
+            self.best = None  # a larger network's metric is no rival
             self._silence()
+            self._tell("prune", end)
+        if (self._thin == "now" and changed) or (self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)):
+            self._shrink(end)
 
-    def _train(self, loader: Iterable[Any]) -> float:
-        losses: list[float] = []
-        for batch in loader:
-            args, kwargs = _arguments(self._inputs_of(batch))
-            self.optimizer.zero_grad()
-            loss = self._loss_fn(functional_call(self._module, self.params, args, kwargs), batch)
-            loss.backward()
-            self._silence_gradients()
-            self.optimizer.step()
-            self._silence()
-            losses.append(float(loss.detach()))
-        return sum(losses) / max(len(losses), 1)
+    def _measured(self, loader: Iterable[Any]) -> dict[statistics.Measure, Tensor]:
+        """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
+        measures = self._recipe.measures_at(self.epoch, self.spec)
+        sums: dict[statistics.Measure, Tensor] = {}
+        spec, params = current(self.spec, {}, self.done)[0], _detached(self.params)
+        for batch in islice(loader, self._calibrate) if measures else ():
+            args, kwargs = arguments(self._update.inputs_of(batch))
+            more = statistics.sums(
+                self._network.module,
+                params,
+                spec,
+                measures,
+                args,
+                kwargs,
+                lambda outputs, batch=batch: self._update.loss_fn(outputs, batch),
+            )
+            sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
+        found = statistics.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
+        return {m: _dense(tensor, self.done.get(m.axis)) for m, tensor in found.items()}
 
-    def _step_schedulers(self) -> None:
-        for policy in self._recipe.at(self.epoch, "lr_scheduler"):
-            self._scheduler(policy.instance).step()
-
-    def _scheduler(self, name: str) -> Any:
-        """A scheduler begins with its policy: made before, it would set its first rate too early."""
-        if name not in self._schedulers:
-            alone = replace(self._recipe, schedulers={name: self._recipe.schedulers[name]})
-            self._schedulers.update(build_schedulers(alone, self.optimizer))
-        return self._schedulers[name]
-
-    # ---- masked units are zero
-
-    @torch.no_grad()
     def _silence(self) -> None:
-        """Zeros in the parameters, running statistics and moments of masked units."""
-        for name, dead in self._dead.items():
-            tensor = self.params[name]
-            for value in (tensor, *self.optimizer.state.get(tensor, {}).values()):
-                if isinstance(value, Tensor) and value.shape == dead.shape:
-                    value.masked_fill_(dead, 0)
+        """Zeros in the parameters, running statistics, moments and the average of what is masked."""
+        whole = dead_entries(self._engine.full(_detached(self.params)), *current(self.spec, self.masks, self.done))
+        self._dead = self._engine.spread(whole, self.params)
+        for tensors in (self.params, self._ema or {}, *moments.state_tensors(self.optimizer, self.params)):
+            silence(tensors, self._dead)
 
-    def _silence_gradients(self) -> None:
-        for name, dead in self._dead.items():
-            if (grad := self.params[name].grad) is not None:
-                grad.masked_fill_(dead, 0)
+    def _shrink(self, end: int) -> bool:
+        """Take the masked units out of parameters, average and the optimizer's state; whether there were any."""
+        spec, masks = current(self.spec, self.masks, self.done)
+        if all(bool(m.all()) for m in axis_masks(masks, spec).values()):
+            self.done = axis_masks(self.masks, self.spec)
+            return False
+        old, state = self.params, self._engine.full(moments.state_of(self.optimizer, self.params)["state"])
+        params, _ = thin(self._engine.full(_detached(old)), spec, masks)
+        average = None if self._ema is None else thin(self._engine.full(self._ema), spec, masks)[0]
+        self.done = axis_masks(self.masks, self.spec)
+        self._place(params, average, thin_tree(state, spec, masks))
+        self._silence()
+        self._tell("thin", end)
+        return True
 
-    # ---- thinning
+    def _place(self, params: Mapping[str, Tensor], average: Mapping[str, Tensor] | None, state: Mapping[str, Any]) -> None:
+        """Go on with these whole tensors, whose shapes are those that `done` leaves."""
+        old = self.params
+        self._network = self._networked(params)
+        self._ema = None if average is None else self._engine.spread(average, self.params)
+        moments.swap(self.optimizer, old, self.params, self._spread(state))
 
-    def _current(self) -> tuple[Spec, Masks]:
-        """The spec of the current tensors, and the masks over what is left of each axis."""
-        left = {name: m[self.done[name]] if name in self.done else m for name, m in self.masks.items()}
-        return thin_spec(self.spec, self.done), left
+    def _networked(self, params: Mapping[str, Tensor]) -> Network:
+        module = rebuild(self._dense, self.config, params)
+        return self._engine.network(module if self._dense.training else module.train(), self._compile)
 
-    def _thin_now(self) -> None:
-        """Take the masked units out of the parameters and of the optimizer's state.
+    def _spread(self, state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """An optimizer's state by parameter name, laid out as the parameters are."""
 
-        The optimizer stays the same object with new tensors in its groups, so its options and schedulers simply go on.
+        def spread(name: str, value: Any) -> Any:
+            return self._engine.spread({name: value}, self.params)[name] if isinstance(value, Tensor) else value
+
+        return {name: {key: spread(name, value) for key, value in values.items()} for name, values in state.items()}
+
+    # ---- the state, whole
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, one pytree of copies: set it on a trainer that was made alike to go on from there."""
+        return {
+            "params": {name: tensor.detach().clone() for name, tensor in self.params.items()},
+            "ema": None if self._ema is None else {name: tensor.clone() for name, tensor in self._ema.items()},
+            "optimizer": moments.state_of(self.optimizer, self.params),
+            "masks": {name: m.clone() for name, m in self.masks.items()},
+            "done": {name: m.clone() for name, m in self.done.items()},
+            "spec": self.spec,
+            "recipe": checkpoint.outline(self._recipe),
+            "epoch": self.epoch,
+            "step": self.step,
+            "rates": self._rates.state,
+            "scaler": self._update.scaler.state_dict(),
+            "generators": generators(),
+            "order": self._order or ({} if self._loader is None else order_of(self._loader)),
+            "history": [asdict(record) for record in self.history],
+            "best": None if self.best is None else asdict(self.best),
+        }
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        if state["spec"] != self.spec:
+            raise CheckpointError(f"this state is of another network: {checkpoint.difference(state['spec'], self.spec)}")
+        if state["recipe"] != checkpoint.outline(self._recipe):
+            raise CheckpointError(
+                "this state is of another recipe: go on with the recipe that it began with; to change course, start a new run "
+                "from trainer.model()"
+            )
+        if (state["ema"] is None) != (self._ema is None):
+            raise CheckpointError("one of the state and this trainer has an average (ema) and the other none: make them alike")
+        device = next(iter(self.params.values())).device
+        self.masks = {name: m.to(device) for name, m in state["masks"].items()}
+        self.done = {name: m.to(device) for name, m in state["done"].items()}
+        old = self.params
+        self._network = self._networked({name: tensor.to(device) for name, tensor in state["params"].items()})
+        if self._ema is not None:
+            self._ema = self._engine.spread({name: tensor.to(device) for name, tensor in state["ema"].items()}, self.params)
+        self._rates.restore(state["rates"])
+        kept = {**state["optimizer"], "state": self._spread(state["optimizer"]["state"])}
+        moments.restore(self.optimizer, old, self.params, kept)
+        if state["scaler"]:
+            self._update.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history = [Record(**record) for record in state["history"]]
+        self.best = None if state["best"] is None else Record(**state["best"])
+        self._order = dict(state["order"]) or None
+        self._silence()
+        set_generators(state["generators"])
+
+    def resume(self) -> bool:
+        """Go on from the last state that was written to `folder`, if there is one; whether there was.
+
+        Raises:
+            CheckpointError: what is there is damaged, or of another network, optimizer or recipe.
         """
-        spec, masks = self._current()
-        if all(bool(m.all()) for m in masks.values()):
-            self.done = dict(self.masks)
-            return
-        old = {id(self.params[name]): name for name in self._trainable}
-        state = {name: self.optimizer.state.pop(self.params[name], {}) for name in self._trainable}
-        params, _ = thin(_detached(self.params), spec, masks)
-        self.done, self._dead = dict(self.masks), {}
-        self.config = config_of(self.spec, self.done)
-        self._become(params)
-        for group in self.optimizer.param_groups:
-            group["params"] = [self.params[old[id(p)]] for p in group["params"]]
-        for name, moments in thin_tree(state, spec, masks).items():
-            if moments:
-                self.optimizer.state[self.params[name]] = moments
+        if self._folder is None:
+            raise ValueError("there is nowhere to resume from: give the trainer a `folder`")
+        if (found := checkpoint.read(self._folder)) is None:
+            return False
+        self.state = found
+        return True
 
-    def _become(self, params: Mapping[str, Tensor]) -> None:
-        self.params: dict[str, Tensor] = {n: t.requires_grad_(n in self._trainable) for n, t in params.items()}
-        self._module = rebuild(self._dense_model, self.config, params)
-        if not self._dense_model.training:
-            self._module.train()
+    def _save(self, end: int) -> None:
+        """The best network, thinned; then the whole state."""
+        record = self.history[-1]
+        if self._better is not None and record.metric is not None and not math.isnan(record.metric):
+            sign = 1 if self._better == "max" else -1
+            if self.best is None or self.best.metric is None or sign * record.metric > sign * self.best.metric:
+                self.best = record
+                self._tell("best", end, record=record)
+                if self._folder is not None:
+                    self._write_best(self._folder / "best.safetensors")
+        if self._folder is not None:
+            state = self.state
+            if self._engine.rank == 0:
+                path = checkpoint.write(self._folder, state)
+                self._tell("save", end, path=str(path))
+
+    def _write_best(self, path: Path) -> None:
+        whole = self._engine.full(_detached(self.params if self._ema is None else self._ema))
+        params, _ = thin(whole, *current(self.spec, self.masks, self.done))
+        if self._engine.rank == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            storage.save(path, params, config_of(self.spec, axis_masks(self.masks, self.spec)))
+
+    # ---- who watches
+
+    def _watched(self, event: Event) -> bool:
+        return any(event in callbacks for callbacks in self._callbacks)
+
+    def _tell(self, event: Event, end: int, **more: Any) -> None:
+        if self._engine.rank == 0 and self._watched(event):
+            moment = Moment(event, self, self.epoch, end, **more)
+            for callbacks in self._callbacks:
+                if event in callbacks:
+                    callbacks[event](moment)
 
 
-def _dead(params: Mapping[str, Tensor], spec: Spec, masks: Masks) -> dict[str, Tensor]:
-    """`{parameter or buffer: BoolTensor}` of those that masks touch: True where `mask` writes zero."""
-    ones = {name: torch.ones_like(t, dtype=torch.bool, requires_grad=False) for name, t in params.items()}
-    kept = mask(ones, spec, masks)
-    return {name: ~kept[name] for name in ones if not bool(kept[name].all())}
+def _dense(scores: Tensor, done: Tensor | None) -> Tensor:
+    """Scores of what is left as scores of all units; those that are gone score nothing."""
+    return (
+        scores if done is None else scores.new_zeros(done.numel()).index_copy(0, done.nonzero()[:, 0].to(scores.device), scores)
+    )
 
 
 def _detached(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in params.items()}
-
-
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return (inputs if isinstance(inputs, tuple) else (inputs,)), {}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 import purethin as pt
-from purethin.train import Record, Trainer, When
+from purethin.events import Moment, lines
+from purethin.train import Trainer, When
 
 RECIPE = """
 version: 1
@@ -71,12 +75,32 @@ class Net(nn.Module):
         return self.head(self.b(self.a(F.relu(self.norm(self.stem(x))))).amax((2, 3)))
 
 
+class Lion(Optimizer):
+    """A third party's: steps by the sign of an average (Chen et al. 2023, arXiv 2302.06675)."""
+
+    def __init__(self, params: list[Tensor], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    average = self.state[p].setdefault("average", torch.zeros_like(p))
+                    p.sub_(torch.sign(0.9 * average + 0.1 * p.grad), alpha=group["lr"])
+                    average.lerp_(p.grad, 0.01)
+
+
 Batch = tuple[Tensor, Tensor]
 OPTIMIZERS: dict[str, Callable[[list[Tensor]], Optimizer]] = {
     "SGD": lambda params: SGD(params, lr=0.05, momentum=0.9, weight_decay=1e-3, nesterov=True),
     "Adam": lambda params: Adam(params, lr=3e-3, weight_decay=1e-3),
     "AdamW": lambda params: AdamW(params, lr=3e-3, amsgrad=True),
     "RMSprop": lambda params: RMSprop(params, lr=1e-3, momentum=0.5, centered=True),
+    "Adagrad": lambda params: Adagrad(params, lr=1e-2),
+    "Adam, foreach": lambda params: Adam(params, lr=3e-3, foreach=True),
+    "Adam, fused": lambda params: Adam(params, lr=3e-3, fused=True),
+    "Lion": lambda params: Lion(params, lr=1e-3),
 }
 
 
@@ -102,7 +126,7 @@ def trainer(
     torch.manual_seed(0)
     model = Net().to(dtype)
     example = torch.zeros(1, 3, 6, 6, dtype=dtype)
-    options = {"on_epoch": None, "thin": thin, **options}
+    options = {"callbacks": (), "thin": thin, **options}
     return Trainer(model, pt.load_recipe(recipe), loss_fn, make or OPTIMIZERS[optimizer], example, **options)
 
 
@@ -132,7 +156,7 @@ def test_thinning_as_it_goes_gives_the_network_that_masking_and_thinning_at_the_
 def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_moments(optimizer: str) -> None:
     seen: list[int] = []
 
-    def look(_: Record) -> None:
+    def look(_: Moment) -> None:
         gone = pt.mask({n: torch.ones_like(p) for n, p in t.params.items()}, t.spec, t.masks)
         for name, p in t.params.items():
             kept = [s for s in t.optimizer.state.get(p, {}).values() if isinstance(s, Tensor) and s.shape == p.shape]
@@ -141,7 +165,7 @@ def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_mom
                     assert not tensor[gone[name] == 0].any(), name
             seen.append(int((gone[name] == 0).sum()))
 
-    t = trainer(optimizer=optimizer, on_epoch=look, recipe=RECIPE.replace("epochs: [3, 5]", "epochs: [99]"))
+    t = trainer(optimizer=optimizer, callbacks=[{"epoch": look}], recipe=RECIPE.replace("epochs: [3, 5]", "epochs: [99]"))
     t.fit(batches(torch.float64), 6)
     assert sum(seen) > 0
 
@@ -167,7 +191,7 @@ def test_gradients_that_exactness_does_not_stop_are_stopped_by_the_trainer() -> 
     ends = {}
     for way in ("now", "end"):
         t = Trainer(
-            model, pt.load_recipe(recipe), lambda y, _: y.square().mean(), OPTIMIZERS["SGD"], data[0], thin=way, on_epoch=None
+            model, pt.load_recipe(recipe), lambda y, _: y.square().mean(), OPTIMIZERS["SGD"], data[0], thin=way, callbacks=()
         )
         assert t.spec.axes["lift"].exact
         t.fit(data, 3)
@@ -181,7 +205,7 @@ def test_the_users_model_is_left_as_it_was() -> None:
     model = Net().double()
     before = {n: t.clone() for n, t in model.state_dict().items()}
     model.eval()
-    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["Adam"], torch.zeros(1, 3, 6, 6).double(), on_epoch=None)
+    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["Adam"], torch.zeros(1, 3, 6, 6).double(), callbacks=())
     t.fit(batches(torch.float64), 6)
     assert not model.training
     assert all(p.grad is None for p in model.parameters())
@@ -211,11 +235,11 @@ def test_the_model_it_returns_is_the_users_class_and_is_what_is_validated() -> N
 def test_masks_and_sparsities_speak_of_the_dense_network(way: When) -> None:
     widths: list[tuple[int, int]] = []
 
-    def look(_: Record) -> None:
+    def look(_: Moment) -> None:
         left = {n: int(t.masks[n].sum()) if n in t.masks else size for n, size in t.spec.sizes.items()}
         widths.append((left["a.conv1"], left["stem"]))
 
-    t = trainer(way, on_epoch=look)
+    t = trainer(way, callbacks=[{"epoch": look}])
     t.fit(batches(torch.float64), 6)
     assert widths == [(12, 10), (10, 10), (7, 9), (6, 9), (6, 4), (6, 4)]
     assert {n: m.numel() for n, m in t.masks.items()} == {"a.conv1": 12, "b.conv1": 12, "stem": 10}
@@ -234,7 +258,7 @@ def test_the_learning_rate_schedule_runs_through_the_thinning() -> None:
 def test_a_warm_up_holds_from_the_first_epoch_of_its_policy_on() -> None:
     warm = RECIPE.replace("class: ExponentialLR\n    gamma: 0.8", "class: LinearLR\n    start_factor: 0.1\n    total_iters: 2")
     rates: list[float] = []
-    t = trainer("now", recipe=warm, on_epoch=lambda record: rates.append(record.lr))
+    t = trainer("now", recipe=warm, callbacks=[{"epoch": lambda moment: rates.append(moment.record.lr)}])
     t.fit(batches(torch.float64), 4)
     assert rates == pytest.approx([0.005, 0.0275, 0.05, 0.05])
 
@@ -266,7 +290,7 @@ def test_frozen_parameters_are_thinned_and_not_trained() -> None:
     torch.manual_seed(0)
     model = Net().double()
     model.stem.requires_grad_(False)
-    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], torch.zeros(1, 3, 6, 6).double(), on_epoch=None)
+    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], torch.zeros(1, 3, 6, 6).double(), callbacks=())
     t.fit(batches(torch.float64), 6)
     assert torch.equal(t.params["stem.weight"], model.stem.weight[t.masks["stem"]])
     assert not t.params["stem.weight"].requires_grad
@@ -295,7 +319,7 @@ def test_batches_by_name_reach_the_forward_by_name() -> None:
         OPTIMIZERS["Adam"],
         example,
         inputs_of=lambda b: {k: b[k] for k in ("x", "gain")},
-        on_epoch=None,
+        callbacks=(),
     )
     t.fit(data, 3)
     assert t.params["one.weight"].shape == (4, 3)
@@ -303,10 +327,10 @@ def test_batches_by_name_reach_the_forward_by_name() -> None:
 
 
 def test_each_epoch_prints_as_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    trainer("now", on_epoch=print).fit(batches(torch.float64), 2)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2
-    assert lines[1].startswith("epoch   1  loss 1.") and "sparsity  15.4%  4,014 parameters  139,360 MACs" in lines[1]
+    trainer("now", callbacks=[lines]).fit(batches(torch.float64), 2)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    assert printed[1].startswith("epoch   1  loss 1.") and "sparsity  15.4%  4,014 parameters  139,360 MACs" in printed[1]
 
 
 def test_a_recipe_that_does_not_fit_is_refused_before_training() -> None:
@@ -317,3 +341,208 @@ def test_a_recipe_that_does_not_fit_is_refused_before_training() -> None:
 def test_an_unknown_way_to_thin_is_refused() -> None:
     with pytest.raises(ValueError, match="thin is 'later'; give 'recipe', 'now' or 'end'"):
         trainer("later")  # pyright: ignore
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    optimizer=st.sampled_from(["SGD", "Adam"]),
+    begin=st.integers(0, 2),
+    length=st.integers(1, 4),
+    frequency=st.integers(1, 2),
+    final=st.floats(0.2, 0.9),
+    thinner=st.sets(st.integers(0, 5), min_size=1, max_size=3),
+    options=st.fixed_dictionaries({}, optional={"accumulate": st.just(2), "clip_norm": st.just(0.5), "ema": st.just(0.9)}),
+)
+def test_for_exact_axes_the_three_ways_to_thin_end_in_one_function(
+    optimizer: str, begin: int, length: int, frequency: int, final: float, thinner: set[int], options: dict[str, Any]
+) -> None:
+    times = f"starting_epoch: {begin}, ending_epoch: {begin + length}, frequency: {frequency}"
+    recipe = RECIPE.replace("starting_epoch: 1, ending_epoch: 4, frequency: 1", times).replace(
+        "final_sparsity: 0.5", f"final_sparsity: {final}"
+    )
+    recipe = recipe.replace("epochs: [3, 5]", f"epochs: {sorted(thinner)}")
+    x = batches(torch.float64)[0][0]
+    ways: list[When] = ["end", "now", "recipe"]
+    outputs = []
+    for way in ways:
+        t = trainer(way, optimizer=optimizer, recipe=recipe, **options)
+        t.fit(batches(torch.float64), 6)
+        outputs.append(t.model(ema="ema" in options)(x))
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(outputs[2], outputs[0], atol=1e-9, rtol=1e-9)
+
+
+def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
+    plain = "policies: []\n"
+    small = batches(torch.float64)
+    large = [(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in zip(small[::2], small[1::2], strict=True)]
+
+    class Still(Net):
+        def train(self, mode: bool = True) -> Net:
+            return super().train(False)  # batch norm would see other batches
+
+    ends = []
+    for data, options in ((small, {"accumulate": 2}), (large, {})):
+        torch.manual_seed(0)
+        t = Trainer(
+            Still().double().eval(), pt.load_recipe(plain), loss_fn, OPTIMIZERS["AdamW"], small[0][0], callbacks=(), **options
+        )
+        t.fit(data, 3)
+        assert t.step == 9
+        ends.append(t)
+    assert [r.loss for r in ends[0].history] == pytest.approx([r.loss for r in ends[1].history], rel=1e-9)
+    assert_same(ends[0], ends[1], 1e-9)
+
+
+def test_left_over_batches_make_a_step_of_their_own_mean() -> None:
+    t = trainer("now", recipe="policies: []\n", accumulate=4)
+    t.fit(batches(torch.float64), 1)
+    assert t.step == 2
+
+
+def test_the_gradients_norm_is_clipped() -> None:
+    seen: list[float] = []
+
+    class Watching(SGD):
+        def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            grads = [p.grad.flatten() for g in self.param_groups for p in g["params"] if p.grad is not None]
+            seen.append(float(torch.cat(grads).norm()))
+            super().step(closure)
+
+    trainer("now", make=lambda params: Watching(params, lr=0.01), clip_norm=0.25).fit(batches(torch.float64), 1)
+    assert max(seen) <= 0.25 + 1e-9
+    assert max(seen) > 0.24
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_is(dtype: torch.dtype) -> None:
+    seen: set[torch.dtype] = set()
+
+    def loss(outputs: Tensor, batch: Batch) -> Tensor:
+        seen.add(outputs.dtype)
+        return loss_fn(outputs.float(), batch)
+
+    torch.manual_seed(0)
+    t = Trainer(
+        Net(), pt.load_recipe(RECIPE), loss, OPTIMIZERS["Adam"], torch.zeros(1, 3, 6, 6), autocast=dtype, thin="now", callbacks=()
+    )
+    t.fit(batches(torch.float32), 6)
+    assert seen == {dtype}
+    assert {p.dtype for p in t.params.values() if p.is_floating_point()} == {torch.float32}
+    assert t.params["a.conv1.weight"].shape == (6, 4, 3, 3)
+    assert t.history[5].loss < t.history[0].loss
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out() -> None:
+    torch.manual_seed(0)
+    t = Trainer(
+        Net(), pt.load_recipe("policies: []\n"), lambda y, b: loss_fn(y.float(), b) * 1e6, OPTIMIZERS["SGD"],
+        torch.zeros(1, 3, 6, 6), autocast=torch.float16, callbacks=(),
+    )  # fmt: skip
+    before = t.state
+    t.fit(batches(torch.float32)[:1], 1)
+    assert t.state["scaler"]["scale"] < before["scaler"]["scale"]
+    assert torch.equal(t.params["stem.weight"], before["params"]["stem.weight"])
+
+
+def test_the_average_follows_the_parameters_and_is_thinned_with_them() -> None:
+    kept: list[dict[str, Tensor]] = []
+
+    def look(moment: Moment) -> None:
+        kept.append({n: p.detach().clone() for n, p in moment.trainer.params.items()})
+
+    t = trainer("now", recipe="policies: []\n", ema=0.8, callbacks=[{"step": look}])
+    average = t.params["head.weight"].detach().clone()
+    t.fit(batches(torch.float64), 2)
+    for params in kept:
+        average = 0.8 * average + 0.2 * params["head.weight"]
+    torch.testing.assert_close(dict(t.model(ema=True).named_parameters())["head.weight"].detach(), average)
+    with pytest.raises(ValueError, match=r"`ema=0\.999`"):
+        trainer("now").model(ema=True)
+
+
+def test_the_average_is_what_is_validated() -> None:
+    seen: list[nn.Module] = []
+    t = trainer("now", ema=0.8)
+    t.fit(batches(torch.float64), 3, lambda model: float(len(seen)) if seen.append(model) else 0.0)
+    x = batches(torch.float64)[0][0]
+    assert torch.equal(seen[-1](x), t.model(ema=True)(x))
+    assert not torch.equal(seen[-1](x), t.model()(x))
+
+
+def test_a_compiled_forward_is_compiled_anew_after_each_thinning() -> None:
+    wrapped: list[int] = []
+
+    def compile(forward: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped.append(1)
+        torch._dynamo.reset()
+        return torch.compile(forward, backend="aot_eager")
+
+    compiled, plain = trainer("recipe", compile=compile), trainer("recipe")
+    for t in (compiled, plain):
+        t.fit(batches(torch.float64), 6)
+    assert_same(compiled, plain, 1e-8)
+    assert len(wrapped) == 3, "dense, and after each of two thinnings"
+
+
+def test_events_come_in_their_order_with_what_they_tell() -> None:
+    told: list[str] = []
+    losses: list[float | None] = []
+    kinds = ("fit", "prune", "thin", "step", "epoch", "best", "save", "end")
+
+    def tell(moment: Moment) -> None:
+        told.append(moment.event)
+        if moment.event == "step":
+            assert moment.steps == 2
+            losses.append(moment.loss)
+
+    t = trainer("recipe", callbacks=[dict.fromkeys(kinds, tell)], best="max")
+    t.fit(batches(torch.float64)[:2], 4, lambda _: float(t.epoch))
+    epoch = ["step", "step", "epoch", "best"]
+    assert told == ["fit", *epoch, "prune", *epoch, "prune", *epoch, "prune", "thin", *epoch, "end"]
+    assert losses[-1] == pytest.approx(t.history[-1].loss)
+
+
+def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
+    weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
+    t = trainer("now", make=lambda params: Adam([{"params": params}, {"params": [weight], "lr": 0.1}]))
+    t._update = replace(t._update, loss_fn=lambda y, b: loss_fn(y, b) * torch.exp(-weight) + weight)
+    t.fit(batches(torch.float64), 4)
+    assert weight != 0
+    assert t.optimizer.param_groups[1]["params"] == [weight]
+    assert t.optimizer.state[weight]["step"] == 24
+    kept, value = t.state, weight.detach().clone()
+    t.fit(batches(torch.float64), 1)
+    t.state = kept
+    assert torch.equal(weight.detach(), value)
+
+
+def test_an_optimizer_whose_state_no_thinning_can_carry_is_refused_at_its_first_step() -> None:
+    with pytest.raises(pt.SpecError, match=r"Adafactor keeps 'row_var' of shape \(.*only state shaped like its parameter"):
+        trainer("now", make=lambda params: Adafactor(params)).fit(batches(torch.float64), 1)
+
+
+def test_a_parameter_without_a_gradient_is_thinned_and_left() -> None:
+    torch.manual_seed(0)
+    model = Net().double()
+    model.a.bn1.bias.requires_grad_(False)
+    example = torch.zeros(1, 3, 6, 6).double()
+    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], example, thin="now", callbacks=())
+    t.optimizer.add_param_group({"params": [t.params["a.bn1.bias"]]})
+    t.fit(batches(torch.float64), 4)
+    assert t.params["a.bn1.bias"].shape == (6,)
+    assert t.optimizer.param_groups[1]["params"][0] is t.params["a.bn1.bias"]
+
+
+def test_a_loader_that_gives_nothing_is_an_error_that_says_so() -> None:
+    t = trainer("now")
+    once = iter(batches(torch.float64))
+    t.fit(once, 1)
+    with pytest.raises(pt.PurethinError, match=r"no batch in epoch 1: .*a generator is used up after one"):
+        t.fit(once, 1)
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 0}, {"ema": 1.0}, {"clip_norm": 0.0}, {"calibrate": 0}, {"best": "most"}])
+def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"at least 1|'max', 'min' or None"):
+        trainer("now", **options)

@@ -1,0 +1,80 @@
+"""What a trainer tells those who watch it: the record of an epoch, and the moments at which callbacks are called.
+
+Invariant: a callback set is a plain mapping from an event to a function of one `Moment`; it watches, the trainer decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Event = Literal["fit", "step", "prune", "thin", "epoch", "best", "save", "end", "fail"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One epoch.
+
+    Attributes:
+        epoch: counted from 0.
+        loss: the mean over the epoch's batches.
+        metric: what `validate` returned, or None.
+        sparsity: fraction of the dense network's parameters that is masked or gone.
+        parameters: elements that are left.
+        macs: multiply-accumulates that are left, for the example input.
+        seconds: wall time of the epoch's training, validation aside.
+        lr: the learning rate of the first parameter group.
+    """
+
+    epoch: int
+    loss: float
+    metric: float | None
+    sparsity: float
+    parameters: int
+    macs: int
+    seconds: float
+    lr: float
+
+    def __str__(self) -> str:
+        metric = "" if self.metric is None else f"  metric {self.metric:.4f}"
+        return (
+            f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity {self.sparsity:6.1%}"
+            f"  {self.parameters:,} parameters  {self.macs:,} MACs  {self.seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a training stands as an event happens.
+
+    A call of `fit` makes "fit"; per epoch "prune" (the masks changed), "thin" (the tensors shrank), a "step" after each batch,
+    "epoch", then "best" and "save" where they apply; and "end" at last, or "fail" where an error ends it.
+
+    Attributes:
+        event: which one.
+        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `done`, `history`, `epoch`, `step`.
+        epoch: counted from 0.
+        epochs: the epoch at which this `fit` ends, exclusive.
+        step: the batch within the epoch, counted from 0 ("step").
+        steps: batches in the epoch, where the loader has a length.
+        loss: the running mean of the epoch ("step").
+        record: of the epoch that has ended ("epoch", "best").
+        path: what was written ("save").
+    """
+
+    event: Event
+    trainer: Any
+    epoch: int
+    epochs: int
+    step: int = 0
+    steps: int | None = None
+    loss: float | None = None
+    record: Record | None = None
+    path: str | None = None
+
+
+Callbacks: TypeAlias = Mapping[str, Callable[[Moment], object]]
+"""`{event: function of one Moment}`."""
+lines: Callbacks = {"epoch": lambda moment: print(moment.record, flush=True)}
+"""One plain line an epoch."""

@@ -1,0 +1,103 @@
+"""An optimizer's state by parameter name: taken out, thinned elsewhere, put back.
+
+Invariant: the optimizer stays the same object and its groups the same lists, so options, schedulers and hooks simply go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from purethin.errors import CheckpointError, SpecError
+
+
+def named_groups(optimizer: Optimizer, params: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Each group's parameters by name; one that is not the network's own (a learnt loss weight) is `#group.position`."""
+    known = {id(tensor): name for name, tensor in params.items()}
+    return [
+        {known.get(id(p), f"#{g}.{i}"): p for i, p in enumerate(group["params"])}
+        for g, group in enumerate(optimizer.param_groups)
+    ]
+
+
+def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, Any]:
+    """`{"state": {name: {key: value}}, "groups": [{"params": [name], option: value}], "others": {name: Tensor}}`.
+
+    Tensors are copies. `others` are the parameters that are not the network's own.
+    """
+    groups = named_groups(optimizer, params)
+    return {
+        "state": {name: _copied(optimizer.state[p]) for group in groups for name, p in group.items() if optimizer.state.get(p)},
+        "groups": [
+            {**_copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
+            for options, group in zip(optimizer.param_groups, groups, strict=True)
+        ],
+        "others": {n: p.detach().clone() for group in groups for n, p in group.items() if n not in params},
+    }
+
+
+def swap(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Put new tensors in the place of old ones of the same name, with this state by name instead of what they had."""
+    for options, group in zip(optimizer.param_groups, named_groups(optimizer, old), strict=True):
+        options["params"][:] = [new.get(name, p) for name, p in group.items()]
+        for name, p in group.items():
+            if name in old or name in state:
+                optimizer.state.pop(p, None)
+            if state.get(name):
+                optimizer.state[new.get(name, p)] = dict(state[name])
+
+
+def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
+    """Put back what `state_of` took out of an optimizer that was made alike; `old` are the tensors that it holds now.
+
+    Raises:
+        CheckpointError: its groups hold other parameters.
+    """
+    groups = named_groups(optimizer, old)
+    have, want = [list(group) for group in groups], [list(group["params"]) for group in saved["groups"]]
+    if have != want:
+        odd = sorted({n for g in have for n in g} ^ {n for g in want for n in g})
+        raise CheckpointError(
+            f"the optimizer has {len(have)} group(s) of {[*map(len, have)]} parameters, the saved one {len(want)} of "
+            f"{[*map(len, want)]}"
+            f"{f' ({odd[0]} is in one of them only)' if odd else ''}: make the optimizer as it was made for that run"
+        )
+    swap(optimizer, old, new, saved["state"])
+    for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
+        options.update({k: tuple(v) if isinstance(options.get(k), tuple) else v for k, v in kept.items() if k != "params"})
+        with torch.no_grad():
+            for name in group.keys() & saved["others"].keys():
+                group[name].copy_(saved["others"][name])
+
+
+def state_tensors(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors of the state, key by key: `{name: Tensor}`, themselves and not copies."""
+    keys = dict.fromkeys(key for p in params.values() for key in optimizer.state.get(p, {}))
+    for key in keys:
+        found = {name: optimizer.state.get(p, {}).get(key) for name, p in params.items()}
+        yield {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+
+
+def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
+    """That the state can be thinned with the parameters.
+
+    Raises:
+        SpecError: a tensor of several elements is not shaped like its parameter.
+    """
+    for name, p in params.items():
+        for key, tensor in optimizer.state.get(p, {}).items():
+            if isinstance(tensor, Tensor) and tensor.numel() > 1 and tensor.shape != p.shape:
+                raise SpecError(
+                    f"{type(optimizer).__name__} keeps '{key}' of shape {tuple(tensor.shape)} for {name}, which is "
+                    f"{tuple(p.shape)}: "
+                    "only state shaped like its parameter can be thinned with it; use an elementwise optimizer (SGD, Adam, AdamW, "
+                    'RMSprop, …), or thin="end" and a recipe without thinner'
+                )
+
+
+def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}

@@ -1,0 +1,52 @@
+"""A recipe's learning-rate schedulers over an optimizer: each is made as its policy begins and steps as its epochs end.
+
+Made before, it would set its first rate too early.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch.optim import Optimizer
+
+from purethin.recipe import Recipe, build_schedulers
+
+
+class Rates:
+    """The schedulers that have begun, by instance name."""
+
+    def __init__(self, recipe: Recipe, optimizer: Optimizer) -> None:
+        self._recipe, self._optimizer = recipe, optimizer
+        self._begun: dict[str, Any] = {}
+
+    def begin(self, epoch: int) -> None:
+        """Make those whose policy acts at this epoch for the first time."""
+        for policy in self._recipe.at(epoch, "lr_scheduler"):
+            self._make(policy.instance)
+
+    def end(self, epoch: int) -> None:
+        """Step those whose policy acts at this epoch."""
+        for policy in self._recipe.at(epoch, "lr_scheduler"):
+            self._make(policy.instance).step()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """`{instance name: the scheduler's state_dict}`."""
+        return {name: dict(scheduler.state_dict()) for name, scheduler in self._begun.items()}
+
+    def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make what had begun, with its state. A scheduler that is made sets rates: restore the optimizer's options after."""
+        self._begun = {}
+        for name, values in state.items():
+            own = self._make(name).state_dict()
+            counted = {k: Counter(v) if isinstance(own.get(k), Counter) else v for k, v in values.items()}
+            self._begun[name].load_state_dict(counted)
+
+    def _make(self, name: str) -> Any:
+        if name not in self._begun:
+            alone = replace(self._recipe, schedulers={name: self._recipe.schedulers[name]})
+            self._begun.update(build_schedulers(alone, self._optimizer))
+        return self._begun[name]
