@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purethin.errors import CheckpointError, SpecError
+from purethin.errors import CheckpointError
 from purethin.spec import Spec
 from purethin.storage import safetensors_library, written_whole
 

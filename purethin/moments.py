@@ -93,9 +93,8 @@ def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
             if isinstance(tensor, Tensor) and tensor.numel() > 1 and tensor.shape != p.shape:
                 raise SpecError(
                     f"{type(optimizer).__name__} keeps '{key}' of shape {tuple(tensor.shape)} for {name}, which is "
-                    f"{tuple(p.shape)}: "
-                    "only state shaped like its parameter can be thinned with it; use an elementwise optimizer (SGD, Adam, AdamW, "
-                    'RMSprop, …), or thin="end" and a recipe without thinner'
+                    f"{tuple(p.shape)}: only state shaped like its parameter can be thinned with it; use an elementwise "
+                    "optimizer (SGD, Adam, AdamW, RMSprop, …)"
                 )
 
 

@@ -28,7 +28,7 @@ from purethin.randomness import generators, set_generators
 from purethin.rates import Rates
 from purethin.recipe import Recipe
 from purethin.spec import Spec
-from purethin.thin import Config, config_of, expand, thin, thin_tree
+from purethin.thin import Config, config_of, expand, thin, thin_spec, thin_tree
 from purethin.update import Update, move
 from purethin.zeros import axis_masks, current, dead_entries, silence
 
@@ -183,25 +183,32 @@ class Trainer:
         if self._order is not None:
             set_order(loader, self._order)
             self._order = None
-        self._tell("fit", end)
-        for _ in range(epochs):
-            set_epoch(loader, self.epoch)
-            self._rates.begin(self.epoch)
-            self._prune(loader, end)
-            start = time.perf_counter()
-            loss = self._train(loader, end)
-            seconds = time.perf_counter() - start
-            lr = float(self.optimizer.param_groups[0]["lr"])
-            self._rates.end(self.epoch)
-            metric = None if validate is None else float(validate(self.model(ema=self._ema is not None)))
-            self._record(loss, metric, seconds, lr, end)
-            self._save(end)
-        if self._thin == "end" and self._shrink(end):
-            self._save(end)
-        self._tell("end", end, record=self.history[-1] if self.history else None)
+        try:
+            self._tell("fit", end)
+            for _ in range(epochs):
+                self._fit_epoch(loader, end, validate)
+            if self._thin == "end" and self._shrink(end):
+                self._save(end)
+        except BaseException:
+            self._tell("fail", end)
+            raise
+        self._tell("end", end)
         return self.history[already:]
 
     # ---- one epoch
+
+    def _fit_epoch(self, loader: Iterable[Any], end: int, validate: Callable[[nn.Module], float] | None) -> None:
+        set_epoch(loader, self.epoch)
+        self._rates.begin(self.epoch)
+        self._prune(loader, end)
+        start = time.perf_counter()
+        loss = self._train(loader, end)
+        seconds = time.perf_counter() - start
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        self._rates.end(self.epoch)
+        metric = None if validate is None else float(validate(self.model(ema=self._ema is not None)))
+        self._record(loss, metric, seconds, lr, end)
+        self._save(end)
 
     def _train(self, loader: Iterable[Any], end: int) -> float:
         total, count, steps = torch.zeros(()), 0, length(loader, self._accumulate)
@@ -231,7 +238,7 @@ class Trainer:
         return loss
 
     def _penalty(self) -> Tensor | None:
-        return self._recipe.penalty_at(self.epoch, self.params, current(self.spec, {}, self.done)[0])
+        return self._recipe.penalty_at(self.epoch, self.params, self._now)
 
     def _record(self, loss: float, metric: float | None, seconds: float, lr: float, end: int) -> None:
         axes = axis_masks(self.masks, self.spec)
@@ -268,18 +275,13 @@ class Trainer:
         """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
         measures = self._recipe.measures_at(self.epoch, self.spec)
         sums: dict[statistics.Measure, Tensor] = {}
-        spec, params = current(self.spec, {}, self.done)[0], _detached(self.params)
+        params = _detached(self.params)
         for batch in islice(loader, self._calibrate) if measures else ():
             args, kwargs = arguments(self._update.inputs_of(batch))
             more = statistics.sums(
-                self._network.module,
-                params,
-                spec,
-                measures,
-                args,
-                kwargs,
+                self._network.module, params, self._now, measures, args, kwargs,
                 lambda outputs, batch=batch: self._update.loss_fn(outputs, batch),
-            )
+            )  # fmt: skip
             sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
         found = statistics.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
         return {m: _dense(tensor, self.done.get(m.axis)) for m, tensor in found.items()}
@@ -314,6 +316,7 @@ class Trainer:
         moments.swap(self.optimizer, old, self.params, self._spread(state))
 
     def _networked(self, params: Mapping[str, Tensor]) -> Network:
+        self._now = thin_spec(self.spec, self.done)  # of the current tensors
         module = rebuild(self._dense, self.config, params)
         return self._engine.network(module if self._dense.training else module.train(), self._compile)
 

@@ -36,8 +36,10 @@ class Update:
     def loss(self, network: Network, batch: Any) -> Tensor:
         """The loss of one batch, differentiable."""
         args, kwargs = arguments(self.inputs_of(batch))
+        if self.autocast is None:
+            return self.loss_fn(network.forward(*args, **kwargs), batch)
         device = next(iter(network.params.values())).device.type
-        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
+        with torch.autocast(device, self.autocast):
             return self.loss_fn(network.forward(*args, **kwargs), batch)
 
     def step(
@@ -50,24 +52,25 @@ class Update:
     ) -> Tensor:
         """One step on the mean loss of some batches plus the penalty; returns the sum of their losses without it."""
         optimizer.zero_grad()
-        total = torch.zeros(())
+        total: Tensor | None = None
         for i, batch in enumerate(batches):
             last = i == len(batches) - 1
             with nullcontext() if last else network.local():
                 loss = self.loss(network, batch)
-                total = total.to(loss.device, torch.promote_types(loss.dtype, torch.float32)) + loss.detach()
+                seen = loss.detach().to(torch.promote_types(loss.dtype, torch.float32))
+                total = seen if total is None else total + seen
                 loss = loss / len(batches) if len(batches) > 1 else loss
                 if last and (more := penalty()) is not None:
                     loss = loss + more
                 self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
-        trained = {name: p for name, p in network.params.items() if p.requires_grad}
-        silence({name: p.grad for name, p in trained.items()}, dead)
+        silence({name: network.params[name].grad for name in dead}, dead)
         if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(trained.values(), self.clip_norm)
+            torch.nn.utils.clip_grad_norm_([p for p in network.params.values() if p.requires_grad], self.clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
         silence(network.params, dead)
+        assert total is not None
         return total
 
 
