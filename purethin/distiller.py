@@ -1,31 +1,50 @@
-"""What Distiller's schedules may ask for and purethin does not do: by name, why, and what to write instead."""
+"""What Distiller's schedules may ask for and purethin does not do: by name, why, and what to write instead.
+
+Nothing of Distiller's is refused as merely unknown, and nothing is taken and then left undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import yaml
+
+from purethin.errors import nearest
+from purethin.located import Fields, empty, fail, value
 
 _RANKED = "use L1RankedStructureParameterPruner (or its _AGP form)"
-_SINGLE = f"it zeroes single weights and thins nothing; {_RANKED}"
-_RANDOM = f"random ranking is not read from recipes yet (pt.random_scores has it); {_RANKED}"
-_ACTIVATION = f"activation criteria are not read from recipes yet; {_RANKED}"
+_SINGLE = f"it zeroes single weights by a rule of its own; use AutomatedGradualPruner, or to thin, {_RANKED[4:]}"
+_DROPS = f"it drops other filters at every batch and removes none; {_RANKED}"
 _FUNCTION = "it needs a function, which YAML cannot hold; use ExponentialLR or MultiStepLR"
 _SCHEDULERS = "it needs schedulers as arguments; list them under lr_schedulers, each with a policy"
+_ELEMENTS = "it pulls single weights, or blocks, and no unit becomes empty; use GroupLassoRegularizer"
+_TRAINING = "it belongs to the training script: put it into the trainer's loss function, and remove it here"
 CLASSES = {
     "MagnitudeParameterPruner": _SINGLE,
     "SparsityLevelParameterPruner": _SINGLE,
     "SensitivityPruner": _SINGLE,
     "SplicingPruner": _SINGLE,
     "BaiduRNNPruner": _SINGLE,
-    "AutomatedGradualPruner": "it zeroes single weights; for whole filters use L1RankedStructureParameterPruner_AGP",
     "StructuredAGP": "name its ranking: L1RankedStructureParameterPruner_AGP",
+    "StructuredAutomatedGradualPruner": "it is an older name; use L1RankedStructureParameterPruner_AGP",
     "LpRankedStructureParameterPruner": f"name its power; {_RANKED}",
     "StructureParameterPruner": "it prunes below a fixed threshold; use L1RankedStructureParameterPruner with desired_sparsity",
-    "ActivationRankedFilterPruner": _ACTIVATION,
-    "ActivationAPoZRankedFilterPruner": _ACTIVATION,
-    "ActivationMeanRankedFilterPruner": _ACTIVATION,
-    "FMReconstructionChannelPruner": _ACTIVATION,
-    "GradientRankedFilterPruner": f"gradient criteria are not read from recipes yet; {_RANKED}",
-    "RandomRankedFilterPruner": _RANDOM,
-    "RandomLevelStructureParameterPruner": _RANDOM,
-    "BernoulliFilterPruner": _RANDOM,
-    "L1RegularizedWeights": "regularizers are not read from recipes yet; remove the section",
-    "GroupLassoRegularizer": "regularizers are not read from recipes yet; remove the section",
+    "ActivationRankedFilterPruner": "name its statistic: ActivationAPoZRankedFilterPruner or …Mean…",
+    "FMReconstructionChannelPruner": f"it solves for new weights from feature maps; {_RANKED} with group_type: Channels",
+    "RandomLevelStructureParameterPruner": _DROPS,
+    "BernoulliFilterPruner": _DROPS,
+    "L1RegularizedWeights": "use L1Regularizer",
+    "L2Regularizer": "use the optimizer's weight_decay",
+    "GroupVarianceRegularizer": "it leaves no group near zero; use GroupLassoRegularizer",
+    "DistributionRegularizer": _ELEMENTS,
+    "PotentialWellLatticeRegularizer": _ELEMENTS,
+    "ResnetCifarChannelRemover": "it is an older name; use ChannelRemover",
+    "ResnetCifarFilterRemover": "it is an older name; use FilterRemover",
+    "ResnetCifarLayerRemover": "whole layers stay; use FilterRemover",
+    "ResnetLayerRemover": "whole layers stay; use FilterRemover",
+    "LotteryTicket": _TRAINING,
+    "LotteryTicketExtension": _TRAINING,
+    "KnowledgeDistillationPolicy": _TRAINING,
     "MultiStepMultiGammaLR": "it is Distiller's own; use torch's MultiStepLR",
     "LambdaLR": _FUNCTION,
     "MultiplicativeLR": _FUNCTION,
@@ -33,31 +52,59 @@ CLASSES = {
     "ChainedScheduler": _SCHEDULERS,
     "SequentialLR": _SCHEDULERS,
 }
-"""Classes: pruners, regularizers, learning-rate schedulers."""
-SECTIONS = {
-    "regularizers": "regularizers are not supported yet",
-    "quantizers": "purethin does not quantize; thin first, then quantize the result",
-}
+"""Classes: pruners, regularizers, extensions, learning-rate schedulers."""
+SECTIONS = {"quantizers": "purethin does not quantize; thin first, then quantize the result"}
 """Sections, and the policies of their instances."""
 GROUPS = {
     "2D": "kernels",
     "4D": "whole layers",
     "Blocks": "blocks within a matrix",
     "Channels2D": "parts of channels",
+    "Rows+Cols": "rows and columns at once",
+    "Cols+Rows": "rows and columns at once",
+    "Channels+4D": "channels and the whole layer at once",
+    "4D+Channels": "channels and the whole layer at once",
 }
 """Group types, and what they would remove."""
 ARGUMENTS = {
+    "reg_regims": "it is an older form; a pruner has one `group_type`, one sparsity, and its weights under `weights`",
     "kwargs": "it holds the shape of blocks, and blocks leave no smaller network",
     "group_size": "units are removed one by one; for multiples use pt.select(scores, sparsity, round_to=…)",
     "rounding_fn": "of n units floor(sparsity · n) are removed",
-    "noise": "the ranking is repeatable; for a random one use pt.random_scores",
+    "noise": "the ranking is repeatable; for a random one use RandomRankedStructureParameterPruner",
     "magnitude_fn": "the class names the norm: L1Ranked… or L2Ranked…",
+    "sparsity_range": "write `desired_sparsity`",
     "threshold": "the ranking decides; write `desired_sparsity`",
     "levels": "one pruner has one sparsity: write a pruner for each level",
-    "mini_batch_pruning_frequency": "masks change as epochs begin",
     "mask_on_forward_only": "what is removed is zero in the weights too",
     "mask_gradients": "the trainer does so in any case",
     "use_double_copies": "what is removed stays removed",
-    "keep_mask": "what is removed stays removed",
+    "discard_masks_at_minibatch_end": "what is removed stays removed",
+    "skip_first_minibatch": "masks change as epochs begin; let the policy start an epoch later",
+    "fold_batchnorm": "filters are ranked by their own weights",
 }
 """Arguments of its pruners, and of the `args` of their policies."""
+
+
+def class_of(name: str, at: yaml.Node, fields: Fields, known: Iterable[str]) -> str:
+    """The class that an instance names, one of those known.
+
+    Raises:
+        RecipeError: it names none, one that is refused (with why), or one that nobody knows.
+    """
+    known = list(known)
+    if "class" not in fields:
+        fail(at, f"'{name}' lacks its class; write `class:` and one of {', '.join(known)}")
+    node = fields["class"][1]
+    kind = str(value(node))
+    if kind not in known:
+        refused = CLASSES.get(kind) or CLASSES.get(kind.removesuffix("_AGP"))
+        why = f"{kind} is not supported: {refused}" if refused else f"no class is named '{kind}' here; {nearest(kind, known)}"
+        fail(node, why)
+    return kind
+
+
+def refuse_argument(name: str, at: yaml.Node, entry: yaml.Node) -> None:
+    """Refuse an argument that purethin does not do, by name; but not where it is switched off, which is Distiller's default."""
+    if name in ARGUMENTS and not (empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)):
+        fail(at, f"'{name}' is not supported: {ARGUMENTS[name]}; remove it")

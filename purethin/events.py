@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from torch import Tensor
+
 Event = Literal["fit", "step", "prune", "thin", "epoch", "best", "save", "end", "fail"]
 
 
@@ -54,11 +56,11 @@ class Moment:
     Attributes:
         event: which one.
         trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `done`, `history`, `epoch`, `step`.
-        epoch: counted from 0.
+        epoch: the number of epochs trained: while one runs, its own, counted from 0.
         epochs: the epoch at which this `fit` ends, exclusive.
         step: the batch within the epoch, counted from 0 ("step").
         steps: batches in the epoch, where the loader has a length.
-        loss: the running mean of the epoch ("step").
+        loss: the running mean of the epoch on this process, a scalar that is still on its device ("step").
         record: of the epoch that has ended ("epoch", "best").
         path: what was written ("save").
     """
@@ -69,7 +71,7 @@ class Moment:
     epochs: int
     step: int = 0
     steps: int | None = None
-    loss: float | None = None
+    loss: Tensor | None = None
     record: Record | None = None
     path: str | None = None
 

@@ -1,87 +1,93 @@
 """From a pruner to axes: what a listed weight and a group type mean on a network, and what ranks the units.
 
-Two listed weights that share an axis never rank it twice: one leads, or the recipe is refused.
+Two listed weights that share an axis never rank it twice: one leads, they rank it together, or the recipe is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from purethin import axes as ax
 from purethin.errors import nearest
 from purethin.located import fail
+from purethin.pruners import GROUP_TYPES, Pruner
 from purethin.spec import Spec
+from purethin.statistics import KINDS, Measure
 
-GROUP_TYPES = {"Filters": "filters", "3D": "filters", "Rows": "filters", "Channels": "channels", "Cols": "channels"}
-"""What a group type prunes: the outputs of a weight, or its inputs. Rows and Cols are for matrices."""
 _OTHER = {"Filters": "Channels", "3D": "Channels", "Channels": "Filters", "Rows": "Cols", "Cols": "Rows"}
-DEPENDENCIES = ("Leader", "Auto")
-"""`Leader`: the first listed weight ranks for all. `Auto`: each axis is ranked by the first listed weight that carries it."""
 
 
 @dataclass(frozen=True)
-class Pruner:
-    """One pruner: which weights, along what, how much; `place` is its line. `weights` are `(name, place)`."""
-
-    name: str
-    place: str
-    power: int
-    weights: tuple[tuple[str, str], ...]
-    group_type: str
-    group_dependency: str | None
-    initial: float
-    final: float
-    gradual: bool
-
-
-@dataclass(frozen=True)
-class Group:
-    """Axes that one weight ranks: its name, its dim, and the axis of it whose units are ranked (None: each by itself)."""
-
-    leader: str
-    dim: int
-    axes: tuple[str, ...]
-    ranks: str | None
-    power: int
-    why: str
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A listed weight, resolved: its name in the spec, its place in the recipe, and the dim that is meant."""
+class Listed:
+    """A listed weight, resolved: its name in the spec, its place in the recipe, and the dim that a group type means."""
 
     weight: str
     place: str
     dim: int
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """What ranks the units of an axis: a weight, along a dim, by that axis of it."""
+
+    weight: str
+    dim: int
+    axis: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Axes that lose the same units: `by` ranks them (the scores of several add up, or are averaged); `why` says so."""
+
+    axes: tuple[str, ...]
+    by: tuple[Ranking, ...]
+    why: str
+    mean: bool = False
+
+    @property
+    def leader(self) -> str:
+        """The first weight that ranks."""
+        return self.by[0].weight
+
+
 def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
-    """The axes that a pruner prunes on this network, and what ranks each.
+    """The axes that a pruner prunes on this network, and what ranks each; none where it zeroes single weights.
 
     Raises:
         RecipeError: a weight is unknown, has no such dim, a frozen one, or one that is a product of several axes; several listed
             weights carry one axis without `group_dependency`; or a Leader's axis is of another size than one that it leads.
     """
-    found: dict[str, list[_Listed]] = {}
-    for name, place in pruner.weights:
-        weight = _resolve(name, place, spec)
-        listed = _Listed(weight, place, _dim(pruner, weight, place, spec))
-        for axis in _axes(pruner, listed, spec):
+    if pruner.group_type is None:
+        elements_of(pruner, spec)
+        return []
+    found: dict[str, list[Listed]] = {}
+    for name, place in placed(pruner):
+        listed = locate(name, place, pruner.group_type, spec)
+        for axis in _axes(pruner.group_type, listed, spec):
             found.setdefault(axis, []).append(listed)
     if pruner.group_dependency == "Leader":
         return _led(pruner, found, spec)
+    if pruner.group_dependency in ("Sum", "Mean"):
+        return [_together(pruner, members, axis) for axis, members in found.items()]
     for axis, members in found.items():
         if len(members) > 1 and pruner.group_dependency is None:
             _refuse_shared(pruner, axis, members, spec)
-    return [_alone(pruner, members[0], axis) for axis, members in found.items()]
+    return [_alone(f"{pruner.group_type} of {members[0].weight}", members[0], axis) for axis, members in found.items()]
+
+
+def measures_of(pruner: Pruner, groups: Iterable[Group]) -> list[Measure]:
+    """What a pruner must know of data before it ranks these groups."""
+    if pruner.criterion not in KINDS:
+        return []
+    return [Measure(pruner.criterion, r.weight, r.dim, r.axis) for group in groups for r in group.by]
 
 
 def refuse_rivals(
     groups: Mapping[str, Sequence[Group]], pruners: Mapping[str, Pruner], together: Sequence[str], spec: Spec
 ) -> None:
-    """That no two pruners which act in the same epoch reach one axis by different weights or amounts.
+    """That no two pruners which act in the same epoch reach one axis, or one parameter's single weights.
 
     Raises:
         RecipeError: two do; names the axis, both, and what ties their weights.
@@ -98,13 +104,49 @@ def refuse_rivals(
                         f"({spec.axes[axis].size} units) in the same epoch.{_meeting(axis, spec)} Each would keep other units: "
                         "list the weights in one pruner, with `group_dependency: Auto`, or give the pruners different epochs",
                     )
+    single: dict[str, str] = {}
+    for name in together:
+        for weight in elements_of(pruners[name], spec):
+            if (first := single.setdefault(weight, name)) != name:
+                fail(
+                    pruners[name].place,
+                    f"pruners '{first}' and '{name}' both zero single weights of {weight} in the same epoch: "
+                    "list it in one of them, or give the pruners different epochs",
+                )
 
 
-def _alone(pruner: Pruner, listed: _Listed, axis: str) -> Group:
-    return Group(listed.weight, listed.dim, (axis,), None, pruner.power, f"{pruner.group_type} of {listed.weight}")
+def elements_of(pruner: Pruner, spec: Spec) -> list[str]:
+    """The parameters whose single weights a pruner zeroes; none where it removes units.
+
+    Raises:
+        RecipeError: one is unknown.
+    """
+    if pruner.group_type is not None:
+        return []
+    found = [(resolve(name, place, spec), place) for name, place in placed(pruner)]
+    for weight, place in found:
+        if weight in spec.axes:
+            fail(place, f"'{weight}' is the name of an axis too: give the parameter another name")
+    return [weight for weight, _ in found]
 
 
-def _led(pruner: Pruner, found: Mapping[str, list[_Listed]], spec: Spec) -> list[Group]:
+def placed(of: Pruner) -> list[tuple[str, str]]:
+    """Each listed weight with its place; that of the pruner where it was not read from a file."""
+    return list(zip(of.weights, of.places or [of.place] * len(of.weights), strict=True))
+
+
+def _alone(why: str, listed: Listed, axis: str) -> Group:
+    return Group((axis,), (Ranking(listed.weight, listed.dim, axis),), why)
+
+
+def _together(pruner: Pruner, members: Sequence[Listed], axis: str) -> Group:
+    by = tuple(Ranking(m.weight, m.dim, axis) for m in members)
+    more = f" and {len(by) - 1} more" if len(by) > 1 else ""
+    why = f"{pruner.group_type}, {str(pruner.group_dependency).lower()} of {members[0].weight}{more}"
+    return Group((axis,), by, why, mean=pruner.group_dependency == "Mean")
+
+
+def _led(pruner: Pruner, found: Mapping[str, list[Listed]], spec: Spec) -> list[Group]:
     """The first listed weight ranks its own axes, and by them those of the others."""
     leader = next(iter(found.values()))[0]
     own = [axis for axis, members in found.items() if members[0] == leader]
@@ -125,11 +167,11 @@ def _led(pruner: Pruner, found: Mapping[str, list[_Listed]], spec: Spec) -> list
                 f"{spec.axes[own[0]].size} ('{own[0]}'): list it in a pruner of its own, or write `group_dependency: Auto`",
             )
     if len(own) > 1:
-        return [Group(leader.weight, leader.dim, (axis,), None, pruner.power, why) for axis in own]
-    return [Group(leader.weight, leader.dim, tuple(found), own[0], pruner.power, why)]
+        return [_alone(why, leader, axis) for axis in own]
+    return [Group(tuple(found), (Ranking(leader.weight, leader.dim, own[0]),), why)]
 
 
-def _refuse_shared(pruner: Pruner, axis: str, members: list[_Listed], spec: Spec) -> NoReturn:
+def _refuse_shared(pruner: Pruner, axis: str, members: Sequence[Listed], spec: Spec) -> NoReturn:
     fail(
         members[1].place,
         f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' ({spec.axes[axis].size} units): "
@@ -149,42 +191,60 @@ def _meeting(axis: str, spec: Spec) -> str:
     return f" They meet in {'; '.join(ties[:3])}{more}." if ties else ""
 
 
-def _resolve(name: str, place: str, spec: Spec) -> str:
+def resolve(name: str, place: str, spec: Spec) -> str:
+    """The parameter that a recipe means: `module.`, which a parallel wrapper puts in, may be there or not, wherever it is."""
     for candidate in (name, name.removeprefix("module."), f"module.{name}"):
         if candidate in spec.layout:
             return candidate
+    alike = [known for known in spec.layout if _bare(known) == _bare(name)]
+    if len(alike) == 1:
+        return alike[0]
     fail(place, f"no parameter is named '{name}'; {nearest(name.removeprefix('module.'), spec.layout)}")
 
 
-def _dim(pruner: Pruner, weight: str, place: str, spec: Spec) -> int:
-    """The dim of a weight that a group type means: 0 for what it produces, 1 for what it consumes.
+def _bare(name: str) -> list[str]:
+    return [part for part in name.split(".") if part != "module"]
 
-    The other way round where the weight lies transposed, as in a transposed convolution: others make its dim 0. (So it is in a
-    depthwise convolution, which has no dim 1 to speak of.)
+
+def locate(name: str, place: str, group_type: str, spec: Spec) -> Listed:
+    """A listed weight on this network, and the dim of it that a group type means.
+
+    That is dim 0 for what it produces, 1 for what it consumes; the other way round where the weight lies transposed, as in a
+    transposed convolution: others make its dim 0. (So it is in a depthwise convolution, which has no dim 1 to speak of.)
+
+    Raises:
+        RecipeError: there is no such weight, or it has no such dim.
     """
+    weight = resolve(name, place, spec)
     rank = len(spec.layout[weight])
     if rank < 2:
-        fail(place, f"{weight} has {rank} dimensions and no {pruner.group_type}: list its layer's convolution or linear weight")
-    if pruner.group_type in ("Rows", "Cols"):
+        fail(place, f"{weight} has {rank} dimensions and no {group_type}: list its layer's convolution or linear weight")
+    if group_type in ("Rows", "Cols"):
         if rank != 2:
-            other = "Filters" if pruner.group_type == "Rows" else "Channels"
-            fail(place, f"{weight} has {rank} dimensions; {pruner.group_type} are of matrices: write `group_type: {other}`")
-        return 0 if pruner.group_type == "Rows" else 1
-    makes = {dim for axis in spec.axes.values() for name, dim in axis.producers if name == weight}
+            other = "Filters" if group_type == "Rows" else "Channels"
+            fail(place, f"{weight} has {rank} dimensions; {group_type} are of matrices: write `group_type: {other}`")
+        return Listed(weight, place, 0 if group_type == "Rows" else 1)
+    first = list(ax.names(spec.layout[weight][0]))
     depthwise = rank > 2 and spec.layout[weight][1] == ax.ONE
-    transposed = 0 not in makes and any(ax.names(spec.layout[weight][0])) and not depthwise
-    return int(transposed == (GROUP_TYPES[pruner.group_type] == "filters"))
+    transposed = bool(first) and not depthwise and not any((weight, 0) in spec.axes[axis].producers for axis in first)
+    return Listed(weight, place, int(transposed == (GROUP_TYPES[group_type] == "filters")))
 
 
-def _axes(pruner: Pruner, listed: _Listed, spec: Spec) -> list[str]:
+def prunable(listed: Listed, spec: Spec) -> list[str]:
+    """The axes along the dim that is meant; none where it is frozen, or a product of several."""
+    expr = spec.layout[listed.weight][listed.dim]
+    return [] if _crossed(expr) else list(dict.fromkeys(ax.names(expr)))
+
+
+def _axes(group_type: str, listed: Listed, spec: Spec) -> list[str]:
     """The axes along the dim that is meant; several where it is a concatenation."""
     expr = spec.layout[listed.weight][listed.dim]
     names = list(dict.fromkeys(ax.names(expr)))
-    where = f"{listed.weight} cannot be pruned by {pruner.group_type}"
+    where = f"{listed.weight} cannot be pruned by {group_type}"
     if not names:
         reasons = [f.reason for f in spec.frozen if (f.parameter, f.dim) == (listed.weight, listed.dim)]
         other = spec.layout[listed.weight][1 - listed.dim]
-        hint = f" (its dim {1 - listed.dim} is '{other}': write `group_type: {_OTHER[pruner.group_type]}` to prune that)"
+        hint = f" (its dim {1 - listed.dim} is '{other}': write `group_type: {_OTHER[group_type]}` to prune that)"
         fail(
             listed.place,
             f"{where}: its dim {listed.dim} is frozen ({(reasons or [f'its size is {expr}'])[0]}); remove it from the list"

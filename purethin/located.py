@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from typing import Any, NoReturn
 
 import yaml
@@ -14,6 +15,7 @@ Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 
 _CORE = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
 _MOST = 100_000
+_LONGEST = 500  # a message repeats what it is about
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """What YAML 1.2 and a reader take for a number, and YAML 1.1 for a word: 1e-4."""
@@ -55,7 +57,24 @@ def fail(at: yaml.Node | str, message: str) -> NoReturn:
 
 
 def mapping(node: yaml.Node, what: str) -> Fields:
-    """The entries of a mapping, in order; a key that stands twice is an error."""
+    """The entries of a mapping, in order, those of its merge keys (<<) after its own; a key that stands twice is an error."""
+    out: Fields = {}
+    seen, todo = {id(node)}, [node]
+    while todo:  # a merged mapping may merge others, or itself; each is read once, the first that has a key gives it
+        entries = _entries(todo.pop(), what)
+        merged = entries.pop("<<", None)
+        for name, entry in entries.items():
+            out.setdefault(name, entry)
+        if merged is not None:
+            parts = sequence(merged[1], "<<") if isinstance(merged[1], yaml.SequenceNode) else [merged[1]]
+            fresh = [part for part in dict.fromkeys(parts) if id(part) not in seen]
+            seen |= {id(part) for part in fresh}
+            todo += reversed(fresh)
+    return out
+
+
+def _entries(node: yaml.Node, what: str) -> Fields:
+    """What a mapping itself holds; its merge key, where it has one, under `<<`."""
     _plain(node)
     if not isinstance(node, yaml.MappingNode):
         fail(node, f"{what} is a mapping of names to values, not {_kind(node)}")
@@ -63,9 +82,7 @@ def mapping(node: yaml.Node, what: str) -> Fields:
     for key, entry in node.value:
         if not isinstance(key, yaml.ScalarNode):
             fail(key, f"a name in {what} is one word, not {_kind(key)}")
-        if key.tag == _MERGE:
-            fail(key, f"merge keys (<<) are not read: write the entries of {what} out")
-        name = str(value(key))
+        name = "<<" if key.tag == _MERGE else str(value(key))
         if name in out:
             fail(key, f"'{name}' stands twice in {what}; first at line {out[name][0].start_mark.line + 1}")
         out[name] = (key, entry)
@@ -85,6 +102,8 @@ def value(node: yaml.Node) -> Any:
     _plain(node)
     if not isinstance(node, yaml.ScalarNode):
         fail(node, f"a number or a word is expected, not {_kind(node)}")
+    if len(node.value) > _LONGEST:
+        fail(node, f"'{_short(node.value)}' has {len(node.value):,} characters; a name or a number has at most {_LONGEST}")
     if node.style is None and _NUMBER.fullmatch(node.value):
         return float(node.value)
     try:
@@ -94,8 +113,17 @@ def value(node: yaml.Node) -> Any:
 
 
 def values(node: yaml.Node) -> Any:
-    """A scalar's value, or a list's, item by item."""
-    return [value(item) for item in node.value] if isinstance(node, yaml.SequenceNode) else value(node)
+    """A scalar's value, or a list's, item by item; numbers are finite."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_finite(item) for item in sequence(node, "a value")]
+    return _finite(node)
+
+
+def _finite(node: yaml.Node) -> Any:
+    given = value(node)
+    if isinstance(given, float) and not isfinite(given):
+        fail(node, f"{given} is no number to reckon with")
+    return given
 
 
 def fraction(node: yaml.Node, what: str) -> float:
@@ -127,14 +155,6 @@ def truth(node: yaml.Node, what: str) -> bool:
     given = value(node)
     if not isinstance(given, bool):
         fail(node, f"{what} is {_short(given)}; it is true or false")
-    return given
-
-
-def word(node: yaml.Node, what: str) -> str:
-    """A word."""
-    given = value(node)
-    if not isinstance(given, str) or not given:
-        fail(node, f"{what} is {'nothing' if given in (None, '') else _short(given)}; it is a word")
     return given
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from purethin.cost import Cost, cost
-from purethin.recipe import Recipe
-from purethin.spec import Spec
-from purethin.thin import mask
-from purethin.tree import TensorTree
+from purethin.foresight import notes_of
+from purethin.groups import Group, elements_of, measures_of
+from purethin.masking import Entries, entries
+from purethin.recipe import Recipe, next_masks
+from purethin.regularizers import reasons
+from purethin.spec import Masks, Spec, check_fits
+from purethin.tree import TensorTree, named
 
 
 @dataclass(frozen=True)
 class Row:
-    """One axis at one epoch.
+    """One axis at one epoch, or one parameter whose single weights are zeroed.
 
-    `why` is the group type and the weight that pick and rank the axis, `size` the dense one, `removed` all that is gone so far,
-    `sparsity` the fraction asked for; `parameters` and `macs` are the whole network's after the epoch's pruners; `thins` is
-    whether removed units leave the tensors in this epoch.
+    `pruner` is the instance that acts, a regularizer's too; `why` is the group type and the weight that pick and rank the axis,
+    `size` the dense one, `removed` all that is gone so far, `sparsity` the fraction asked for; `parameters` and `macs` are the
+    whole network's after the epoch's pruners; `thins` is whether removed units leave the tensors in this epoch.
     """
 
     epoch: int
@@ -88,13 +92,15 @@ class Plan:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def plan(recipe: Recipe, params: TensorTree, spec: Spec) -> Plan:
+def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None = None) -> Plan:
     """What each pruner removes, when, from which axis and why that axis; nothing is trained.
 
     Args:
         recipe: what `load_recipe` read.
-        params: the dense parameters; their norms rank, with zeros where earlier epochs removed units.
+        params: the dense parameters; they rank, with zeros where earlier epochs removed units, and what fell below a
+            regularizer's threshold in them is removed. Criteria that need data rank by index.
         spec: their spec.
+        epochs: how many epochs will be trained; what comes after them never fires, and is noted. All, where it is not given.
 
     Returns:
         A plan: `.rows` by epoch, `.masks` at the end; it prints as a table.
@@ -103,29 +109,66 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec) -> Plan:
         RecipeError: the recipe does not fit the network.
         SpecError: the parameters do not fit the spec.
     """
-    groups = recipe.groups(spec)
-    masks: dict[str, Tensor] = {}
+    tensors, groups, masks = named(params), recipe.groups(spec), dict[str, Tensor]()
+    check_fits(spec, tensors)
     rows: list[Row] = []
-    for epoch in sorted({e for p in recipe.policies if p.kind == "pruner" for e in p.epochs}):
-        masks = recipe.masks_at(epoch, mask(params, spec, masks), spec, masks)
-        now, thins = cost(spec, masks), recipe.thins_at(epoch)
-        for policy in recipe.at(epoch, "pruner"):
-            sparsity = recipe.sparsity_at(epoch, policy)
-            for axis, why in ((axis, group.why) for group in groups[policy.instance] for axis in group.axes):
-                size, left = spec.axes[axis].size, int(masks[axis].sum())
-                rows.append(Row(epoch, policy.instance, axis, why, size, size - left, sparsity, now.parameters, now.macs, thins))
+    before = now = cost(spec)
+    read = _remembering(tensors, spec)
+    for epoch in _epochs(recipe, epochs):
+        acting = recipe.at(epoch, "pruner")
+        unknown = [m for p in acting for m in measures_of(recipe.pruners[p.instance], groups[p.instance])]
+        statistics = {m: torch.zeros(spec.axes[m.axis].size, device="cpu") for m in unknown}
+        last, masks = masks, next_masks(recipe, epoch, groups, tensors, read, spec, masks, 0, statistics, 0)
+        if any(masks[name] is not last.get(name) for name in masks):
+            now = cost(spec, masks)
+        for pruner, name, why, sparsity in _acted(recipe, groups, spec, epoch):
+            if name in masks:
+                size, kept = masks[name].numel(), int(masks[name].sum())
+                asked = (size - kept) / size if sparsity is None else sparsity
+                thins = recipe.thins_at(epoch)
+                rows.append(Row(epoch, pruner, name, why, size, size - kept, asked, now.parameters, now.macs, thins))
     return Plan(
-        tuple(rows), masks, cost(spec), cost(spec, masks),
-        thinnings=tuple(sorted({e for p in recipe.policies if p.kind == "extension" for e in p.epochs})),
-        notes=_notes(recipe, masks, spec),
+        tuple(rows), masks, before, now,
+        thinnings=tuple(sorted({e for p in recipe.policies if p.kind == "extension" for e in p.epochs if not _past(e, epochs)})),
+        notes=notes_of(recipe, rows, spec, epochs),
     )  # fmt: skip
 
 
-def _notes(recipe: Recipe, masks: Mapping[str, Tensor], spec: Spec) -> tuple[str, ...]:
-    used = {(policy.kind, policy.instance) for policy in recipe.policies}
-    idle = [n for n in recipe.pruners if ("pruner", n) not in used] + [n for n in recipe.thinners if ("extension", n) not in used]
-    idle += [n for n in recipe.schedulers if ("lr_scheduler", n) not in used]
-    return (
-        *(f"'{name}' has no policy: it never acts" for name in idle),
-        *(f"the axis '{name}' is inexact: {spec.axes[name].reason}" for name in masks if not spec.axes[name].exact),
-    )
+def _acted(
+    recipe: Recipe, groups: Mapping[str, list[Group]], spec: Spec, epoch: int
+) -> Iterator[tuple[str, str, str, float | None]]:
+    """`(instance, axis or parameter, why, sparsity)` of what removes anything at an epoch; a threshold asks for no sparsity."""
+    for policy in recipe.at(epoch, "pruner"):
+        pruner = recipe.pruners[policy.instance]
+        sparsity = pruner.sparsity_at(epoch, policy)
+        yield from ((pruner.name, axis, group.why, sparsity) for group in groups[pruner.name] for axis in group.axes)
+        yield from ((pruner.name, weight, f"single weights of {weight}", sparsity) for weight in elements_of(pruner, spec))
+    for regularizer in recipe.removes_at(epoch):
+        yield from ((regularizer.name, axis, why, None) for axis, why in reasons(regularizer, spec).items())
+
+
+def _epochs(recipe: Recipe, epochs: int | None) -> list[int]:
+    """Those at which masks may change."""
+    found = {e for p in recipe.policies if p.kind == "pruner" for e in p.epochs}
+    thinning = {e for p in recipe.policies if p.kind == "extension" for e in p.epochs}
+    over = {p.over for p in recipe.policies if p.kind == "regularizer"}
+    found |= {e for e in thinning | over if recipe.removes_at(e)}
+    return sorted(e for e in found if not _past(e, epochs))
+
+
+def _past(epoch: int, epochs: int | None) -> bool:
+    return epochs is not None and epoch >= epochs
+
+
+def _remembering(tensors: Mapping[str, Tensor], spec: Spec) -> Entries:
+    """The weights' entries, each summed once: weights do not change while one plans, but where single ones are zeroed."""
+    known: dict[tuple[str, int], Tensor] = {}
+
+    def read(name: str, power: int, masks: Masks) -> Tensor:
+        if name in masks and name not in spec.axes:
+            return entries(tensors[name], spec, name, power, masks)
+        if (name, power) not in known:
+            known[name, power] = entries(tensors[name], spec, name, power, {})
+        return known[name, power]
+
+    return read

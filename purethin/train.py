@@ -219,7 +219,7 @@ class Trainer:
             loss = self._step(batches)
             total, count = total.to(loss.device, loss.dtype) + loss, count + len(batches)
             if self._watched("step"):
-                self._tell("step", end, step=i, steps=steps, loss=float(self._engine.mean(total)) / count)
+                self._tell("step", end, step=i, steps=steps, loss=total / count)
         if not count:
             raise PurethinError(
                 f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew each epoch, as a list or a "

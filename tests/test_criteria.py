@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from networks import randomise
 from test_axes import SIZES, entries, expressions
 from torch import Tensor, nn
-from torch.func import grad, jvp, vmap
+from torch.func import functional_call, grad, jvp, vmap
 
 import purethin as pt
 from purethin import axes as ax
@@ -150,3 +150,133 @@ def test_parameters_of_another_model_are_refused_and_no_input_changes(criterion:
 def test_a_power_that_is_none_is_refused(p: float) -> None:
     with pytest.raises(pt.MaskError, match=f"p is {p}: the power of the norm is positive and finite"):
         pt.lp_norm(PARAMS, SPEC, p=p)
+
+
+# ---- the first-order Taylor criterion
+
+
+def leaving(dims: tuple[ax.Axes, ...], axis: str, unit: int, sizes: dict[str, int]) -> Tensor:
+    """Which entries of a tensor leave with a unit: those that its mask does not keep."""
+    keep = {axis: torch.arange(sizes[axis]) != unit}
+    out = torch.ones([ax.size(e, sizes) for e in dims], dtype=torch.bool)
+    for dim, expr in enumerate(dims):
+        if (kept := ax.keep(expr, keep, sizes)) is not None:
+            out &= kept.reshape([-1 if d == dim else 1 for d in range(len(dims))])
+    return ~out
+
+
+def taylor_one_by_one(params: dict[str, Tensor], grads: list[dict[str, Tensor]], spec: pt.Spec) -> dict[str, list[float]]:
+    """E_batch[(Σ g·w)²], an entry at a time: the square outside the sum, the mean outside the square."""
+    out = {}
+    for axis in spec.axes.values():
+        scores = []
+        for unit in range(axis.size):
+            of_batches = []
+            for batch in grads:
+                total = 0.0
+                for name, g in batch.items():
+                    for place in leaving(spec.layout[name], axis.name, unit, spec.sizes).nonzero().tolist():
+                        total += g[tuple(place)].item() * params[name][tuple(place)].item()
+                of_batches.append(total**2)
+            scores.append(sum(of_batches) / len(of_batches))
+        out[axis.name] = scores
+    return out
+
+
+def gradients(seed: int = 0) -> dict[str, Tensor]:
+    weights = {n: t.clone().requires_grad_() for n, t in PARAMS.items()}
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    loss = functional_call(MODEL, weights, (x,)).square().sum()
+    return dict(zip(weights, torch.autograd.grad(loss, [*weights.values()]), strict=True))
+
+
+def test_taylor_on_a_network_is_that_of_all_entries_that_leave_with_a_unit() -> None:
+    batches = [gradients(seed) for seed in range(3)]
+    assert_equal(pt.taylor(PARAMS, batches, SPEC), taylor_one_by_one(PARAMS, batches, SPEC))
+
+
+@given(st.lists(expressions(2), min_size=1, max_size=3), st.integers(1, 2))
+@settings(max_examples=60, deadline=None)
+def test_taylor_on_any_layout_counts_each_entry_once(dims: list[ax.Axes], count: int) -> None:
+    assume(all(0 < ax.size(e, SIZES) <= 12 for e in dims))
+    assume(not any(repeats(e) for e in dims))
+    shapes = {"w": [ax.size(e, SIZES) for e in dims], **{n: [s] for n, s in SIZES.items()}}
+    params, *batches = ({n: torch.randn(s, dtype=torch.float64) for n, s in shapes.items()} for _ in range(count + 1))
+    spec = pt.Spec.from_layout({"w": ax.layout_text(dims)} | {n: n for n in SIZES}, params)
+    assert_equal(pt.taylor(params, batches, spec), taylor_one_by_one(params, batches, spec))
+
+
+def repeats(expr: ax.Axes) -> bool:
+    """Whether a product within a sum or a take multiplies an axis with itself, as no network's parameter does."""
+    return any((isinstance(p, ax.Product) and len([*ax.names(p)]) > len({*ax.names(p)})) or repeats(p) for p in ax.parts(expr))
+
+
+def test_taylor_adds_up_over_batches() -> None:
+    one, two = [gradients(0)], [gradients(1), gradients(2)]
+    first, second, both = (pt.taylor(PARAMS, batches, SPEC) for batches in (one, two, [*one, *two]))
+    for name in both:
+        assert torch.allclose(first[name] + 2 * second[name], 3 * both[name])
+
+
+def test_taylor_tells_opposite_changes_within_a_unit_from_equal_ones() -> None:
+    params = {"w": torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])}
+    spec = pt.Spec.from_layout({"w": "h 2"}, params)
+    scores = pt.taylor(params, [{"w": torch.ones(3, 2)}, {"w": -torch.ones(3, 2)}], spec)["h"]
+    assert scores.tolist() == [0, 4, 4]  # the square inside the sum would say 2, 2, 2; the mean inside it 0, 0, 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_taylor_of_half_types_does_not_overflow(dtype: torch.dtype) -> None:
+    params = {"w": torch.full((2, 64), 300.0, dtype=dtype)}
+    spec = pt.Spec.from_layout({"w": "h 64"}, params)
+    scores = pt.taylor(params, [params], spec)["h"]
+    assert scores.dtype == torch.float32
+    assert scores.tolist() == pytest.approx([(64 * 300.0**2) ** 2] * 2)
+
+
+def test_taylor_reads_a_generator_and_skips_buffers_and_parameters_without_a_gradient() -> None:
+    params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3), "mean": torch.ones(3)}
+    spec = pt.Spec.from_layout({"w": "h 2", "v": "1 h", "mean": "h"}, params)
+    grads = ({"w": torch.full((3, 2), float(i)), "v": None} for i in (1, 2))
+    assert pt.taylor(params, grads, spec)["h"].tolist() == [(2**2 + 4**2) / 2] * 3
+
+
+@pytest.mark.parametrize(
+    ("grads", "error", "message"),
+    [
+        ([], pt.MaskError, "no batch of gradients is given"),
+        ([{"w": torch.ones(3, 3)}], pt.SpecError, r"w has shape \(3, 3\)"),
+        ([{"v": torch.ones(3)}], pt.SpecError, "'v' is not in the spec"),
+        ([{"w": None}], pt.MaskError, "no gradient is given of any parameter that carries 'h': w is one"),
+    ],
+)
+def test_gradients_that_do_not_fit_are_refused(grads: list[Any], error: type[Exception], message: str) -> None:
+    params = {"w": torch.ones(3, 2)}
+    with pytest.raises(error, match=message):
+        pt.taylor(params, grads, pt.Spec.from_layout({"w": "h 2"}, params))
+
+
+# ---- activations
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
+@settings(max_examples=40, deadline=None)
+def test_activations_are_counted_over_all_but_the_dim_of_the_units(shape: list[int], data: st.DataObject) -> None:
+    dim = data.draw(st.integers(-len(shape), len(shape) - 1))
+    x = torch.randn(shape).relu()
+    units = x.movedim(dim, 0).reshape(shape[dim], -1).tolist()
+    assert pt.apoz(x, dim=dim).tolist() == pytest.approx([sum(a != 0 for a in row) / len(row) for row in units])
+    assert pt.activation_mean(x, dim=dim).tolist() == pytest.approx([sum(row) / len(row) for row in units])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_activations_of_half_types_do_not_overflow(dtype: torch.dtype) -> None:
+    x = torch.full((1000, 2), 3000.0, dtype=dtype)
+    assert pt.activation_mean(x).tolist() == [3008.0 if dtype == torch.bfloat16 else 3000.0] * 2
+    assert pt.apoz(x).tolist() == [1, 1]
+
+
+def test_a_negative_activation_is_no_zero_and_lowers_the_mean() -> None:
+    x = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    assert pt.apoz(x).tolist() == [1, 0]
+    assert pt.activation_mean(x).tolist() == [0, 0]

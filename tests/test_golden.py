@@ -13,7 +13,7 @@ from resnet_cifar import resnet20, resnet56
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.select import count_removed
+from purethin.plan import Row
 from purethin.thin import kept_sizes
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -52,29 +52,43 @@ EVERY_THIRD = [0.1, 0.2191, 0.3118, 0.3815, 0.4314, 0.4649, 0.4852, 0.4956, 0.49
 ZHU_GUPTA = [0.0, 0.2168, 0.3904, 0.5256, 0.6272, 0.7, 0.7488, 0.7784, 0.7936, 0.7992, 0.8]
 
 
-@pytest.mark.parametrize(("epoch", "sparsity", "removed"), EVERY_SECOND)
-def test_agp_every_second_epoch_is_as_distiller_counts_it(epoch: int, sparsity: float, removed: tuple[int, int, int]) -> None:
-    now = pt.agp(epoch, initial=0.1, final=0.5, begin=0, end=30, frequency=2)
-    assert now == pytest.approx(sparsity, abs=5e-7)
-    assert tuple(count_removed(now, n) for n in (16, 32, 64)) == removed
-    assert pt.agp(epoch + 1, initial=0.1, final=0.5, begin=0, end=30, frequency=2) == now
+WIDTHS = {"narrow": 16, "middle": 32, "wide": 64, "third": 10_000, "tenth": 10_000}
+COUNTS = {"ten": 10, "gradual": 10, "hundred": 100, "equal": 8, "sixteen": 16, "last": 4}
 
 
-@pytest.mark.parametrize(("step", "sparsity"), [*enumerate(EVERY_THIRD)])
-def test_agp_every_third_epoch_is_as_distiller_counts_it(step: int, sparsity: float) -> None:
-    assert pt.agp(3 * step, initial=0.1, final=0.5, begin=0, end=30, frequency=3) == pytest.approx(sparsity, abs=5e-5)
+def rows_of(recipe: str, widths: dict[str, int]) -> dict[str, list[Row]]:
+    """The plan's rows by weight, on matrices of these widths, all of ones: only order tells their units apart."""
+    params = {f"{name}.weight": torch.ones(n, 1) for name, n in widths.items()}
+    spec = pt.Spec.from_layout({f"{name}.weight": f"{name} 1" for name in widths}, params)
+    rows = pt.plan(pt.load_recipe(RECIPES / recipe), params, spec).rows
+    return {name: [r for r in rows if r.axis == name] for name in widths}
 
 
-@pytest.mark.parametrize(("step", "sparsity"), [*enumerate(ZHU_GUPTA)])
-def test_agp_in_ten_steps_is_the_papers_own_table(step: int, sparsity: float) -> None:
-    assert pt.agp(step, initial=0, final=0.8, begin=0, end=11) == pytest.approx(sparsity, abs=5e-7)
+def test_agp_every_second_epoch_is_as_distiller_counts_it() -> None:
+    rows = rows_of("agp.yaml", WIDTHS)
+    for i, name in enumerate(("narrow", "middle", "wide")):
+        assert [(r.epoch, r.removed) for r in rows[name]] == [(epoch, removed[i]) for epoch, _, removed in EVERY_SECOND]
+        assert [r.sparsity for r in rows[name]] == pytest.approx([sparsity for _, sparsity, _ in EVERY_SECOND], abs=5e-7)
 
 
-@pytest.mark.parametrize(("sparsity", "size", "removed"), [(0.1, 10, 1), (0.09999999999999998, 10, 1), (0.29, 100, 29)])
-def test_units_are_counted_as_a_person_would(sparsity: float, size: int, removed: int) -> None:
-    assert count_removed(sparsity, size) == removed
-    masks = pt.select({"a": torch.arange(size) * 1.0}, sparsity)
-    assert int((~masks["a"]).sum()) == removed
+def test_agp_every_third_epoch_is_as_distiller_counts_it() -> None:
+    rows = rows_of("agp.yaml", WIDTHS)["third"]
+    assert [r.epoch for r in rows] == [*range(0, 30, 3)]
+    assert [r.sparsity for r in rows] == pytest.approx(EVERY_THIRD, abs=5e-5)
+
+
+def test_agp_in_ten_steps_is_the_papers_own_table() -> None:
+    rows = rows_of("agp.yaml", WIDTHS)["tenth"]
+    assert [r.epoch for r in rows] == [*range(11)]
+    assert [r.sparsity for r in rows] == pytest.approx(ZHU_GUPTA, abs=5e-7)
+    assert [r.removed / r.size for r in rows] == ZHU_GUPTA
+
+
+def test_units_are_counted_as_a_person_would_of_the_dense_size_and_ties_by_index() -> None:
+    rows = rows_of("counts.yaml", COUNTS)
+    removed = {name: [r.removed for r in rows[name]] for name in COUNTS}
+    assert removed.pop("gradual")[0] == 1
+    assert removed == {"ten": [1], "hundred": [29], "equal": [2], "sixteen": [8, 8], "last": [3]}
 
 
 # ---- ResNets
@@ -171,11 +185,8 @@ class VGG16(nn.Module):
 
 
 def test_half_of_convolutions_1_and_8_to_13_of_vgg16_are_the_published_flop_and_parameters() -> None:
-    model = VGG16().eval()
-    params = pt.params_of(model)
+    params = pt.params_of(model := VGG16())
     spec = pt.infer(model, params, CIFAR)
-    convolutions = [n.removesuffix(".weight") for n, t in params.items() if t.dim() == 4]
-    assert len(convolutions) == 13
-    masks = pt.select(pt.lp_norm(params, spec, p=1), {convolutions[i - 1]: 0.5 for i in (1, *range(8, 14))})
+    masks = dict(pt.plan(pt.load_recipe(RECIPES / "vgg16_cifar.yaml"), params, spec).masks)
     assert 1 - pt.cost(spec, masks).macs / pt.cost(spec).macs == pytest.approx(0.342, abs=5e-4)
     assert 1 - weights(spec, masks) / weights(spec, {}) == pytest.approx(0.640, abs=5e-4)

@@ -3,105 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from pages import blocks
+from small import AGP, BASE, MODEL, PARAMS, SPEC, edited, kept, planned, pruning
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipe import build_schedulers, groups_of
-
-
-class Small(nn.Module):
-    """A residual sum, a depthwise convolution, a concatenation, a transposed convolution, two linear layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
-        self.conv2 = nn.Conv2d(16, 16, 3, padding=1)
-        self.conv3 = nn.Conv2d(16, 6, 1)
-        self.depthwise = nn.Conv2d(22, 22, 3, padding=1, groups=22)
-        self.up = nn.ConvTranspose2d(22, 10, 2, stride=2)
-        self.fc1, self.fc2 = nn.Linear(10, 12), nn.Linear(12, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn1(self.conv1(x)).relu()
-        x = (x + self.conv2(x)).relu()
-        x = self.depthwise(torch.cat([x, self.conv3(x).relu()], 1)).relu()
-        return self.fc2(self.fc1(self.up(x).relu().sum((2, 3))).relu())
-
-
-torch.manual_seed(0)
-MODEL = Small()
-PARAMS = pt.params_of(MODEL)
-SPEC = pt.infer(MODEL, PARAMS, torch.zeros(1, 3, 4, 4))
-
-BASE = """\
-version: 1
-pruners:
-  low:
-    class: L1RankedStructureParameterPruner
-    group_type: Filters
-    desired_sparsity: 0.5
-    weights: [module.conv3.weight]
-extensions:
-  thinner:
-    class: FilterRemover
-    thinning_func_str: remove_filters
-    arch: small
-    dataset: cifar10
-lr_schedulers:
-  decay:
-    class: ExponentialLR
-    gamma: 0.95
-policies:
-  - pruner:
-      instance_name: low
-    epochs: [0]
-  - lr_scheduler:
-      instance_name: decay
-    starting_epoch: 0
-    ending_epoch: 9
-    frequency: 1
-  - extension:
-      instance_name: thinner
-    epochs: [2]
-"""
-AGP = [
-    ("Pruner\n    group_type", "Pruner_AGP\n    group_type"),
-    ("desired_sparsity: 0.5", "initial_sparsity: 0.1\n    final_sparsity: 0.5"),
-    ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 8\n    frequency: 3"),
-]
-
-
-def edited(*edits: tuple[str, str]) -> str:
-    """BASE with each `(old, new)` put in."""
-    text = BASE
-    for old, new in edits:
-        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
-        text = text.replace(old, new)
-    return text
-
-
-def pruning(weights: str, group_type: str = "Filters", **more: object) -> str:
-    """BASE with other weights and arguments of its pruner."""
-    lines = "".join(f"    {key}: {value}\n" for key, value in more.items() if key != "desired_sparsity")
-    return edited(
-        ("    weights: [module.conv3.weight]\n", f"    weights: {weights}\n{lines}"),
-        ("group_type: Filters", f"group_type: {group_type}"),
-        ("desired_sparsity: 0.5", f"desired_sparsity: {more.get('desired_sparsity', 0.5)}"),
-    )
-
-
-def kept(masks: Mapping[str, Tensor]) -> dict[str, int]:
-    return {axis: int(m.sum()) for axis, m in masks.items()}
-
-
-def planned(text: str) -> pt.Plan:
-    return pt.plan(pt.load_recipe(text), PARAMS, SPEC)
-
+from purethin.recipe import build_schedulers
 
 # ---- mistakes; § marks the place that the error must name
 
@@ -129,11 +40,10 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("an object as a list", "weights: [", "weights: §!!python/tuple [", ["python/tuple", "plain values only"]),
     ("an object as a mapping", "  - pruner:\n", "  - pruner: §!!python/object:os.X\n", ["python/object:os.X"]),
     ("a tag of one's own", "sparsity: 0.5", "sparsity: §!half x", ["the tag !half"]),
+    ("a name without end", "instance_name: low", f"instance_name: §{'low' * 1000}", ["lowlow...", "has 3,000 characters"]),
     ("no number under a number's tag", "sparsity: 0.5", "sparsity: §!!float half", ["'half' is no plain value"]),
     # sections
     ("an unknown section", "extensions:", "§extension:", ["no section is named 'extension'", "did you mean 'extensions'?"]),
-    ("regularizers", "extensions:", "§regularizers:\n  r: {class: L1}\nextensions:",
-     ["regularizers are not supported yet", "remove"]),
     ("quantizers", "extensions:", "§quantizers:\n  q: {class: Q}\nextensions:", ["does not quantize"]),
     ("another version", "version: 1", "version: §2", ["version 2 is not known", "`version: 1`"]),
     ("a section that is a list", BASE[BASE.index("pruners:") : BASE.index("extensions:")], "pruners: §[1]\n",
@@ -148,7 +58,7 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("a pruner without sparsity", "    desired_sparsity: 0.5\n", "",
      ["'low' lacks 'desired_sparsity'", "`desired_sparsity: 0.5`"]),
     ("a pruner without group_type", "    group_type: Filters\n", "", ["'low' lacks 'group_type'", "`group_type: Filters`"]),
-    ("weights that are a word", "[module.conv3.weight]", "§conv3.weight", ["weights is a list, not 'conv3.weight'", "[a, b]"]),
+    ("weights that are a mapping", "[module.conv3.weight]", "§{conv3.weight: 1}", ["weights is a list, not a mapping", "[a, b]"]),
     ("no weights", "[module.conv3.weight]", "§[]", ["'low' lists no weights"]),
     ("a weight that is a mapping", "[module.conv3.weight]", "[§{a: b}]", ["a number or a word is expected, not a mapping"]),
     ("a sparsity that is a word", "sparsity: 0.5", "sparsity: §half", ["desired_sparsity is half"]),
@@ -160,14 +70,26 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("blocks", "group_type: Filters", "group_type: §Blocks", ["blocks", "use Filters or Channels"]),
     ("an unknown dependency", "    weights", "    group_dependency: §Follower\n    weights",
      ["no group_dependency is named 'Follower'", "Leader, Auto"]),
-    ("a magnitude pruner", "L1RankedStructureParameterPruner", "§MagnitudeParameterPruner",
-     ["is not supported: it zeroes single weights"]),
-    ("a gradient pruner", "L1RankedStructureParameterPruner", "§GradientRankedFilterPruner", ["is not supported", "L1Ranked"]),
+    ("a filter pruner of channels", "L1RankedStructureParameterPruner\n    group_type: Filters",
+     "L1RankedFilterPruner\n    group_type: §Channels",
+     ["L1RankedFilterPruner prunes Filters", "for Channels write `class: L1RankedStructureParameterPruner`"]),
+    ("a group type of single weights",
+     "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired_sparsity: 0.5",
+     "AutomatedGradualPruner\n    §group_type: Filters\n    initial_sparsity: 0\n    final_sparsity: 0.5",
+     ["AutomatedGradualPruner has no argument 'group_type'", "weights"]),
+    ("a desired sparsity of single weights",
+     "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired",
+     "AutomatedGradualPruner\n    §desired",
+     ["AutomatedGradualPruner has no argument 'desired_sparsity'", "final_sparsity"]),
     ("an AGP form of an unsupported one", "L1RankedStructureParameterPruner", "§BernoulliFilterPruner_AGP",
      ["BernoulliFilterPruner_AGP is not supported"]),
     # extensions and schedulers
     ("an unknown extension", "class: FilterRemover", "class: §KnowledgeDistillationPolicy",
-     ["no class is named", "FilterRemover"]),
+     ["KnowledgeDistillationPolicy is not supported", "the trainer's loss function"]),
+    ("an extension that nobody knows", "class: FilterRemover", "class: §FilterRemove",
+     ["no class is named 'FilterRemove'", "did you mean 'FilterRemover'?"]),
+    ("an older thinning function", "remove_filters", "§resnet_cifar_remove_filters",
+     ["no thinning function is named 'resnet_cifar_remove_filters'", "did you mean 'remove_filters'?"]),
     ("an extension's unknown argument", "    arch: small", "    §archs: small", ["no argument 'archs'", "did you mean 'arch'?"]),
     ("an unknown scheduler", "ExponentialLR", "§ExponentLR", ["no class is named 'ExponentLR'", "did you mean 'ExponentialLR'?"]),
     ("a scheduler of Distiller's own", "ExponentialLR", "§MultiStepMultiGammaLR", ["is not supported", "MultiStepLR"]),
@@ -177,20 +99,40 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("a scheduler that lacks an argument", "    gamma: 0.95\n", "", ["ExponentialLR needs 'gamma'"]),
     ("arguments that torch refuses", "class: ExponentialLR\n    gamma: 0.95", "class: §CosineAnnealingWarmRestarts\n    T_0: 0",
      ["torch refuses", "T_0"]),
+    ("a step of no epochs", "class: ExponentialLR\n    gamma: 0.95", "class: §StepLR\n    step_size: 0",
+     ["torch refuses", "StepLR"]),
+    ("a cosine of no epochs", "class: ExponentialLR\n    gamma: 0.95", "class: §CosineAnnealingLR\n    T_max: 0",
+     ["torch refuses"]),
+    ("a milestone that is a word", "class: ExponentialLR\n    gamma: 0.95",
+     "class: MultiStepLR\n    milestones: [30, §late]", ["a milestone is late", "whole number"]),
+    ("a rate that is nan", "gamma: 0.95", "gamma: §.nan", ["nan is no number"]),
+    ("a rate that is a word", "class: ExponentialLR\n    gamma: 0.95", "class: §ExponentialLR\n    gamma: slow",
+     ["torch refuses", "ExponentialLR"]),
     # policies
     ("policies that are no list", BASE[BASE.index("policies:") :], "policies: §none", ["policies is a list, not 'none'"]),
     ("a policy that is a word", POLICY, "  - §low", ["a policy is a mapping", "not 'low'"]),
     ("a policy's unknown key", "    epochs: [0]", "    §epoch: [0]", ["a policy has no 'epoch'", "did you mean 'epochs'?"]),
-    ("a policy of nothing", POLICY, "  - §epochs: [0]", ["exactly one of pruner, extension, lr_scheduler", "none"]),
+    ("a policy of nothing", POLICY, "  - §epochs: [0]", ["exactly one of pruner, regularizer, extension, lr_scheduler", "none"]),
     ("a policy of two", "    epochs: [0]", "    extension:\n      instance_name: thinner\n    epochs: [0]",
      ["exactly one of", "this has pruner, extension"]),
     ("a policy without instance_name", "      instance_name: low\n", "      §{}\n", ["`instance_name:`", "low"]),
-    ("a policy's argument", "instance_name: low\n", "instance_name: low\n      args: {§mini_batch_pruning_frequency: 4}\n",
-     ["'mini_batch_pruning_frequency' of a policy is not supported", "remove it"]),
+    ("a policy's unknown argument", "instance_name: low\n", "instance_name: low\n      args: {§keep_masks: True}\n",
+     ["a policy's pruner has no argument 'keep_masks'", "did you mean 'keep_mask'?"]),
+    ("a frequency of batches that is no number", "instance_name: low\n",
+     "instance_name: low\n      args: {mini_batch_pruning_frequency: §often}\n",
+     ["mini_batch_pruning_frequency is often", "whole number from 0"]),
+    ("a mask kept perhaps", "instance_name: low\n", "instance_name: low\n      args: {keep_mask: §maybe}\n",
+     ["keep_mask is maybe", "true or false"]),
+    ("an extension's argument", "instance_name: thinner\n", "instance_name: thinner\n      args: {§keep_mask: True}\n",
+     ["a policy's extension has no argument 'keep_mask'"]),
+    ("arguments that are a list", "instance_name: low\n", "instance_name: low\n      args: §[levels]\n",
+     ["args is a mapping", "not a list"]),
     ("a policy's other key", "instance_name: low\n", "instance_name: low\n      §name: low\n",
-     ["'name' of a policy's pruner", "only instance_name is"]),
-    ("a regularizer's policy", POLICY, "  - §regularizer: {instance_name: low}\n    epochs: [0]",
-     ["a policy of a regularizer", "not supported"]),
+     ["'name' of a policy's pruner", "only instance_name and args are"]),
+    ("a regularizer's policy", POLICY, "  - regularizer: {instance_name: §low}\n    epochs: [0]",
+     ["no regularizer is named 'low'"]),
+    ("a quantizer's policy", POLICY, "  - §quantizer: {instance_name: low}\n    epochs: [0]",
+     ["a policy of a quantizer", "does not quantize"]),
     ("epochs that are a number", "epochs: [0]", "epochs: §0", ["epochs is a list, not '0'"]),
     ("no epochs", "epochs: [0]", "epochs: §[]", ["`epochs` is empty", "never act"]),
     ("a negative epoch", "epochs: [0]", "epochs: [3, §-1]", ["an epoch is -1", "from 0"]),
@@ -248,6 +190,13 @@ def test_what_is_no_recipe_at_all_is_said_to_be_none(text: str, words: list[str]
         assert word in str(caught.value), str(caught.value)
 
 
+@pytest.mark.parametrize("path", ["\0", "no such file", "a" * 5000])
+def test_a_file_that_cannot_be_read_is_an_error_that_fits_a_screen(path: str) -> None:
+    with pytest.raises(pt.RecipeError, match=r"cannot be read: .*; give a path, or the YAML text itself") as caught:
+        pt.load_recipe(path)
+    assert len(str(caught.value)) < 700
+
+
 @pytest.mark.parametrize("key", ["initial_sparsity", "final_sparsity", "desired_sparsity"])
 def test_the_argument_of_the_other_form_is_refused_with_the_form_to_use(key: str) -> None:
     text, other = (edited(*AGP), "Pruner;") if key == "desired_sparsity" else (BASE, "Pruner_AGP;")
@@ -293,7 +242,7 @@ FITTING: list[tuple[str, str, str, dict[str, str], list[str]]] = [
     ("rows of a convolution", "[§conv3.weight]", "Rows", {}, ["4 dimensions", "Rows are of matrices", "`group_type: Filters`"]),
     ("columns of a convolution", "[§conv3.weight]", "Cols", {}, ["Cols are of matrices", "`group_type: Channels`"]),
     ("a residual group without Leader", "[conv3.weight, conv1.weight, §conv2.weight]", "Filters", {},
-     ["pruner 'low' lists 2 weights", "the axis 'conv1' (16 units)", "conv1.weight, conv2.weight", "add at test_recipe.py",
+     ["pruner 'low' lists 2 weights", "the axis 'conv1' (16 units)", "conv1.weight, conv2.weight", "add at small.py",
       "group_dependency: Leader", "group_dependency: Auto", "in the pruner at recipe:3:3"]),
     ("two readers of one tensor without Leader", "[conv2.weight, §conv3.weight]", "Channels", {},
      ["2 weights that share the axis 'conv1'", "conv2.weight, conv3.weight", "group_dependency: Leader"]),
@@ -339,7 +288,7 @@ def test_two_pruners_of_one_axis_in_one_epoch_are_refused() -> None:
     with pytest.raises(pt.RecipeError) as caught:
         planned(twice(0.5, epoch=0))
     for word in ("recipe:3:3: ", "'more' (by conv3.weight) and 'low' (by conv1.weight)", "the axis 'conv1' (16 units)",
-                 "add at test_recipe.py", "`group_dependency: Auto`", "different epochs"):  # fmt: skip
+                 "add at small.py", "`group_dependency: Auto`", "different epochs"):  # fmt: skip
         assert word in str(caught.value), str(caught.value)
 
 
@@ -539,60 +488,149 @@ def test_empty_sections_and_anchors_are_read() -> None:
         ("extensions:\n  thinner:", "regularizers:\nquantizers: {}\nextensions:\n  thinner:"),
         ("[module.conv3.weight]", "&listed [module.conv3.weight]"),
     )
-    assert pt.load_recipe(text).pruners["low"].weights == (("module.conv3.weight", "recipe:7:23"),)
+    pruner = pt.load_recipe(text).pruners["low"]
+    assert (pruner.weights, pruner.places) == (("module.conv3.weight",), ("recipe:7:23",))
 
 
-# ---- the plan as a table
+# ---- as Distiller's own files have it
+
+REFUSED = {  # class: what the answer must offer
+    **dict.fromkeys(
+        ["MagnitudeParameterPruner", "SparsityLevelParameterPruner", "SensitivityPruner", "SplicingPruner", "BaiduRNNPruner"],
+        "AutomatedGradualPruner",
+    ),
+    **dict.fromkeys(
+        ["BernoulliFilterPruner", "BernoulliFilterPruner_AGP", "RandomLevelStructureParameterPruner", "StructuredAGP",
+         "StructureParameterPruner", "FMReconstructionChannelPruner", "LpRankedStructureParameterPruner"],
+        "L1RankedStructureParameterPruner",
+    ),
+    "ActivationRankedFilterPruner": "ActivationAPoZRankedFilterPruner",
+}  # fmt: skip
 
 
-def test_a_plan_says_why_each_axis_is_pruned() -> None:
-    recipe = pt.load_recipe(pruning("[conv2.weight, conv3.weight]", "Channels", group_dependency="Auto"))
-    assert [g.why for g in groups_of(recipe.pruners["low"], SPEC)] == ["Channels of conv2.weight"]
-    led = pt.load_recipe(pruning("[conv2.weight, conv1.weight]", group_dependency="Leader"))
-    assert [r.why for r in pt.plan(led, PARAMS, SPEC).rows] == ["Filters, led by conv2.weight"]
+@pytest.mark.parametrize(("kind", "instead"), REFUSED.items(), ids=list(REFUSED))
+def test_a_pruner_of_distillers_that_is_not_done_is_refused_by_its_name_with_what_to_use(kind: str, instead: str) -> None:
+    with pytest.raises(pt.RecipeError, match=rf"recipe:4:12: {kind} is not supported: .*{instead}"):
+        pt.load_recipe(edited(("L1RankedStructureParameterPruner", kind)))
 
 
-def test_a_plan_prints_as_an_aligned_table_with_the_cost_after_each_step() -> None:
-    text = edited(*AGP[:2], ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 4"))
-    plan = planned(text)
-    lines = str(plan).splitlines()
-    head = ["epoch", "pruner", "axis", "why", "sparsity", "size", "removed", "kept", "parameters", "MACs"]
-    why = ["Filters", "of", "conv3.weight"]
-    assert lines[0].split() == head
-    assert [line.split()[:10] for line in lines[1:4]] == [
-        ["1", "low", "conv3", *why, "0.1000", "6", "0", "6"],
-        ["2*", "low", "conv3", *why, "0.4500", "6", "2", "4"],
-        ["3", "low", "conv3", *why, "0.5000", "6", "3", "3"],
-    ]
-    for line, removed in zip(lines[1:4], (0, 2, 3), strict=True):
-        cost = pt.cost(SPEC, {"conv3": torch.arange(6) >= removed})
-        assert line.split()[10:] == [f"{cost.parameters:,}", f"{cost.macs:,}"]
-    assert len({len(line) for line in lines[:4]}) == 1
-    assert lines[4:] == [
-        "* thinned as the epoch begins: 2",
-        f"dense {plan.before.parameters:,} parameters, {plan.before.macs:,} MACs; "
-        f"at the end {plan.after.parameters:,} and {plan.after.macs:,}",
-    ]
+@pytest.mark.parametrize("kind", ["2D", "4D", "Blocks", "Channels2D", "Rows+Cols", "Channels+4D"])
+def test_a_group_type_that_leaves_no_smaller_network_is_refused_by_its_name(kind: str) -> None:
+    with pytest.raises(pt.RecipeError, match=rf"recipe:5:17: group_type {re.escape(kind)} removes .*use Filters or Channels"):
+        pt.load_recipe(edited(("group_type: Filters", f"group_type: {kind}")))
 
 
-def test_a_plan_names_the_epochs_of_thinning_where_no_pruner_acts() -> None:
-    plan = planned(BASE)
-    assert [(r.epoch, r.thins) for r in plan.rows] == [(0, False)]
-    assert plan.thinnings == (2,)
-    assert "* thinned as the epoch begins: 2" in str(plan)
+@pytest.mark.parametrize(
+    "argument",
+    ["kwargs: {block_shape: [1, 8, 1, 1]}", "group_size: 4", "rounding_fn: ceil", "noise: 0.1", "magnitude_fn: l1_norm",
+     "reg_regims: {conv3.weight: [0.5, 3D]}"],
+)  # fmt: skip
+def test_an_argument_of_a_pruner_that_is_not_done_is_refused_by_its_name(argument: str) -> None:
+    with pytest.raises(pt.RecipeError, match=rf"recipe:7:5: '{argument.split(':')[0]}' is not supported: .*; remove it"):
+        pt.load_recipe(edited(("    weights", f"    {argument}\n    weights")))
 
 
-def test_a_plan_notes_what_never_acts_and_what_is_inexact() -> None:
-    params = {"conv3.weight": torch.ones(6, 2), "conv1.weight": torch.ones(4, 6)}
-    layout = {"conv3.weight": "conv3 2", "conv1.weight": "4 conv3"}
-    spec = pt.Spec.from_layout(layout, params, inexact={"conv3": "a mean at net.py:7"})
-    text = edited(("  - extension:\n      instance_name: thinner\n    epochs: [2]\n", ""))
-    plan = pt.plan(pt.load_recipe(text), params, spec)
-    assert plan.notes == ("'thinner' has no policy: it never acts", "the axis 'conv3' is inexact: a mean at net.py:7")
-    assert str(plan).splitlines()[-2:] == [f"note: {note}" for note in plan.notes]
+SWITCHES = ["mask_on_forward_only", "mask_gradients", "use_double_copies", "discard_masks_at_minibatch_end",
+            "skip_first_minibatch", "fold_batchnorm"]  # fmt: skip
 
 
-def test_a_plan_changes_nothing() -> None:
-    before = {n: t.clone() for n, t in PARAMS.items()}
-    planned(BASE)
-    assert all(torch.equal(PARAMS[n], t) for n, t in before.items())
+@pytest.mark.parametrize("argument", [*(f"{switch}: True" for switch in SWITCHES), "levels: {conv3.weight: 0.5}"])
+def test_an_argument_of_a_policy_that_is_not_done_is_refused_by_its_name(argument: str) -> None:
+    text = edited(("instance_name: low\n", f"instance_name: low\n      args: {{{argument}}}\n"))
+    with pytest.raises(pt.RecipeError, match=rf"recipe:21:14: '{argument.split(':')[0]}' is not supported: .*; remove it"):
+        pt.load_recipe(text)
+
+
+def test_what_a_policy_switches_off_is_off_here_too() -> None:
+    off = ", ".join(f"{switch}: False" for switch in SWITCHES)
+    text = edited(("instance_name: low\n", f"instance_name: low\n      args: {{{off}, keep_mask: True, levels: }}\n"))
+    assert pt.load_recipe(text) == pt.load_recipe(BASE)
+
+
+def test_one_weight_may_stand_without_brackets() -> None:
+    assert pt.load_recipe(edited(("[module.conv3.weight]", "module.conv3.weight"))) == pt.load_recipe(BASE)
+
+
+def test_a_parallel_wrapper_within_a_name_may_be_there_or_not() -> None:
+    model = nn.Sequential()
+    model.add_module("features", nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)))
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, torch.zeros(1, 3))
+    plan = pt.plan(pt.load_recipe(pruning("[features.module.0.weight]", "Rows")), params, spec)
+    assert kept(plan.masks) == {"features.0": 4}
+
+
+@pytest.mark.parametrize("form", ["StructureParameterPruner", "FilterPruner"])
+@pytest.mark.parametrize(
+    ("first", "criterion"),
+    [("L1Ranked", "l1"), ("L2Ranked", "l2"), ("ActivationAPoZRanked", "apoz"), ("ActivationMeanRanked", "activation_mean"),
+     ("GradientRanked", "gradient"), ("RandomRanked", "random")],
+)  # fmt: skip
+def test_a_class_names_its_criterion_in_both_forms_and_gradually(first: str, criterion: str, form: str) -> None:
+    once = pt.load_recipe(edited(("L1RankedStructureParameterPruner", first + form)))
+    text = edited(*AGP).replace("L1RankedStructureParameterPruner", first + form)
+    slowly = pt.load_recipe(text).pruners["low"]
+    assert once.pruners["low"].criterion == slowly.criterion == criterion
+    assert (once.pruners["low"].gradual, slowly.gradual, slowly.initial) == (False, True, 0.1)
+
+
+def test_a_filter_pruner_needs_no_group_type() -> None:
+    text = edited(("L1RankedStructureParameterPruner\n    group_type: Filters", "L1RankedFilterPruner"))
+    assert pt.load_recipe(text) == pt.load_recipe(BASE)
+
+
+# ---- equality, anchors and merge keys
+
+
+def test_recipes_are_equal_that_say_the_same_wherever_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("# elsewhere\n\n" + BASE.replace("[module.conv3.weight]", "\n    - module.conv3.weight"))
+    other = pt.load_recipe(tmp_path / "a.yaml")
+    assert other == pt.load_recipe(BASE)
+    assert other != pt.load_recipe(edited(("0.5", "0.6")))
+    assert other != pt.load_recipe(edited(("epochs: [0]", "epochs: [1]")))
+
+
+MERGED = BASE.replace(
+    "extensions:",
+    "  high: {<<: *low, desired_sparsity: 0.25, weights: [conv1.weight]}\n  alike: {<<: [*own, *low]}\nextensions:",
+).replace("  low:\n", "  low: &low\n").replace(
+    "pruners:\n", "pruners:\n  own: &own {class: L2RankedFilterPruner, desired_sparsity: 0.1, weights: [conv3.weight]}\n"
+)  # fmt: skip
+
+
+def test_a_merge_key_gives_what_its_mapping_does_not_say_and_the_first_of_several_counts() -> None:
+    pruners = pt.load_recipe(MERGED).pruners
+    low, high, alike = pruners["low"], pruners["high"], pruners["alike"]
+    assert (high.criterion, high.final, high.weights) == (low.criterion, 0.25, ("conv1.weight",))
+    assert (alike.criterion, alike.final, alike.weights) == ("l2", 0.1, ("conv3.weight",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("policies: []\npruners: &a\n  <<: *a\n  p: {class: X}", ["recipe:4:14", "'X'"]),
+        ("policies: []\npruners:\n  p: {<<: 1}", ["recipe:3:11", "pruner 'p' is a mapping", "not '1'"]),
+        ("policies: []\npruners:\n  p: {<<: [[a]]}", ["recipe:3:12", "pruner 'p' is a mapping", "not a list"]),
+        ("policies: []\npruners:\n  p: {<<: {a: 1, a: 2}}", ["recipe:3:18", "'a' stands twice"]),
+        ("policies: []\npruners:\n  p: {<<: {}, <<: {}}", ["recipe:3:15", "'<<' stands twice"]),
+    ],
+)
+def test_a_merge_key_that_merges_no_mapping_is_an_error_at_its_place(text: str, words: list[str]) -> None:
+    with pytest.raises(pt.RecipeError) as caught:
+        pt.load_recipe(text)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_merges_of_merges_take_no_time() -> None:
+    """Each line doubles what naive copying would read."""
+    lines = ["  p0: &p0 {class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [conv3.weight]}"]
+    lines += [f"  p{i}: &p{i} {{<<: [*p{i - 1}, *p{i - 1}]}}" for i in range(1, 200)]
+    recipe = pt.load_recipe("policies: []\npruners:\n" + "\n".join(lines))
+    assert len(recipe.pruners) == 200 and recipe.pruners["p199"].final == 0.5
+
+
+def test_the_schedule_that_the_page_shows_is_read() -> None:
+    page = Path(__file__).parent.parent / "docs" / "distiller.md"
+    (text,) = blocks(page.read_text(encoding="utf-8"), "yaml")
+    assert pt.load_recipe(text).last_epoch == 49

@@ -382,7 +382,7 @@ def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
             return super().train(False)  # batch norm would see other batches
 
     ends = []
-    for data, options in ((small, {"accumulate": 2}), (large, {})):
+    for data, accumulate in ((small, 2), (large, 1)):
         torch.manual_seed(0)
         t = Trainer(
             Still().double().eval(), pt.load_recipe(plain), loss_fn, OPTIMIZERS["AdamW"], small[0][0], callbacks=(), **options
@@ -404,7 +404,7 @@ def test_the_gradients_norm_is_clipped() -> None:
     seen: list[float] = []
 
     class Watching(SGD):
-        def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        def step(self, closure: Any = None) -> None:
             grads = [p.grad.flatten() for g in self.param_groups for p in g["params"] if p.grad is not None]
             seen.append(float(torch.cat(grads).norm()))
             super().step(closure)
@@ -487,7 +487,7 @@ def test_a_compiled_forward_is_compiled_anew_after_each_thinning() -> None:
 
 def test_events_come_in_their_order_with_what_they_tell() -> None:
     told: list[str] = []
-    losses: list[float | None] = []
+    losses: list[Tensor | None] = []
     kinds = ("fit", "prune", "thin", "step", "epoch", "best", "save", "end")
 
     def tell(moment: Moment) -> None:
@@ -500,7 +500,7 @@ def test_events_come_in_their_order_with_what_they_tell() -> None:
     t.fit(batches(torch.float64)[:2], 4, lambda _: float(t.epoch))
     epoch = ["step", "step", "epoch", "best"]
     assert told == ["fit", *epoch, "prune", *epoch, "prune", *epoch, "prune", "thin", *epoch, "end"]
-    assert losses[-1] == pytest.approx(t.history[-1].loss)
+    assert losses[-1] is not None and float(losses[-1]) == pytest.approx(t.history[-1].loss)
 
 
 def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:

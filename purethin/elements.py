@@ -1,0 +1,60 @@
+"""Element masks: the single weights of least magnitude, zeroed. They thin nothing, and a thinning carries them along.
+
+What belongs to a removed unit counts as gone, so that unit and element sparsity of one weight compose.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.errors import MaskError
+from purethin.spec import Masks, Spec
+
+
+def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: int) -> Tensor:
+    """The mask of a parameter's elements when so many of them are to be gone.
+
+    Args:
+        tensor: the parameter, at its dense shape.
+        spec: the dense spec.
+        name: the parameter's name.
+        masks: the masks so far; what they remove stays removed and is counted.
+        removed: how many elements of the dense tensor are gone, those of removed units among them; never the last one.
+
+    Returns:
+        `BoolTensor` of the dense shape, True = keep; among equal magnitudes the first go.
+
+    Raises:
+        MaskError: the parameter holds nan.
+
+    Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878.
+    """
+    kept = masked(torch.ones_like(tensor, dtype=torch.bool), spec, name, masks).flatten()
+    sizes = tensor.detach().abs().flatten()
+    sizes = sizes if sizes.dtype in (torch.float32, torch.float64) else sizes.float()
+    if bool(sizes.sum().isnan()):
+        raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
+    count = min(max(removed, int((~kept).sum())), kept.numel() - 1)
+    if count == int((~kept).sum()):
+        return kept.view_as(tensor)
+    sizes = torch.where(kept, sizes, -1)
+    limit = sizes.kthvalue(count).values
+    low = sizes <= limit
+    if int(low.sum()) > count:  # several are as large as the last that goes
+        equal = sizes == limit
+        low &= ~equal | (equal.cumsum(0) <= count - (low & ~equal).sum())
+    return ~low.view_as(tensor)
+
+
+def masked(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
+    """Zero (or False) where units are removed, and where an element mask says so; the tensor has the parameter's shape."""
+    for dim, expr in enumerate(spec.layout[name]):
+        if (keep := ax.keep(expr, masks, spec.sizes)) is not None:
+            keep = keep.to(tensor.device).reshape([-1 if d == dim else 1 for d in range(tensor.dim())])
+            tensor = torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+    if name in masks and name not in spec.axes:
+        keep = masks[name].to(tensor.device)
+        tensor = torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+    return tensor

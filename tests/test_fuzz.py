@@ -1,0 +1,163 @@
+"""Mutated recipes: each loads or is an error with its place, soon, and runs nothing; what loads is planned or refused."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from mutants import CANARY, MILD, WHOLE, WHOLES, WILD, mutant
+from resnet_cifar import resnet20
+from torch import Tensor, nn
+
+import purethin as pt
+from purethin.recipe import build_schedulers
+
+SECONDS = 5.0
+"""For one mutant, loaded, planned and applied; a usual one takes milliseconds."""
+
+
+class Small(nn.Module):
+    """Two convolutions that add up, one alone, two linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.conv3 = nn.BatchNorm2d(6), nn.Conv2d(6, 8, 3)
+        self.fc1, self.fc2 = nn.Linear(8, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv1(x))
+        x = torch.relu(self.conv3(torch.relu(self.norm(x + self.conv2(x)))))
+        return self.fc2(torch.relu(self.fc1(x.mean((2, 3)))))
+
+
+def inferred(model: nn.Module, image: int) -> tuple[dict[str, Tensor], pt.Spec]:
+    params = pt.params_of(model)
+    return params, pt.infer(model, params, torch.zeros(1, 3, image, image))
+
+
+torch.manual_seed(0)
+NETWORKS = [inferred(Small(), 6), inferred(resnet20(), 32)]
+
+
+@contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer, where the system can interrupt it."""
+
+    def over(*_: object) -> None:
+        raise TimeoutError(f"more than {seconds} s")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def apply(recipe: pt.Recipe, params: dict[str, Tensor], spec: pt.Spec) -> None:
+    """All that a trainer asks of a recipe, over its first epochs and its last."""
+    recipe.groups(spec)
+    if recipe.last_epoch <= 50:
+        pt.plan(recipe, params, spec)
+    masks: dict[str, Tensor] = {}
+    state = torch.Generator().manual_seed(0)
+    for epoch in sorted({0, 1, 2, recipe.last_epoch, recipe.last_epoch + 1} - {-1}):
+        measures = recipe.measures_at(epoch, spec)
+        statistics = {m: torch.rand(spec.axes[m.axis].size, generator=state) for m in measures}
+        for step in (0, 1, 2):
+            if step == 0 or recipe.acts_within(epoch, step):
+                masked, before = pt.mask(params, spec, masks), masks
+                masks = recipe.masks_at(epoch, masked, spec, masks, step=step, statistics=statistics, seed=1)
+                assert all(not bool((masks[name] & ~kept).any()) for name, kept in before.items()), "a removed unit came back"
+        penalty = recipe.penalty_at(epoch, params, spec)
+        assert penalty is None or penalty.shape == ()
+        recipe.thins_at(epoch)
+    pt.thin(params, spec, masks)
+
+
+def fault(text: str, path: Path | None = None) -> str | None:
+    """What is wrong with the answer to a text, None where nothing is."""
+    refused: str | None = None
+    try:
+        with bounded(SECONDS):
+            try:
+                recipe = pt.load_recipe(text if path is None else path)
+            except pt.RecipeError as error:
+                refused = str(error)
+            else:
+                build_schedulers(recipe, torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9))
+                apply(recipe, *NETWORKS["layer" in text])
+    except pt.PurethinError:
+        pass  # it does not fit the network, and says so
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    if CANARY.exists():
+        return f"the recipe ran code: {CANARY} exists"
+    return None if refused is None else fault_of_message(refused, "recipe" if path is None else str(path), text)
+
+
+def fault_of_message(message: str, title: str, text: str) -> str | None:
+    """Every complaint has its place, but of a file that cannot be read or holds nothing; and is no longer than a page."""
+    if len(message) > 3000:
+        return f"a message of {len(message)} characters: {message[:200]}…"
+    placeless = "\n" not in text or any(words in message for words in ("empty", "cannot be read", "is not text in UTF-8"))
+    return None if placeless or re.match(rf"{re.escape(title)}:\d+:\d+: ", message) else f"no place in: {message[:200]}"
+
+
+def faults(seeds: range) -> list[str]:
+    return [f"mutant({seed}): {found}" for seed in seeds if (found := fault(mutant(seed))) is not None]
+
+
+@pytest.mark.parametrize("start", range(0, 1000, 100))
+def test_a_mutated_recipe_loads_or_is_an_error_with_its_place_and_what_loads_is_planned_or_refused(start: int) -> None:
+    assert faults(range(start, start + 100)) == []
+
+
+@pytest.mark.survey
+@pytest.mark.parametrize("start", range(1000, 21_000, 1000))
+def test_so_do_twenty_thousand(start: int) -> None:
+    assert faults(range(start, start + 1000)) == []
+
+
+@pytest.mark.parametrize("text", [*WHOLES, *(f"version: {s}\npolicies: {s}\n" for s in MILD + WILD)], ids=lambda t: repr(t[:20]))
+def test_whatever_a_text_is_it_is_an_error_with_its_place(text: str) -> None:
+    assert fault(text) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b"", b"\x00", b"\xff\xfe\x00", b"\x80abc\n", b"version: 1\n\xc3\x28\n", b"a: \xed\xa0\x80\n"),
+        *(b"\xef\xbb\xbfversion: 1\npolicies: []\n", WHOLE.encode("utf-16"), WHOLE.encode("utf-32")),
+        *(WHOLE.replace("\n", "\r\n").encode(), WHOLE.replace("\n", "\r").encode()),
+    ],
+    ids=lambda raw: repr(raw[:12]),
+)
+def test_so_it_is_of_bytes_in_a_file(raw: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "bytes.yaml").write_bytes(raw)
+    assert fault(raw.decode("latin-1"), path) is None
+
+
+def test_mutants_reach_all_that_comes_after_reading() -> None:
+    """Else they would say nothing of it."""
+    loaded = fitting = 0
+    for seed in range(200):
+        try:
+            recipe = pt.load_recipe(text := mutant(seed))
+            loaded += 1
+            recipe.groups(NETWORKS["layer" in text][1])
+            fitting += 1
+        except pt.RecipeError:
+            pass
+    assert 20 < loaded < 180
+    assert fitting > 5
