@@ -4,13 +4,18 @@ from purethin.check import Report as Report
 from purethin.check import check as check
 from purethin.cost import Cost as Cost
 from purethin.cost import cost as cost
+from purethin.criteria import activation_mean as activation_mean
+from purethin.criteria import apoz as apoz
 from purethin.criteria import lp_norm as lp_norm
 from purethin.criteria import random_scores as random_scores
+from purethin.criteria import taylor as taylor
 from purethin.errors import CheckpointError as CheckpointError
 from purethin.errors import MaskError as MaskError
 from purethin.errors import PurethinError as PurethinError
 from purethin.errors import RecipeError as RecipeError
 from purethin.errors import SpecError as SpecError
+from purethin.events import Moment as Moment
+from purethin.events import Record as Record
 from purethin.infer import infer as infer
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild
@@ -30,5 +35,5 @@ from purethin.thin import mask as mask
 from purethin.thin import thin as thin
 from purethin.thin import thin_spec as thin_spec
 from purethin.thin import thin_tree as thin_tree
-from purethin.train import Record as Record
 from purethin.train import Trainer as Trainer
+from purethin.writing import recipe_for as recipe_for

@@ -1,0 +1,1 @@
+"""What the command line is made of; `python -m purethin` runs `purethin.__main__`."""

@@ -1,0 +1,213 @@
+"""A recipe for a network that has none: commented YAML in which each axis is reached by weights that make it.
+
+Invariant: `load_recipe` reads the text, `plan` takes floor(sparsity · size) units off every axis that it lists, and what no
+recipe can name stands in a comment with the reason. The same spec gives the same text in every process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+import yaml
+
+from purethin.carriers import Listing, listings, some
+from purethin.cost import cost
+from purethin.errors import MaskError, PurethinError, RecipeError, SpecError, nearest
+from purethin.select import count_removed
+from purethin.spec import Spec
+
+_CLASS = "L1RankedStructureParameterPruner_AGP"
+_LAST = 100_000  # beyond which `load_recipe` takes nothing for an epoch
+
+
+def recipe_for(
+    spec: Spec,
+    *,
+    sparsity: float | Mapping[str, float] = 0.5,
+    axes: str | Sequence[str] = "*",
+    initial: float = 0.0,
+    begin: int = 0,
+    end: int = 30,
+    frequency: int = 2,
+) -> str:
+    """A recipe for this network: automated gradual pruning by L1 norms, then thinning, as commented YAML.
+
+    Args:
+        spec: the network's spec.
+        sparsity: the fraction of units to remove, in [0, 1]; or `{axis or pattern: fraction}`: an axis by its own name first,
+            then by the first pattern that matches; axes that none matches keep all.
+        axes: a pattern of names, or several (`fnmatch`: `layer2.*`). Patterns mean exact axes; an inexact one is pruned where it
+            is named outright.
+        initial: the fraction removed at `begin`; less where an axis's sparsity is less.
+        begin: the first epoch.
+        end: the epoch after the last (exclusive), at which the network is thinned.
+        frequency: epochs between steps.
+
+    Returns:
+        YAML text. Each axis has a comment with its size, how many units go, and which weights share it.
+
+    Raises:
+        SpecError: a pattern matches no exact axis, or no recipe can name any that it matches.
+        MaskError: a fraction outside [0, 1], or a sparsity for what is no axis.
+        RecipeError: no epoch is scheduled between `begin` and `end`.
+
+    >>> from purethin.recipe import load_recipe
+    >>> spec = Spec.from_layout({"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)})
+    >>> list(load_recipe(recipe_for(spec, axes="a")).pruners)
+    ['filters_50']
+    """
+    if not 0 <= begin < end <= _LAST or frequency < 1:
+        raise RecipeError(
+            f"no epoch is scheduled from {begin} to {end} (exclusive), every {frequency}: "
+            f"give 0 <= begin < end <= {_LAST:,} and frequency > 0"
+        )
+    _check_fraction("initial", initial)
+    wanted = fractions_of(spec, sparsity, axes)
+    pruners, left = listings(spec, wanted)
+    if not pruners:
+        why = "".join(f"\n  {name}: {reason}" for name, reason in left.items())
+        raise SpecError(f"no recipe can name these axes; prune them by name, with pt.select(scores, {{axis: 0.5}}):{why}")
+    pruned = [axis for pruner in pruners for axis in pruner.weights]
+    timing = (f"    starting_epoch: {begin}", f"    ending_epoch: {end}", f"    frequency: {frequency}")
+    lines = [
+        *_head(spec, {axis: wanted[axis] for axis in pruned}, left),
+        "version: 1",
+        "",
+        "pruners:",
+        *(line for pruner in pruners for line in _pruner_lines(pruner, min(initial, pruner.sparsity), spec)),
+        "extensions:",
+        "  thinner:                     # takes the removed units out of the tensors",
+        "    class: StructureRemover",
+        "",
+        "policies:",
+        *(line for p in pruners for line in (f"  - pruner: {{instance_name: {p.name}}}", *timing)),
+        "  - extension: {instance_name: thinner}",
+        f"    epochs: [{end}]",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# ---- which axes, and how much of each
+
+
+def fractions_of(spec: Spec, sparsity: float | Mapping[str, float] = 0.5, axes: str | Sequence[str] = "*") -> dict[str, float]:
+    """`{axis: the fraction to remove}` in the spec's order, from a sparsity and patterns as `recipe_for` takes them.
+
+    Raises:
+        SpecError: a pattern matches no exact axis.
+        MaskError: a fraction outside [0, 1], or a sparsity for what is no axis, or none of `axes`.
+    """
+    patterns = [axes] if isinstance(axes, str) else list(axes)
+    if not isinstance(sparsity, Mapping):
+        _check_fraction("sparsity", sparsity)
+        return dict.fromkeys(_matching(patterns, spec, SpecError), float(sparsity))
+    for key, fraction in sparsity.items():
+        _check_fraction(f"sparsity of '{key}'", fraction)
+    names = _matching(sparsity, spec, MaskError)
+    if patterns != ["*"]:
+        names = _matching(patterns, spec, SpecError)
+    for key in sparsity:
+        if key not in names and not any(fnmatchcase(name, key) for name in names):
+            raise MaskError(f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}")
+    keys = {name: name if name in sparsity else next((k for k in sparsity if fnmatchcase(name, k)), None) for name in names}
+    return {name: float(sparsity[key]) for name, key in keys.items() if key is not None}
+
+
+def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -> list[str]:
+    """The axes that any pattern means, in the spec's order: exact ones, and those named outright."""
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = [pattern] if pattern in spec.axes else [name for name in spec.exact if fnmatchcase(name, pattern)]
+        if not hits:
+            inexact = next((a for a in spec.axes.values() if fnmatchcase(a.name, pattern)), None)
+            if inexact is not None:
+                raise error(
+                    f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: {inexact.reason}): "
+                    "to prune that all the same, name it outright"
+                )
+            raise error(f"'{pattern}' matches no axis; {nearest(pattern, spec.axes)}")
+        found.update(hits)
+    return [name for name in spec.axes if name in found]
+
+
+def _check_fraction(what: str, given: float) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        raise MaskError(f"the {what} is {given!r}: give the fraction to remove, from 0 to 1 (0.5 for half)")
+
+
+# ---- text
+
+
+def _head(spec: Spec, pruned: Mapping[str, float], left: Mapping[str, str]) -> list[str]:
+    """The comment at the top: what the recipe does to the network, and what it cannot name."""
+    gone = {name: _removed(name, fraction, spec) for name, fraction in pruned.items()}
+    before, after = cost(spec), cost(spec, {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()})
+    many = "1 axis loses" if len(pruned) == 1 else f"{len(pruned)} axes lose"
+    lines = [
+        f"{many} {sum(gone.values()):,} of {sum(spec.sizes[n] for n in pruned):,} units.",
+        f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: {before.macs:,}, at the end {after.macs:,}.",
+    ]
+    if left:
+        lines += ["", "No recipe can name these axes; prune them by name, with pt.select(scores, {axis: 0.5}) and pt.thin:"]
+        lines += [f"  {name}, {spec.sizes[name]} units: {reason}" for name, reason in left.items()]
+    inexact = [name for name, axis in spec.axes.items() if not axis.exact and name not in pruned and name not in left]
+    if inexact:
+        lines += ["", f"Left alone, for their removal changes the function (spec.axes[name].reason): {some(inexact)}"]
+    return [_comment(line) for line in lines]
+
+
+def _pruner_lines(pruner: Listing, initial: float, spec: Spec) -> list[str]:
+    reached = sum(map(len, pruner.weights.values())) + sum(len(c.axes) for c in pruner.joint)
+    lines = [
+        f"  {pruner.name}:",
+        f"    class: {_CLASS}",
+        f"    initial_sparsity: {_number(initial)}",
+        f"    final_sparsity: {_number(pruner.sparsity)}",
+        f"    group_type: {pruner.kind}",
+    ]
+    if reached > len(pruner.weights):
+        lines.append("    group_dependency: Auto     # weights that share an axis stand together; the first ranks it")
+    lines.append("    weights:")
+    for name, own in pruner.weights.items():
+        says, ties = _comment(_axis_says(name, pruner.sparsity, own, spec)), spec.ties.get(name, ())
+        if len(own) == 1:
+            lines.append(f"      - {_scalar(own[0])}  {says}")
+        elif own:
+            lines += [f"      {says}", *([f"      {_comment(f'  they meet in {some(ties)}')}"] if ties else [])]
+            lines += [f"      - {_scalar(weight)}" for weight in own]
+    for carrier in pruner.joint:
+        lines += [f"      {_comment(_axis_says(name, pruner.sparsity, [carrier.weight], spec))}" for name in carrier.axes]
+        lines.append(f"      - {_scalar(carrier.weight)}")
+    return [*lines, ""]
+
+
+def _axis_says(name: str, fraction: float, own: Sequence[str], spec: Spec) -> str:
+    """An axis's size, how many units go, and the weights that are pruned with it, beside those that stand below."""
+    others = dict.fromkeys(p for p, _ in spec.axes[name].places if len(spec.layout[p]) > 1 and p not in own)
+    shared = f"; shared with {some([p.removesuffix('.weight') for p in others])}" if others else ""
+    reason = "" if spec.axes[name].exact else f"; INEXACT: {spec.axes[name].reason}"
+    return f"{name}: {spec.sizes[name]} units, {_removed(name, fraction, spec)} go{shared}{reason}"
+
+
+def _removed(name: str, fraction: float, spec: Spec) -> int:
+    """The last unit stays, as `Recipe.masks_at` has it."""
+    return min(count_removed(fraction, spec.sizes[name]), max(spec.sizes[name] - 1, 0))
+
+
+def _comment(text: str) -> str:
+    """One line; what YAML cannot hold even in a comment is escaped."""
+    return f"# {text if text.isprintable() else text.encode('unicode_escape').decode()}".rstrip()
+
+
+def _number(fraction: float) -> str:
+    return repr(float(fraction))
+
+
+def _scalar(name: str) -> str:
+    """A parameter's name as YAML reads it back: bare where it is a plain word."""
+    plain = re.fullmatch(r"\w[\w./-]*", name, re.ASCII) is not None and re.search(r"[A-Za-z_]{2}", name) is not None
+    return name if plain and yaml.safe_load(name) == name else json.dumps(name)

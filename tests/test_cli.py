@@ -1,0 +1,429 @@
+"""The command line: what it prints and writes, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from pages import VARYING, blocks
+from torch import nn
+
+import purethin as pt
+from purethin.__main__ import main
+from purethin.check import Output
+from purethin.cli.arguments import parse
+from purethin.cli.imported import make, parse_model
+from purethin.cli.tables import Table
+
+ROOT = Path(__file__).parents[1]
+CODE = '''
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    """A small network with a tied pair, a buffer that is not saved, and an argument that would fetch weights."""
+    def __init__(self, width=12, pretrained=True):
+        super().__init__()
+        assert not pretrained, "weights would be fetched"
+        self.a, self.b, self.c = nn.Linear(6, width), nn.Linear(width, width), nn.Linear(width, 4)
+        self.norm = nn.BatchNorm1d(width)
+        self.d = nn.Linear(width, 4)
+        self.d.weight = self.c.weight
+        self.register_buffer("scale", torch.ones(width), persistent=False)
+    def forward(self, x):
+        h = self.norm(self.a(x)).relu() * self.scale
+        h = self.b(h).relu()
+        return self.c(h) + self.d(h.tanh())
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(9, 8), nn.Linear(8, 16), nn.Linear(16, 2)
+    def forward(self, ids, mask=None):
+        h = self.up(self.embed(ids)).relu()
+        return self.down(h if mask is None else h * mask[..., None])
+
+def fails():
+    raise RuntimeError("no such thing\\nsecond line")
+
+def leaves():
+    raise SystemExit(3)
+
+number = 3
+ready = Words()
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with net.py and weights.safetensors."""
+    (tmp_path / "net.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    model, _, _ = make(parse_model("net.py:Net"))
+    model.load_state_dict({k: torch.randn(v.shape).abs() if v.is_floating_point() else v for k, v in model.state_dict().items()})
+    safetensors.torch.save_model(model, "weights.safetensors")
+    return tmp_path
+
+
+def ran(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str:
+    """What a command printed; its error output where it is to fail, which is no traceback."""
+    assert main(argv) == status
+    out, error = capsys.readouterr()
+    assert not (error if status == 0 else out)
+    assert "Traceback" not in error
+    return out if status == 0 else error
+
+
+NET = ("net.py:Net", "--input", "3,6")
+THIN = ("thin", *NET, "--weights", "weights.safetensors", "--out", "out")
+
+
+# ---- show
+
+
+def test_show_prints_every_layout_axis_and_frozen_reason_and_the_cost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = ran(capsys, "show", *NET)
+    model, _, _ = make(parse_model("net.py:Net"))
+    spec = pt.infer(model, pt.params_of(model), torch.zeros(3, 6))
+    lines = [line.split() for line in printed.splitlines()]
+    for name, dims in spec.layout.items():
+        assert [name, *" ".join(map(str, dims)).split()] in lines
+    for axis in spec.axes.values():
+        assert [axis.name, str(axis.size), str(len(axis.places)), "exact"] in lines
+    assert all(f.reason in printed for f in spec.frozen)
+    now = pt.cost(spec)
+    assert f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes" in printed
+
+
+def test_inputs_have_types_and_names_and_arguments_reach_the_callable(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("show", "net.py:Words", "--input", "2,5:long")
+    assert "up  " in ran(capsys, *words)
+    assert "up  " in ran(capsys, *words, "--input", "mask=2,5:bool")
+    assert "up  " in ran(capsys, "show", "net.py:ready", "--input", "ids=2,5:int64")
+    assert "20" in ran(capsys, "show", *NET, "--arg", "width=20").split()
+    assert "24" in ran(capsys, "show", *NET, "--kwargs", '{"width": 20}', "--arg", "width=24").split()
+
+
+def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = ran(capsys, "show", "torchvision.models:get_model", "--arg", "name=squeezenet1_1", "--input", "1,3,64,64")
+    assert "features.0.weight" in printed
+    source = parse_model("torchvision.models.segmentation:fcn_resnet50")
+    _, statement, expression = make(source)  # its backbone's weights are fetched by default
+    assert (statement, expression) == (
+        "from torchvision.models.segmentation import fcn_resnet50",
+        "fcn_resnet50(weights_backbone=None)",
+    )
+
+
+def test_tables_are_plain_and_whole_where_no_terminal_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    assert str(Table(("axis", "n"), [(name, "1"), ("y", "22")], numbers=(1,))).splitlines() == [
+        f"axis{' ' * 296}   n", f"{name}   1", f"y{' ' * 299}  22",
+    ]  # fmt: skip
+    assert "\x1b" not in ran(capsys, "show", *NET)
+
+
+# ---- recipe and plan
+
+
+def test_a_recipe_is_printed_or_written_and_plans(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("recipe", *NET, "--sparsity", "a=0.25", "--sparsity", "0.5", "--end", "8")
+    text = ran(capsys, *argv)
+    assert ran(capsys, *argv, "-o", "r.yaml") == "wrote r.yaml\n"
+    assert Path("r.yaml").read_text() == text
+    assert {p.final for p in pt.load_recipe(Path("r.yaml")).pruners.values()} == {0.25, 0.5}
+    printed = ran(capsys, "plan", "r.yaml", *NET)
+    model, _, _ = make(parse_model("net.py:Net"))
+    params = pt.params_of(model)
+    plan = pt.plan(pt.load_recipe(Path("r.yaml")), params, pt.infer(model, params, torch.zeros(3, 6)))
+    assert printed == f"{plan}\n"
+    assert int(plan.masks["a"].sum()) == 9
+
+
+def test_a_file_that_is_there_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("r.yaml").write_text("mine")
+    assert "r.yaml exists" in ran(capsys, "recipe", *NET, "-o", "r.yaml", status=1)
+    assert Path("r.yaml").read_text() == "mine"
+    ran(capsys, "recipe", *NET, "-o", "r.yaml", "--force")
+    assert Path("r.yaml").read_text().startswith("# ")
+
+
+# ---- thin
+
+
+def test_thin_writes_a_network_that_its_own_line_loads_and_that_equals_the_masked_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = ran(capsys, *THIN, "--sparsity", "0.5")
+    assert sorted(p.name for p in Path("out").iterdir()) == ["report.txt", "spec.yaml", "thinned.safetensors"]
+    assert not list(Path().glob(".*"))
+    line = next(line for line in printed.splitlines() if line.startswith("import purethin"))
+    assert line in Path("out/report.txt").read_text()
+    names: dict[str, Any] = {}
+    Path("net.py").write_text(CODE.replace("pretrained=True", "pretrained=False"))
+    exec(line, names)
+    small, (dense, _, _) = names["model"].eval(), make(parse_model("net.py:Net"))
+    safetensors.torch.load_model(dense, "weights.safetensors")
+    params = pt.params_of(dense)
+    spec, x = pt.infer(dense, params, torch.zeros(3, 6)), torch.randn(5, 6)
+    masks = pt.select({n: s for n, s in pt.lp_norm(params, spec).items() if n in spec.exact}, 0.5)
+    masked = pt.rebuild(dense, {}, pt.mask(params, spec, masks)).eval()
+    torch.testing.assert_close(small(x), masked(x))
+    assert small.a.weight.shape == (6, 6)
+    written = pt.Spec.from_yaml(Path("out/spec.yaml").read_text())
+    assert all(tuple(t.shape) == written.shape(n) for n, t in pt.load("out/thinned.safetensors")[0].items())
+    assert f"{pt.cost(spec, masks).parameters:,}" in printed
+
+
+def test_a_recipe_says_what_goes_in_place_of_a_sparsity(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran(capsys, "recipe", *NET, "--axes", "a", "--sparsity", "0.75", "-o", "r.yaml")
+    ran(capsys, *THIN, "--recipe", "r.yaml")
+    assert pt.load("out/thinned.safetensors")[0]["a.weight"].shape == (3, 6)
+
+
+def test_what_was_thinned_is_thinned_again_over_the_dense_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    again = ("thin", *NET, "--sparsity")
+    ran(capsys, *again, "a=0.5", "--out", "one", "--weights", "weights.safetensors")
+    ran(capsys, *again, "b=0.5", "--out", "two", "--weights", "one/thinned.safetensors")
+    ran(capsys, *again, "a=0.5", "--out", "three", "--weights", "two/thinned.safetensors")
+    params, config = pt.load("three/thinned.safetensors")
+    dense, _, _ = make(parse_model("net.py:Net"))
+    small = pt.rebuild(dense, config, params).eval()
+    assert small(torch.zeros(2, 6)).shape == (2, 4)
+    assert {path: vars(small.get_submodule(path))[key] for path, key in KEYS} == {"a": 3, "norm": 3, "c": 6}
+
+
+KEYS = (("a", "out_features"), ("norm", "num_features"), ("c", "in_features"))
+
+
+def test_a_folder_with_files_is_refused_and_by_force_keeps_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    ran(capsys, *THIN, "--sparsity", "0.5")  # an empty one is taken
+    Path("out/mine").write_text("mine")
+    assert "out is not empty" in ran(capsys, *THIN, "--sparsity", "0.25", status=1)
+    assert pt.load("out/thinned.safetensors")[0]["a.weight"].shape[0] == 6
+    ran(capsys, *THIN, "--sparsity", "0.25", "--force")
+    assert Path("out/mine").read_text() == "mine"
+    assert pt.load("out/thinned.safetensors")[0]["a.weight"].shape[0] == 9
+
+
+def test_nothing_is_written_where_the_thinned_network_differs_or_writing_fails(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(Path().iterdir())
+    bad = pt.Report((Output("output", (1,), 1.0, 1.0),), ("a",), {}, (), 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("purethin.__main__.check", lambda *args, **kwargs: bad)
+        assert "differs from the masked one; nothing is written" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device", "thinned.safetensors")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("purethin.__main__.save", full)
+        assert "thinned.safetensors: No space left" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("a.weight"), "no a.weight"),
+        (lambda d: d.update({"a.wieght": d["a.bias"].clone()}), "a.wieght, which the model lacks; did you mean 'a.weight'"),
+        (lambda d: d.update({"a.weight": torch.ones(7, 6)}), r"a.weight of shape \(7, 6\), which is \(12, 6\) in the model"),
+        (lambda d: [d.pop("c.weight", 0), d.pop("d.weight", 0)], "no c.weight"),
+    ],
+)
+def test_weights_of_another_model_are_refused_by_their_names(
+    folder: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
+) -> None:
+    given = safetensors.torch.load_file("weights.safetensors")
+    change(given)
+    safetensors.torch.save_file(given, "weights.safetensors")
+    error = ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+    assert "weights.safetensors does not fit this Net" in error
+    assert re.search(message, error)
+    assert not Path("out").exists()
+
+
+def test_batches_that_were_not_counted_and_half_precision_do_not_matter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {
+        name: t.half() if t.is_floating_point() else t
+        for name, t in safetensors.torch.load_file("weights.safetensors").items()
+        if "num_batches" not in name
+    }
+    safetensors.torch.save_file(given, "weights.safetensors")
+    ran(capsys, *THIN, "--sparsity", "0.5")
+    assert pt.load("out/thinned.safetensors")[0]["a.weight"].dtype == torch.float32
+
+
+def test_pickles_and_damaged_files_are_refused_unread(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Path("weights.safetensors").read_bytes()
+    Path("weights.safetensors").write_bytes(whole[:-9])
+    assert "damaged" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+    torch.save({"a": torch.ones(1)}, "weights.safetensors")
+    assert "unpickling runs code: convert it" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+    Path("weights.safetensors").unlink()
+    assert "cannot be read" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("show", "nothing.here:Net"), "importing nothing.here: ModuleNotFoundError"),
+        (("show", "none.py:Net"), "there is no file none.py"),
+        (("show", "net.py:Nett"), "net.py has no 'Nett'; did you mean 'Net'"),
+        (("show", "net.py:number"), "TypeError: "),
+        (("show", "net.py:fails"), "making net.py:fails: RuntimeError: no such thing\n"),
+        (("show", "net.py:leaves"), "making net.py:leaves: SystemExit: 3"),
+        (("show", "net.py:ready", "--arg", "a=1"), "is a model already"),
+        (("show", "torch:zeros", "--arg", "size=[1]"), "made a Tensor"),
+        (("show", "net.py:Net", "--input", "3,7"), "net.py:Net on --input 3,7: RuntimeError: "),
+        (("show", "net.py:Net"), "net.py:Net on --input 1,3,224,224: "),
+        (("show", "net.py:Net", "--arg", "wdth=3"), "unexpected keyword argument 'wdth'"),
+        (("plan", "none.yaml", *NET), "none.yaml: cannot be read"),
+        (("recipe", *NET, "--axes", "aa*"), "'aa*' matches no axis"),
+        (("recipe", *NET, "--sparsity", "q=0.5"), "'q' matches no axis"),
+        (("recipe", *NET, "--end", "0"), "no epoch is scheduled from 0 to 0"),
+        (("recipe", *NET, "-o", "no/r.yaml"), "there is no folder no"),
+        ((*THIN, "--axes", "zz", "--sparsity", "0.5"), "'zz' matches no axis"),
+    ],
+)
+def test_an_error_is_one_message_without_a_traceback(
+    folder: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str
+) -> None:
+    error = ran(capsys, *argv, status=1)
+    assert error.startswith("python -m purethin: error: ")
+    assert message in error
+    assert not Path("out").exists()
+
+
+def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "net.py:fails", "--debug"]) == 1
+    assert "Traceback" in (error := capsys.readouterr().err) and "second line" in error
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ((), "required: COMMAND"),
+        (("prune",), "invalid choice"),
+        (("show",), "required: MODEL"),
+        (("show", "net.py"), "'net.py' is no import path: write module:callable"),
+        (("show", "a b:c"), "no import path"),
+        (("show", *NET, "--input", "3x4"), "'3x4' is no input: write its shape"),
+        (("show", *NET, "--input", "3:flaot32"), "no dtype 'flaot32'; did you mean 'float32'"),
+        (("show", *NET, "--arg", "width"), "write name=value"),
+        (("show", *NET, "--arg", "width=["), "no YAML"),
+        (("show", *NET, "--kwargs", "[1]"), "a JSON object is expected"),
+        (("show", *NET, "--kwargs", "{"), "no JSON"),
+        (("recipe", *NET, "--sparsity", "1.5"), "'1.5' is no fraction from 0 to 1"),
+        (("recipe", *NET, "--sparsity", "a=half"), "'half' is no fraction"),
+        (("recipe", *NET, "--sparsity", "nan"), "'nan' is no fraction"),
+        (THIN, "give --sparsity, as 0.5, or --recipe"),
+        ((*THIN, "--recipe", "r.yaml", "--axes", "a"), "leave out --sparsity and --axes"),
+        (("thin", *NET, "--sparsity", "0.5"), "required: --weights, --out"),
+    ],
+)
+def test_what_is_no_command_line_exits_with_2(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(argv)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [(), ("show",), ("plan",), ("recipe",), ("thin",)])
+def test_help_has_examples_that_the_parser_itself_takes(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main([*command, "--help"])
+    assert error.value.code == 0
+    shown = [line.partition("-m purethin ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("  python")]
+    assert len(shown) >= 2
+    for line in shown:
+        parse(shlex.split(line.partition(" | ")[0]))
+
+
+# ---- the real thing
+
+PROCESS = [sys.executable, "-m", "purethin"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
+    code = f"{sys.executable} -m purethin show torchvision.models:resnet18 | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert done.stdout.startswith("parameter")
+    assert done.returncode in (0, 141) and not done.stderr
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(folder: Path) -> None:
+    Path("slow.py").write_text("import time\ndef net():\n    print('here', flush=True)\n    time.sleep(60)\n")
+    argv = ["thin", "slow.py:net", "--weights", "weights.safetensors", "--sparsity", "0.5", "--out", "out"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    with subprocess.Popen([*PROCESS, *argv], **piped) as process:
+        assert process.stdout is not None and process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "interrupted\n"
+    assert not Path("out").exists()
+
+
+def test_a_terminal_gets_tables_of_the_same_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    leader, follower = pty.openpty()
+    environment = {**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "200"}
+    process = subprocess.Popen([*PROCESS, "show", *NET], stdout=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    try:
+        while piece := os.read(leader, 65536):
+            shown += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(leader)
+    assert process.wait(timeout=60) == 0
+    bold = re.findall(rb"\x1b\[1m([a-z]+)", shown)
+    assert {b"parameter", b"layout", b"axis", b"units"} <= set(bold)
+    words = re.sub(rb"\x1b\[[0-9;]*m", b"", shown).decode().split()
+    assert main(["show", *NET]) == 0
+    assert words == capsys.readouterr().out.split()
+
+
+def test_the_networks_of_these_tests_are_as_they_say(folder: Path) -> None:
+    model, statement, expression = make(parse_model("net.py:Net"))
+    assert isinstance(model, nn.Module) and not model.training
+    assert expression == "Net(pretrained=False)"
+    assert statement == "import runpy; Net = runpy.run_path('net.py')['Net']"
+
+
+def test_the_page_shows_what_its_commands_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("examples").symlink_to(ROOT / "examples")
+    dense, _, _ = make(parse_model("examples/resnet_cifar.py:resnet20"))
+    safetensors.torch.save_file(dense.state_dict(), "resnet20.safetensors")
+    shown = "".join(blocks((ROOT / "docs" / "command-line.md").read_text(), "console"))
+    commands = [part.partition("\n") for part in re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]]
+    assert len(commands) == 6
+    for command, _, output in commands:
+        if command.startswith("cat "):
+            printed = Path(command.removeprefix("cat ")).read_text()
+        else:
+            status = main(shlex.split(command.removeprefix("python -m purethin ")))
+            printed = "".join(capsys.readouterr())
+            assert status == int("error:" in output)
+        pattern = ".*".join(map(re.escape, VARYING.sub("#", output.strip()).split("…")))
+        assert re.fullmatch(pattern, VARYING.sub("#", printed.strip()), re.DOTALL), f"{command}\n{printed}"
