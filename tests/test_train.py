@@ -82,7 +82,7 @@ class Lion(Optimizer):
         super().__init__(params, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
@@ -384,9 +384,8 @@ def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
     ends = []
     for data, accumulate in ((small, 2), (large, 1)):
         torch.manual_seed(0)
-        t = Trainer(
-            Still().double().eval(), pt.load_recipe(plain), loss_fn, OPTIMIZERS["AdamW"], small[0][0], callbacks=(), **options
-        )
+        model, example = Still().double().eval(), small[0][0]
+        t = Trainer(model, pt.load_recipe(plain), loss_fn, OPTIMIZERS["AdamW"], example, accumulate=accumulate, callbacks=())
         t.fit(data, 3)
         assert t.step == 9
         ends.append(t)
