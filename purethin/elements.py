@@ -36,15 +36,15 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
     sizes = sizes if sizes.dtype in (torch.float32, torch.float64) else sizes.float()
     if bool(sizes.sum().isnan()):
         raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
-    count = min(max(removed, int((~kept).sum())), kept.numel() - 1)
-    if count == int((~kept).sum()):
+    gone = kept.numel() - int(kept.count_nonzero())  # several times as fast as the sum of a bool tensor
+    count = min(max(removed, gone), kept.numel() - 1)
+    if count == gone:
         return kept.view_as(tensor)
     sizes = torch.where(kept, sizes, -1)
     limit = sizes.kthvalue(count).values
     low = sizes <= limit
-    if int(low.sum()) > count:  # several are as large as the last that goes
-        equal = sizes == limit
-        low &= ~equal | (equal.cumsum(0) <= count - (low & ~equal).sum())
+    if (over := int(low.count_nonzero()) - count) > 0:  # several are as large as the last that goes
+        low[(sizes == limit).nonzero()[-over:, 0]] = False
     return ~low.view_as(tensor)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from math import isfinite
+from sys import float_info
 from typing import Any, NoReturn
 
 import yaml
+from yaml.scanner import ScannerError
 
 from purethin.errors import RecipeError
 
@@ -14,11 +16,21 @@ Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's `{key: (the key's node, the value's node)}`."""
 
 _CORE = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
-_MOST = 100_000
+_MOST = 200_000  # what a published schedule of Distiller has for "never"
 _LONGEST = 500  # a message repeats what it is about
+_DEEPEST = 50
 _MERGE = "tag:yaml.org,2002:merge"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """What YAML 1.2 and a reader take for a number, and YAML 1.1 for a word: 1e-4."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, whose time grows with the square of how deep brackets nest: a recipe's nest three deep."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        if self.flow_level >= _DEEPEST:
+            raise ScannerError(None, None, "nested too deeply for a recipe", self.get_mark())
+        super().fetch_flow_collection_start(TokenClass)
 
 
 def compose(text: str, title: str) -> yaml.Node | None:
@@ -28,7 +40,7 @@ def compose(text: str, title: str) -> yaml.Node | None:
         RecipeError: the text is not YAML.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         loader.name = title
         return loader.get_single_node()
     except yaml.YAMLError as error:
@@ -135,7 +147,7 @@ def fraction(node: yaml.Node, what: str) -> float:
 
 
 def whole(node: yaml.Node, what: str, least: int) -> int:
-    """A whole number from `least` to a hundred thousand, beyond which no epoch is."""
+    """A whole number from `least` to two hundred thousand, beyond which no epoch is."""
     number = value(node)
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= _MOST:
         fail(node, f"{what} is {_short(number)}; it is a whole number from {least} to {_MOST:,}")
@@ -145,7 +157,7 @@ def whole(node: yaml.Node, what: str, least: int) -> int:
 def number(node: yaml.Node, what: str) -> float:
     """A finite number from 0."""
     given = value(node)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= float_info.max:
         fail(node, f"{what} is {_short(given)}; it is a number from 0, as 0.0008")
     return float(given)
 

@@ -84,6 +84,7 @@ def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
     kind = class_of(name, at, fields, _CLASSES)
     filters, gradual, single = "FilterPruner" in kind, kind.endswith("_AGP") or kind == ELEMENTS, kind == ELEMENTS
     amounts = ("initial_sparsity", "final_sparsity") if gradual else ("desired_sparsity",)
+    group_type = None if single else read_group_type(fields["group_type"][1]) if "group_type" in fields else "Filters"
     grouping = () if single else ("group_type", "group_dependency")
     _check_arguments(name, at, fields, kind, ("class", *grouping, "weights", *amounts))
     for key in (*amounts, "weights", *(() if filters else grouping[:1])):
@@ -97,7 +98,6 @@ def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
             fields["final_sparsity"][1],
             f"final_sparsity {fractions[-1]} is below initial_sparsity {fractions[0]}: what is removed stays removed",
         )
-    group_type = None if single else read_group_type(fields["group_type"][1]) if "group_type" in fields else "Filters"
     if filters and GROUP_TYPES[group_type or ""] != "filters":
         other = kind.replace("FilterPruner", "StructureParameterPruner")
         fail(fields["group_type"][1], f"{kind} prunes Filters; for {group_type} write `class: {other}`")

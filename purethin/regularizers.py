@@ -100,7 +100,8 @@ def read_regularizer(name: str, at: yaml.Node, node: yaml.Node) -> Regularizer:
 def _group_regim(node: yaml.Node) -> tuple[float, str]:
     parts = sequence(node, "a strength and a group type")
     if len(parts) != 2:
-        fail(node, f"a strength and a group type are two entries, as [0.0008, Filters]; here are {len(parts)}")
+        more = ": a threshold is `threshold_criteria`, and what follows a weight the network says" if len(parts) > 2 else ""
+        fail(node, f"a strength and a group type are two entries, as [0.0008, Filters]; here are {len(parts)}{more}")
     return number(parts[0], "the strength"), read_group_type(parts[1])
 
 

@@ -143,7 +143,7 @@ WHOLES = [
     *("version: 1\npolicies: " + "[" * 300 + "]" * 300 + "\n", "? " * 2000 + "\n", "'" + "a" * 50_000 + "\n"),
     *("a: " + "b " * 50_000 + "\n", bomb(9), "policies: [&a [x, x], *a, *a]\n" + bomb(9), merges(12)),
     *("pruners: &p {<<: *p}\npolicies: []\n", "&p\n<<: *p\npolicies: []\n", "version: 1\nversion: 1\npolicies: []\n"),
-    *("1: 2\npolicies: []\n",),
+    *("1: 2\npolicies: []\n", "policies: []\n" + "[" * 100_000 + "\n", "policies: []\n" + "{a: " * 100_000 + "\n"),
 ]  # fmt: skip
 """Whole texts."""
 

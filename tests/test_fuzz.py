@@ -17,8 +17,8 @@ from torch import Tensor, nn
 import purethin as pt
 from purethin.recipe import build_schedulers
 
-SECONDS = 5.0
-"""For one mutant, loaded, planned and applied; a usual one takes milliseconds."""
+SECONDS = 30.0
+"""For one mutant, loaded, planned and applied. A usual one takes milliseconds, but the machine may be busy."""
 
 
 class Small(nn.Module):
