@@ -1,4 +1,4 @@
-"""A training's state on disk, without pickle: its tensors in a safetensors file, all else in `state.json`, which is written last.
+"""A training's state on disk, without pickle: its tensors in safetensors files, all else in `state.json`, which is written last.
 
 Invariant: `state.json` names tensors that lie whole beside it; whenever the process dies, one such pair is there or none was.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purethin import shards
 from purethin.errors import CheckpointError
+from purethin.network import Engine, OneProcess
 from purethin.spec import Spec
 from purethin.storage import safetensors_library, written_whole
 
@@ -23,39 +26,44 @@ STATE = "state.json"
 _VERSION = 1
 
 
-def write(folder: Path, state: Mapping[str, Any]) -> Path:
+def write(folder: Path, state: Mapping[str, Any], engine: Engine | None = None) -> Path:
     """Write a state, then remove the one before it; returns the path of `state.json`.
 
     Args:
-        folder: made where it is missing; belongs to one run.
+        folder: made where it is missing; belongs to one run, whose processes share it.
         state: any nesting of dicts with tensors, specs, numbers, words, lists, tuples and None.
+        engine: of a run of several processes: each calls this. Process 0 writes, unless tensors are spread: then each its own.
 
     Raises:
         CheckpointError: safetensors is not installed, a file cannot be written, or the state holds something else.
     """
-    library = safetensors_library()
+    safetensors_library()
+    engine = engine or OneProcess()
     tensors: dict[str, Tensor] = {}
     plain = encoded(state, "state", tensors)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for torn in folder.glob(".state*"):  # of a process that died while it wrote
-            torn.unlink()
-    except OSError as error:
-        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
-    with written_whole(folder / "state.safetensors") as (beside, rename):
-        library.torch.save_file(tensors, beside, {"format": "pt"})
-        digest = _digest(beside)
-        rename(folder / f"state-{digest[:12]}.safetensors")
-    content = {"version": _VERSION, "tensors": {"file": f"state-{digest[:12]}.safetensors", "digest": digest}, "state": plain}
-    write_json(folder / STATE, content)
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != content["tensors"]["file"]:
-            old.unlink(missing_ok=True)
+    spread = [name for name, tensor in tensors.items() if shards.is_spread(tensor)]
+    place: dict[str, Any] = {}
+    if engine.rank == 0:
+        _tidy(folder)
+    if spread:
+        place = {**shards.write(folder, tensors, engine), "spread": spread}
+    elif engine.rank == 0:
+        place = _write_file(folder, tensors)
+    if engine.rank == 0:
+        write_json(folder / STATE, {"version": _VERSION, "tensors": place, "state": plain})
+        for old in folder.glob("state-*"):
+            if old.name != place["file"]:
+                shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    engine.gathered(None)  # none goes on, and perhaps ends, before all is written
     return folder / STATE
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path, engine: Engine | None = None) -> dict[str, Any] | None:
     """The state that `write` left in a folder, on the CPU; None where there is none.
+
+    Args:
+        folder: where it was written.
+        engine: of a run of several processes. What was spread is spread anew, over as many processes as there are now.
 
     Raises:
         CheckpointError: a file is missing, truncated or edited, or of a newer version.
@@ -63,16 +71,40 @@ def read(folder: Path) -> dict[str, Any] | None:
     content = read_json(folder / STATE)
     if content is None:
         return None
-    file, digest = folder / content["tensors"]["file"], content["tensors"]["digest"]
-    library = safetensors_library()
+    place = content["tensors"]
+    file = folder / place["file"]
     try:
-        if _digest(file) != digest:
-            raise CheckpointError(f"{file} was truncated or edited since {STATE} was written: restore it, or start anew")
-        with library.safe_open(file, "pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
+        if file.is_dir():
+            tensors = shards.read(file, place["digest"], place["spread"], engine or OneProcess())
+        else:
+            tensors = _read_file(file, place["digest"])
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}; {STATE} beside it needs it") from error
     return decoded(content["state"], tensors)
+
+
+def _tidy(folder: Path) -> None:
+    """Make a folder, and remove what a process that died while it wrote has left."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob(".state*"):
+            torn.unlink()
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _write_file(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    with written_whole(folder / "state.safetensors") as (beside, rename):
+        safetensors_library().torch.save_file(tensors, beside, {"format": "pt"})
+        digest = shards.digest(beside)
+        rename(folder / f"state-{digest[:12]}.safetensors")
+    return {"file": f"state-{digest[:12]}.safetensors", "digest": digest}
+
+
+def _read_file(file: Path, digest: str) -> dict[str, Tensor]:
+    shards.check(file, digest)
+    with safetensors_library().safe_open(file, "pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (it is no mapping)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -116,6 +148,9 @@ def encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         CheckpointError: something is neither plain nor a tensor.
     """
     if isinstance(value, Tensor):
+        if shards.is_spread(value):
+            tensors[path] = value.detach()
+            return {"$tensor": path}
         kept = value.detach().to("cpu", copy=True).contiguous()
         tensors[path] = torch.view_as_real(kept).contiguous() if kept.is_complex() else kept
         return {"$complex" if kept.is_complex() else "$tensor": path}
@@ -179,14 +214,6 @@ def difference(saved: Spec, own: Spec) -> str:
             was, now = (" ".join(map(str, s.layout[name])) for s in (saved, own))
             return f"{name} was '{was}' and is '{now}'"
     return "their specs differ beside the layout: it was inferred by another version, or from other inputs"
-
-
-def _digest(path: Path) -> str:
-    out = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            out.update(part)
-    return out.hexdigest()
 
 
 def _text_digest(text: str) -> str:

@@ -51,13 +51,13 @@ def swap(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tens
                 optimizer.state[new.get(name, p)] = dict(state[name])
 
 
-def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
-    """Put back what `state_of` took out of an optimizer that was made alike; `old` are the tensors that it holds now.
+def check_groups(optimizer: Optimizer, params: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
+    """That an optimizer has the groups of a saved one.
 
     Raises:
-        CheckpointError: its groups hold other parameters.
+        CheckpointError: they hold other parameters.
     """
-    groups = named_groups(optimizer, old)
+    groups = named_groups(optimizer, params)
     have, want = [list(group) for group in groups], [list(group["params"]) for group in saved["groups"]]
     if have != want:
         odd = sorted({n for g in have for n in g} ^ {n for g in want for n in g})
@@ -66,7 +66,18 @@ def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, T
             f"{[*map(len, want)]}"
             f"{f' ({odd[0]} is in one of them only)' if odd else ''}: make the optimizer as it was made for that run"
         )
+
+
+def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
+    """Put back what `state_of` took out of an optimizer of the same groups; `old` are the tensors that it holds now."""
+    groups = named_groups(optimizer, old)
     swap(optimizer, old, new, saved["state"])
+    for options in optimizer.param_groups:
+        for p in (
+            options["params"] if options.get("fused") or options.get("capturable") else ()
+        ):  # these count steps on the device
+            state = optimizer.state.get(p, {})
+            state.update({key: value.to(p.device) for key, value in state.items() if isinstance(value, Tensor)})
     for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
         options.update({k: tuple(v) if isinstance(options.get(k), tuple) else v for k, v in kept.items() if k != "params"})
         with torch.no_grad():

@@ -5,18 +5,19 @@ Invariant: a network's `params` are the very tensors that its forward reads and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from purethin.modules import tensors_of
-from purethin.tree import TensorTree
 
 Forward = Callable[..., Any]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -24,20 +25,18 @@ class Network:
     """A module at work.
 
     Attributes:
-        module: the module of the user's class.
         params: its parameters and buffers by name, a tied one once.
         forward: `(*args, **kwargs) -> outputs`, of `params`.
         local: a context in which gradients only add up on this process, for all but the last backward of a step.
     """
 
-    module: nn.Module
     params: Mapping[str, Tensor]
     forward: Forward
     local: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 class Engine(Protocol):
-    """Where the tensors of a training lie, and how processes agree."""
+    """Where the tensors of a training lie, and how its processes agree. Every process calls every method, in the same order."""
 
     rank: int
 
@@ -45,12 +44,20 @@ class Engine(Protocol):
         """A module, which is this engine's own from now on, at work; `transform` (`torch.compile`) wraps its forward."""
         ...
 
-    def full(self, tree: TensorTree) -> TensorTree:
-        """A tree with whole tensors, from one whose tensors lie as the network's do; every process calls it, and gets all."""
+    def shown(self, module: nn.Module) -> nn.Module:
+        """A module of whole tensors, where those who validate it expect it."""
         ...
 
-    def spread(self, whole: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Whole tensors by parameter name, laid out as these parameters are; one of another shape stays whole."""
+    def full(self, tensor: Tensor) -> Tensor:
+        """The whole of a tensor that lies as the network's do."""
+        ...
+
+    def spread(self, whole: Tensor, like: Tensor) -> Tensor:
+        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it is."""
+        ...
+
+    def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A tensor of unset values, laid out as this engine lays out parameters, for a saved one to be read into."""
         ...
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -59,6 +66,30 @@ class Engine(Protocol):
 
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over the processes."""
+        ...
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors, in place, the values that they have in process 0."""
+        ...
+
+    def together(self, groups: Iterable[list[Any]]) -> Iterable[list[Any]]:
+        """Groups of batches, of a loader that has no length, as they come.
+
+        Raises:
+            PurethinError: a process has fewer than another; raised in each of them.
+        """
+        ...
+
+    def gathered(self, value: Value) -> list[Value]:
+        """The value of each process, by rank; all have come here when it returns."""
+        ...
+
+    def same(self, what: str, value: object, remedy: str) -> None:
+        """That a value is the same in every process: `what` names it, in the plural; `remedy` says what to do.
+
+        Raises:
+            PurethinError: it is not; raised in each of them.
+        """
         ...
 
 
@@ -73,16 +104,34 @@ class OneProcess:
         def forward(*args: Any, **kwargs: Any) -> Any:
             return functional_call(module, params, args, kwargs)
 
-        return Network(module, params, transform(forward) if transform else forward)
+        return Network(params, transform(forward) if transform else forward)
 
-    def full(self, tree: TensorTree) -> TensorTree:
-        return tree
+    def shown(self, module: nn.Module) -> nn.Module:
+        return module
 
-    def spread(self, whole: Mapping[str, Tensor], params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(whole)
+    def full(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def spread(self, whole: Tensor, like: Tensor) -> Tensor:
+        return whole.to(like.device) if whole.shape == like.shape else whole
+
+    def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        return torch.empty(shape, dtype=dtype)
 
     def total(self, tensor: Tensor) -> Tensor:
         return tensor
 
     def mean(self, tensor: Tensor) -> Tensor:
         return tensor
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        pass
+
+    def together(self, groups: Iterable[list[Any]]) -> Iterable[list[Any]]:
+        return groups
+
+    def gathered(self, value: Value) -> list[Value]:
+        return [value]
+
+    def same(self, what: str, value: object, remedy: str) -> None:
+        pass

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from purethin.cost import cost
 from purethin.events import Callbacks, Moment, Record
 from purethin.spec import Masks, Spec
-from purethin.thin import thin_tree
+from purethin.zeros import zeroed
 
 _ROWS = 12  # axes in the closing table
 _BAR = 12  # characters
@@ -125,10 +125,7 @@ class _View:
         spec, masks = moment.trainer.spec, moment.trainer.masks
         now, dense = cost(spec, masks), cost(spec)
         self._macs = cost(spec, moment.trainer.done).macs
-        axes = {name: m for name, m in masks.items() if name in spec.axes}
-        elements = {name: m for name, m in masks.items() if name not in spec.axes}
-        zeros = sum(int((~m).sum()) for m in thin_tree(elements, spec, axes).values()) if elements else 0
-        sparsity = 1 - (now.parameters - zeros) / max(dense.parameters, 1)
+        sparsity = 1 - (now.parameters - zeroed(masks, spec)) / max(dense.parameters, 1)
         self._left = (f"sparsity {sparsity:.1%}", f"{now.parameters:,} parameters", f"{now.macs:,} MACs")
 
     def step(self, moment: Moment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sys
 from typing import Any
@@ -38,6 +39,16 @@ def set_generators(state: dict[str, Any]) -> None:
         rest = state["numpy"]["rest"]
         words = numpy.array(state["numpy"]["words"].tolist(), dtype=numpy.uint32)
         numpy.random.set_state((state["numpy"]["kind"], words, *rest))
+
+
+def fork_generators(number: int) -> None:
+    """Seed all generators anew, from the state of torch's and a number: other draws for another number, always the same."""
+    digest = hashlib.blake2b(torch.get_rng_state().numpy().tobytes() + number.to_bytes(8, "big"), digest_size=8).digest()
+    seed = int.from_bytes(digest, "big") >> 1
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(seed % 2**32)
 
 
 def _bytes(state: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.optim import lr_scheduler
 from purethin.distiller import SECTIONS, class_of
 from purethin.elements import element_mask
 from purethin.errors import RecipeError, nearest
-from purethin.groups import Group, elements_of, groups_of, measures_of, refuse_rivals
+from purethin.groups import Group, elements_of, groups_of, measures_of, placed, refuse_rivals, resolve
 from purethin.located import Fields, compose, empty, fail, mapping, sequence, value
 from purethin.masking import Entries, entries, ranked_masks
 from purethin.policies import Policy, read_policy
@@ -107,6 +107,15 @@ class Recipe:
         for together in {tuple(dict.fromkeys(names)) for names in acting.values()}:
             refuse_rivals(groups, self.pruners, together, spec)
         return groups
+
+    def read(self, spec: Spec) -> frozenset[str]:
+        """The parameters whose values `masks_at` reads: those that pruners and regularizers list.
+
+        Raises:
+            RecipeError: one is unknown.
+        """
+        listed = {resolve(name, at, spec) for pruner in self.pruners.values() for name, at in placed(pruner)}
+        return frozenset(listed | {one.weight for r in self.regularizers.values() for one, _, _ in r.listed(spec)})
 
     def measures_at(self, epoch: int, spec: Spec) -> tuple[Measure, ...]:
         """What must be measured on data before `masks_at(epoch)`: see `purethin.statistics`. Mostly nothing.

@@ -38,15 +38,16 @@ def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     """
     check_masks(spec, masks, all_removed_allowed=True)
     check_fits(spec, named(params))
+    return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks), params)
 
-    def masked(name: str, tensor: Tensor) -> Tensor:
-        if name in spec.positions:
-            return tensor
-        for dim, keep in _keeps(spec, name, masks):
-            tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
-        return _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
 
-    return map_named(masked, params)
+def masked_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
+    """One parameter as `mask` leaves it, unchecked."""
+    if name in spec.positions:
+        return tensor
+    for dim, keep in _keeps(spec, name, masks):
+        tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
+    return _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
 
 
 def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Config]:
@@ -66,13 +67,14 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     """
     check_masks(spec, masks)
     check_fits(spec, named(params))
-    _check_conditions(spec, masks)
+    check_conditions(spec, masks)
+    return map_named(lambda name, tensor: thinned_leaf(name, tensor, spec, masks), params), config_of(spec, masks)
 
-    def thinned(name: str, tensor: Tensor) -> Tensor:
-        tensor = _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
-        return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
 
-    return map_named(thinned, params), config_of(spec, masks)
+def thinned_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
+    """One parameter as `thin` leaves it, unchecked: so that one whole tensor at a time is enough."""
+    tensor = _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
+    return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
 
 
 def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
@@ -232,7 +234,12 @@ def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | N
     return None
 
 
-def _check_conditions(spec: Spec, masks: Masks) -> None:
+def check_conditions(spec: Spec, masks: Masks) -> None:
+    """That thinning by these masks changes no branch of the traced forward.
+
+    Raises:
+        MaskError: it would.
+    """
     if (broken := broken_condition(spec, masks)) is not None:
         c, left, right = broken
         if c.relation == "%":

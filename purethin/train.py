@@ -22,15 +22,17 @@ from purethin.cost import cost
 from purethin.errors import CheckpointError, PurethinError
 from purethin.events import Callbacks, Event, Moment, Record, lines
 from purethin.infer import infer
-from purethin.modules import params_of, rebuild
-from purethin.network import Engine, Forward, Network, OneProcess
-from purethin.randomness import generators, set_generators
+from purethin.live import Live
+from purethin.modules import params_of
+from purethin.network import Engine, Forward, OneProcess
+from purethin.randomness import fork_generators, generators, set_generators
 from purethin.rates import Rates
 from purethin.recipe import Recipe
 from purethin.spec import Spec
-from purethin.thin import Config, config_of, expand, thin, thin_spec, thin_tree
+from purethin.thin import Config
+from purethin.tree import fingerprint
 from purethin.update import Update, move
-from purethin.zeros import axis_masks, current, dead_entries, silence
+from purethin.zeros import axis_masks, zeroed
 
 When = Literal["recipe", "now", "end"]
 
@@ -43,10 +45,6 @@ class Trainer:
     dropout over a pruned axis (it draws other random numbers), or with an optimizer that mixes units, they do not.
 
     Attributes:
-        spec: the dense network's spec.
-        masks: `{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter name beside them.
-        done: the axis masks that are thinned already; `params` is what they leave.
-        optimizer: the optimizer, over the parameters among `params`.
         epoch: the number of epochs trained.
         step: the number of optimizer steps.
         history: one `Record` an epoch.
@@ -112,52 +110,64 @@ class Trainer:
         if accumulate < 1 or calibrate < 1 or not (ema is None or 0 <= ema < 1) or not (clip_norm is None or clip_norm > 0):
             raise ValueError("accumulate and calibrate are at least 1, ema is in [0, 1), clip_norm above 0")
         args, kwargs = arguments(example)
-        dense = params_of(model)
-        self.spec: Spec = infer(model, dense, *args, **kwargs)
-        recipe.groups(self.spec)
-        self.masks: dict[str, Tensor] = {}
-        self.done: dict[str, Tensor] = {}
+        spec = infer(model, params_of(model), *args, **kwargs)
+        recipe.groups(spec)
         self.epoch = self.step = 0
         self.history: list[Record] = []
         self.best: Record | None = None
-        self._dense, self._recipe, self._thin = model, recipe, thin
-        self._accumulate, self._decay, self._compile, self._calibrate, self._seed = (
-            accumulate,
-            ema or 0.0,
-            compile,
-            calibrate,
-            seed,
-        )
+        self._recipe, self._thin, self._seed = recipe, thin, seed
+        self._accumulate, self._calibrate, self._decay = accumulate, calibrate, ema or 0.0
         self._callbacks, self._better = callbacks, best
         self._folder = None if folder is None else Path(folder)
         self._engine: Engine = engine or OneProcess()
-        self._dead: dict[str, Tensor] = {}  # of the current tensors: True where an entry is masked, not yet thinned
         self._loader: Iterable[Any] | None = None
         self._order: dict[str, Any] | None = None  # of a resumed run's loader, until `fit` has one
-        self._network = self._networked(dense)
-        self._ema = None if ema is None else {n: t.detach().clone() for n, t in self.params.items()}
-        self.optimizer = optimizer([p for p in self.params.values() if p.requires_grad])
+        self._live = Live(model, spec, optimizer, self._engine, compile, average=ema is not None)
         self._rates = Rates(recipe, self.optimizer)
         device = next(iter(self.params.values())).device.type
         scaler = torch.amp.GradScaler(device, enabled=autocast == torch.float16)
         self._update = Update(loss_fn, inputs_of, clip_norm, autocast, scaler)
 
     @property
+    def spec(self) -> Spec:
+        """The dense network's spec."""
+        return self._live.spec
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]:
+        """`{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter name beside them."""
+        return self._live.masks
+
+    @property
+    def done(self) -> Mapping[str, Tensor]:
+        """The axis masks that are thinned already; `params` is what they leave."""
+        return self._live.done
+
+    @property
     def params(self) -> Mapping[str, Tensor]:
         """Parameters and buffers by name, as they are now: those that the optimizer steps."""
-        return self._network.params
+        return self._live.params
 
     @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
-        return config_of(self.spec, self.done)
+        return self._live.config
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, over the parameters among `params`; the same object all along."""
+        return self._live.optimizer
 
     def model(self, *, ema: bool = False) -> nn.Module:
         """The network as it is now, or the average's: a new module of the user's own class, in eval mode."""
-        if ema and self._ema is None:
+        if not ema:
+            return self._shown(self.params)
+        if self._live.average is None:
             raise ValueError("there is no average: give the trainer `ema=0.999`")
-        params = self._ema if ema and self._ema is not None else self.params
-        return rebuild(self._dense, self.config, self._engine.full(_detached(params))).eval()
+        return self._shown(self._live.average)
+
+    def _shown(self, params: Mapping[str, Tensor]) -> nn.Module:
+        return self._engine.shown(self._live.whole(params)).eval()
 
     def fit(self, loader: Iterable[Any], epochs: int, validate: Callable[[nn.Module], float] | None = None) -> list[Record]:
         """Train for so many epochs more.
@@ -179,6 +189,8 @@ class Trainer:
         if self._better is not None and validate is None:
             raise ValueError("`best` needs a metric: give fit a `validate`")
         end, already = self.epoch + epochs, len(self.history)
+        self._engine.same("the epochs to train", (self.epoch, end), "resume each from the same folder, for the same epochs")
+        self._engine.same("the loaders' lengths", length(loader, 1), "give each as many batches, as DistributedSampler does")
         self._loader = loader
         if self._order is not None:
             set_order(loader, self._order)
@@ -206,13 +218,24 @@ class Trainer:
         seconds = time.perf_counter() - start
         lr = float(self.optimizer.param_groups[0]["lr"])
         self._rates.end(self.epoch)
-        metric = None if validate is None else float(validate(self.model(ema=self._ema is not None)))
-        self._record(loss, metric, seconds, lr, end)
+        metric = None if validate is None else self._mean(float(validate(self._shown(self._live.average or self.params))))
+        axes = axis_masks(self.masks, self.spec)
+        now, dense = cost(self.spec, axes), cost(self.spec)
+        record = Record(
+            epoch=self.epoch, loss=loss, metric=metric,
+            sparsity=1 - (now.parameters - zeroed(self.masks, self.spec)) / max(dense.parameters, 1),
+            parameters=now.parameters, macs=now.macs, seconds=seconds, lr=lr,
+        )  # fmt: skip
+        self.history.append(record)
+        self.epoch += 1
+        self._tell("epoch", end, record=record)
         self._save(end)
 
     def _train(self, loader: Iterable[Any], end: int) -> float:
+        """Train on every batch once; the mean loss."""
         total, count, steps = torch.zeros(()), 0, length(loader, self._accumulate)
-        for i, batches in enumerate(grouped(loader, self._accumulate)):
+        groups = grouped(loader, self._accumulate)
+        for i, batches in enumerate(groups if steps is not None else self._engine.together(groups)):
             for j in range(count, count + len(batches)):
                 if j and self._recipe.acts_within(self.epoch, j):
                     self._prune(loader, end, step=j)
@@ -225,48 +248,39 @@ class Trainer:
                 f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew each epoch, as a list or a "
                 "DataLoader (a generator is used up after one)"
             )
-        return float(self._engine.mean(total)) / count
+        buffers = [name for name, tensor in self.params.items() if not isinstance(tensor, nn.Parameter)]
+        held = (self.params, self._live.average or {})
+        self._engine.agree([tensors[name] for tensors in held for name in buffers if name in tensors])
+        return self._mean(float(total) / count)
 
     def _step(self, batches: list[Any]) -> Tensor:
         """One optimizer step; the sum of the batches' losses."""
-        loss = self._update.step(self._network, self.optimizer, batches, self._dead, self._penalty)
+        loss = self._update.step(self._live, batches, self._penalty)
         if self.step == 0:
             moments.check_shapes(self.optimizer, self.params)
         self.step += 1
-        if self._ema is not None:
-            move(self._ema, self.params, self._decay)
+        if self._live.average is not None:
+            move(self._live.average, self.params, self._decay)
         return loss
 
     def _penalty(self) -> Tensor | None:
-        return self._recipe.penalty_at(self.epoch, self.params, self._now)
+        found = self._recipe.penalty_at(self.epoch, self.params, self._live.now)
+        return None if found is None else self._engine.full(found)
 
-    def _record(self, loss: float, metric: float | None, seconds: float, lr: float, end: int) -> None:
-        axes = axis_masks(self.masks, self.spec)
-        now, dense = cost(self.spec, axes), cost(self.spec)
-        masked = sum(int(where.sum()) for name, where in self._dead.items() if name in self.masks and name not in axes)
-        record = Record(
-            epoch=self.epoch, loss=loss, metric=metric,
-            sparsity=1 - (now.parameters - masked) / max(dense.parameters, 1),
-            parameters=now.parameters, macs=now.macs, seconds=seconds, lr=lr,
-        )  # fmt: skip
-        self.history.append(record)
-        self.epoch += 1
-        self._tell("epoch", end, record=record)
+    def _mean(self, value: float) -> float:
+        return float(self._engine.mean(torch.tensor(value, dtype=torch.float64)))
 
     # ---- masks and thinning
 
     def _prune(self, loader: Iterable[Any], end: int, step: int = 0) -> None:
         """What the recipe does as this epoch begins, or before a step within it: first the masks, then thinning."""
-        before = self.masks
-        ranked = expand(self._engine.full(_detached(self.params)), self.spec, self.done)
-        self.masks = self._recipe.masks_at(
-            self.epoch, ranked, self.spec, self.masks,
+        masks = self._recipe.masks_at(
+            self.epoch, self._live.dense(self._recipe.read(self.spec)), self.spec, self.masks,
             step=step, statistics={} if step else self._measured(loader), seed=self._seed,
         )  # fmt: skip
-        changed = any(name not in before or not torch.equal(m, before[name]) for name, m in self.masks.items())
-        if changed:
+        self._engine.same("the masks", fingerprint(masks), "give each the same recipe and seed, and weights without nan")
+        if changed := self._live.mask(masks):
             self.best = None  # a larger network's metric is no rival
-            self._silence()
             self._tell("prune", end)
         if (self._thin == "now" and changed) or (self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)):
             self._shrink(end)
@@ -274,79 +288,42 @@ class Trainer:
     def _measured(self, loader: Iterable[Any]) -> dict[statistics.Measure, Tensor]:
         """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
         measures = self._recipe.measures_at(self.epoch, self.spec)
+        if not measures:
+            return {}
         sums: dict[statistics.Measure, Tensor] = {}
-        params = _detached(self.params)
-        for batch in islice(loader, self._calibrate) if measures else ():
+        module = self._live.training(self._engine.shown(self._live.whole(self.params)))
+        params = params_of(module)
+        for batch in islice(loader, self._calibrate):
             args, kwargs = arguments(self._update.inputs_of(batch))
             more = statistics.sums(
-                self._network.module, params, self._now, measures, args, kwargs,
+                module, params, self._live.now, measures, args, kwargs,
                 lambda outputs, batch=batch: self._update.loss_fn(outputs, batch),
             )  # fmt: skip
             sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
         found = statistics.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
         return {m: _dense(tensor, self.done.get(m.axis)) for m, tensor in found.items()}
 
-    def _silence(self) -> None:
-        """Zeros in the parameters, running statistics, moments and the average of what is masked."""
-        whole = dead_entries(self._engine.full(_detached(self.params)), *current(self.spec, self.masks, self.done))
-        self._dead = self._engine.spread(whole, self.params)
-        for tensors in (self.params, self._ema or {}, *moments.state_tensors(self.optimizer, self.params)):
-            silence(tensors, self._dead)
-
     def _shrink(self, end: int) -> bool:
-        """Take the masked units out of parameters, average and the optimizer's state; whether there were any."""
-        spec, masks = current(self.spec, self.masks, self.done)
-        if all(bool(m.all()) for m in axis_masks(masks, spec).values()):
-            self.done = axis_masks(self.masks, self.spec)
-            return False
-        old, state = self.params, self._engine.full(moments.state_of(self.optimizer, self.params)["state"])
-        params, _ = thin(self._engine.full(_detached(old)), spec, masks)
-        average = None if self._ema is None else thin(self._engine.full(self._ema), spec, masks)[0]
-        self.done = axis_masks(self.masks, self.spec)
-        self._place(params, average, thin_tree(state, spec, masks))
-        self._silence()
-        self._tell("thin", end)
-        return True
-
-    def _place(self, params: Mapping[str, Tensor], average: Mapping[str, Tensor] | None, state: Mapping[str, Any]) -> None:
-        """Go on with these whole tensors, whose shapes are those that `done` leaves."""
-        old = self.params
-        self._network = self._networked(params)
-        self._ema = None if average is None else self._engine.spread(average, self.params)
-        moments.swap(self.optimizer, old, self.params, self._spread(state))
-
-    def _networked(self, params: Mapping[str, Tensor]) -> Network:
-        self._now = thin_spec(self.spec, self.done)  # of the current tensors
-        module = rebuild(self._dense, self.config, params)
-        return self._engine.network(module if self._dense.training else module.train(), self._compile)
-
-    def _spread(self, state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """An optimizer's state by parameter name, laid out as the parameters are."""
-
-        def spread(name: str, value: Any) -> Any:
-            return self._engine.spread({name: value}, self.params)[name] if isinstance(value, Tensor) else value
-
-        return {name: {key: spread(name, value) for key, value in values.items()} for name, values in state.items()}
+        shrunk = self._live.shrink()
+        if shrunk:
+            self._tell("thin", end)
+        return shrunk
 
     # ---- the state, whole
 
     @property
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, one pytree of copies: set it on a trainer that was made alike to go on from there."""
+        order = self._order or ({} if self._loader is None else order_of(self._loader))
         return {
-            "params": {name: tensor.detach().clone() for name, tensor in self.params.items()},
-            "ema": None if self._ema is None else {name: tensor.clone() for name, tensor in self._ema.items()},
-            "optimizer": moments.state_of(self.optimizer, self.params),
-            "masks": {name: m.clone() for name, m in self.masks.items()},
-            "done": {name: m.clone() for name, m in self.done.items()},
+            **self._live.state,
             "spec": self.spec,
             "recipe": checkpoint.outline(self._recipe),
             "epoch": self.epoch,
             "step": self.step,
             "rates": self._rates.state,
             "scaler": self._update.scaler.state_dict(),
-            "generators": generators(),
-            "order": self._order or ({} if self._loader is None else order_of(self._loader)),
+            "processes": self._engine.gathered({"generators": generators(), "order": order}),
             "history": [asdict(record) for record in self.history],
             "best": None if self.best is None else asdict(self.best),
         }
@@ -360,26 +337,24 @@ class Trainer:
                 "this state is of another recipe: go on with the recipe that it began with; to change course, start a new run "
                 "from trainer.model()"
             )
-        if (state["ema"] is None) != (self._ema is None):
-            raise CheckpointError("one of the state and this trainer has an average (ema) and the other none: make them alike")
-        device = next(iter(self.params.values())).device
-        self.masks = {name: m.to(device) for name, m in state["masks"].items()}
-        self.done = {name: m.to(device) for name, m in state["done"].items()}
-        old = self.params
-        self._network = self._networked({name: tensor.to(device) for name, tensor in state["params"].items()})
-        if self._ema is not None:
-            self._ema = self._engine.spread({name: tensor.to(device) for name, tensor in state["ema"].items()}, self.params)
-        self._rates.restore(state["rates"])
-        kept = {**state["optimizer"], "state": self._spread(state["optimizer"]["state"])}
-        moments.restore(self.optimizer, old, self.params, kept)
+        rates = self._rates.state
+        self._rates.restore(state["rates"])  # a scheduler that is made sets rates: the optimizer's options come after
+        try:
+            self._live.restore(state)
+        except CheckpointError:
+            self._rates.restore(rates)
+            raise
         if state["scaler"]:
             self._update.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Record(**record) for record in state["history"]]
         self.best = None if state["best"] is None else Record(**state["best"])
-        self._order = dict(state["order"]) or None
-        self._silence()
-        set_generators(state["generators"])
+        rank, processes = self._engine.rank, state["processes"]
+        mine = processes[rank if rank < len(processes) else 0]
+        self._order = dict(mine["order"]) or None
+        set_generators(mine["generators"])
+        if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
+            fork_generators(rank)
 
     def resume(self) -> bool:
         """Go on from the last state that was written to `folder`, if there is one; whether there was.
@@ -389,10 +364,11 @@ class Trainer:
         """
         if self._folder is None:
             raise ValueError("there is nowhere to resume from: give the trainer a `folder`")
-        if (found := checkpoint.read(self._folder)) is None:
-            return False
-        self.state = found
-        return True
+        found = checkpoint.read(self._folder, self._engine)
+        self._engine.same(f"the states in {self._folder}", found and found["step"], "give each a folder that all of them share")
+        if found is not None:
+            self.state = found
+        return found is not None
 
     def _save(self, end: int) -> None:
         """The best network, thinned; then the whole state."""
@@ -403,19 +379,16 @@ class Trainer:
                 self.best = record
                 self._tell("best", end, record=record)
                 if self._folder is not None:
-                    self._write_best(self._folder / "best.safetensors")
+                    self._write_best(self._folder)
         if self._folder is not None:
-            state = self.state
-            if self._engine.rank == 0:
-                path = checkpoint.write(self._folder, state)
-                self._tell("save", end, path=str(path))
+            path = checkpoint.write(self._folder, self.state, self._engine)
+            self._tell("save", end, path=str(path))
 
-    def _write_best(self, path: Path) -> None:
-        whole = self._engine.full(_detached(self.params if self._ema is None else self._ema))
-        params, _ = thin(whole, *current(self.spec, self.masks, self.done))
+    def _write_best(self, folder: Path) -> None:
+        params, config = self._live.thinned()
         if self._engine.rank == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            storage.save(path, params, config_of(self.spec, axis_masks(self.masks, self.spec)))
+            folder.mkdir(parents=True, exist_ok=True)
+            storage.save(folder / "best.safetensors", params, config)
 
     # ---- who watches
 
@@ -432,10 +405,6 @@ class Trainer:
 
 def _dense(scores: Tensor, done: Tensor | None) -> Tensor:
     """Scores of what is left as scores of all units; those that are gone score nothing."""
-    return (
-        scores if done is None else scores.new_zeros(done.numel()).index_copy(0, done.nonzero()[:, 0].to(scores.device), scores)
-    )
-
-
-def _detached(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach() for name, tensor in params.items()}
+    if done is None:
+        return scores
+    return scores.new_zeros(done.numel()).index_copy(0, done.nonzero()[:, 0].to(scores.device), scores)

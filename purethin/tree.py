@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optree
+import torch
 from torch import Tensor, nn
 
 TensorTree = Any
@@ -32,6 +34,15 @@ def named(tree: TensorTree) -> dict[str, Tensor]:
     """`{name: leaf}` of a tree."""
     names, leaves, _ = flatten(tree)
     return dict(zip(names, leaves, strict=True))
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A word that tells tensors from others: names, shapes and values count."""
+    out = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(tensors.items()):
+        out.update(f"{name} {tuple(tensor.shape)} ".encode())
+        out.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return out.hexdigest()
 
 
 def output_leaves(out: Any, place: str = "output", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor | int]]:

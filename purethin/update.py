@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from purethin.batches import arguments
+from purethin.live import Live
 from purethin.network import Network
 from purethin.zeros import silence
 
@@ -42,15 +43,9 @@ class Update:
         with torch.autocast(device, self.autocast):
             return self.loss_fn(network.forward(*args, **kwargs), batch)
 
-    def step(
-        self,
-        network: Network,
-        optimizer: torch.optim.Optimizer,
-        batches: Sequence[Any],
-        dead: Mapping[str, Tensor],
-        penalty: Callable[[], Tensor | None],
-    ) -> Tensor:
+    def step(self, live: Live, batches: Sequence[Any], penalty: Callable[[], Tensor | None]) -> Tensor:
         """One step on the mean loss of some batches plus the penalty; returns the sum of their losses without it."""
+        network, optimizer = live.network, live.optimizer
         optimizer.zero_grad()
         total: Tensor | None = None
         for i, batch in enumerate(batches):
@@ -64,12 +59,12 @@ class Update:
                     loss = loss + more
                 self.scaler.scale(loss).backward()
         self.scaler.unscale_(optimizer)
-        silence({name: network.params[name].grad for name in dead}, dead)
+        silence({name: network.params[name].grad for name in live.gradients}, live.gradients)
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_([p for p in network.params.values() if p.requires_grad], self.clip_norm)
         self.scaler.step(optimizer)
         self.scaler.update()
-        silence(network.params, dead)
+        silence(network.params, live.values)
         assert total is not None
         return total
 

@@ -5,34 +5,64 @@ Invariant: on exact axes these zeros stay by themselves under elementwise optimi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from purethin.spec import Masks, Spec
-from purethin.thin import mask, thin_spec, thin_tree
+from purethin.thin import check_masks, masked_leaf, thin_spec, thin_tree
 
 
-def dead_entries(params: Mapping[str, Tensor], spec: Spec, masks: Masks) -> dict[str, Tensor]:
-    """`{parameter or buffer: BoolTensor of its shape}` of those that masks touch: True where `mask` writes zero."""
-    ones = {name: torch.ones_like(t, dtype=torch.bool, requires_grad=False) for name, t in params.items()}
-    kept = mask(ones, spec, masks)
-    return {name: ~kept[name] for name in ones if not bool(kept[name].all())}
+def dead_entries(
+    params: Mapping[str, Tensor], spec: Spec, masks: Masks, spread: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """`{parameter or buffer: BoolTensor of its shape}` of those that masks touch: True where `mask` writes zero.
+
+    Args:
+        params: their shapes count, and how they lie.
+        spec: theirs.
+        masks: the masks over it.
+        spread: from one such tensor, whole, and its parameter to the tensor laid out as the parameter is.
+    """
+    check_masks(spec, masks, all_removed_allowed=True)
+    one = torch.ones((), dtype=torch.bool, device=next(iter(masks.values())).device if masks else None)
+    out = {}
+    for name, tensor in params.items():
+        whole = one.expand(tensor.shape)
+        kept = masked_leaf(name, whole, spec, masks)
+        if kept is not whole and not bool(kept.all()):
+            out[name] = spread(~kept, tensor)
+    return out
 
 
 @torch.no_grad()
-def silence(tensors: Mapping[str, Tensor | None], dead: Mapping[str, Tensor]) -> None:
-    """Zeros in place where entries are dead; what is None or shaped otherwise is left alone."""
+def clear(tensors: Mapping[str, Tensor], dead: Mapping[str, Tensor]) -> None:
+    """Zeros in place where entries are dead, whatever was there; what is shaped otherwise is left alone."""
     for name, where in dead.items():
         tensor = tensors.get(name)
         if tensor is not None and tensor.shape == where.shape:
             tensor.masked_fill_(where, 0)
 
 
+@torch.no_grad()
+def silence(tensors: Mapping[str, Tensor | None], keep: Mapping[str, Tensor]) -> None:
+    """Multiply in place by 1 where entries stay and 0 where they are dead: much faster than `clear`, in each step."""
+    for name, factor in keep.items():
+        if (tensor := tensors.get(name)) is not None:
+            tensor.mul_(factor)
+
+
 def axis_masks(masks: Masks, spec: Spec) -> dict[str, Tensor]:
     """The masks of axes: those that thinning takes out. The others are of single elements and only ever zero."""
     return {name: m for name, m in masks.items() if name in spec.axes}
+
+
+def zeroed(masks: Masks, spec: Spec) -> int:
+    """How many elements are zero by element masks alone, among those that the axis masks leave."""
+    elements = {name: m for name, m in masks.items() if name not in spec.axes}
+    left = thin_tree(elements, spec, axis_masks(masks, spec)) if elements else {}
+    return sum(int((~m).sum()) for m in left.values())
 
 
 def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tensor]]:
@@ -43,6 +73,6 @@ def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tens
         masks: all that is removed, over the dense network.
         done: the axis masks that have left the tensors already.
     """
-    axes = {name: m[done[name]] if name in done else m for name, m in axis_masks(masks, spec).items()}
+    axes = {name: m[done[name].to(m.device)] if name in done else m for name, m in axis_masks(masks, spec).items()}
     elements = {name: m for name, m in masks.items() if name not in spec.axes}
     return thin_spec(spec, done), {**axes, **(thin_tree(elements, spec, done) if elements else {})}
