@@ -27,13 +27,13 @@ from purethin.criteria import lp_norm
 from purethin.errors import PurethinError
 from purethin.infer import infer
 from purethin.modules import params_of
-from purethin.plan import plan
-from purethin.recipe import load_recipe
+from purethin.recipes.plan import plan
+from purethin.recipes.recipe import load_recipe
+from purethin.recipes.writing import fractions_of, recipe_for
 from purethin.select import select
 from purethin.spec import Masks, Spec
 from purethin.storage import save
 from purethin.thin import thin, thin_spec
-from purethin.writing import fractions_of, recipe_for
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from purethin.spec import Masks, Spec
-from purethin.train import Record
+from purethin.training.train import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

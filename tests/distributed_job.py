@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
 
 import purethin as pt
-from purethin.distributed import ddp
-from purethin.network import Engine
-from purethin.sharded import fully_sharded
-from purethin.train import Trainer
+from purethin.training.distributed import ddp
+from purethin.training.network import Engine
+from purethin.training.sharded import fully_sharded
+from purethin.training.train import Trainer
 
 RECIPE = """
 pruners:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import purethin as pt
-from purethin import checkpoint
+from purethin.training import checkpoint
 
 EPOCHS = 12
 

@@ -17,8 +17,8 @@ from test_train import OPTIMIZERS, RECIPE, Net, batches, loss_fn, trainer
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin import checkpoint
-from purethin.train import Trainer, When
+from purethin.training import checkpoint
+from purethin.training.train import Trainer, When
 
 DATA = batches(torch.float32)
 THREE = RECIPE.replace("epochs: [3, 5]", "epochs: [1, 2, 4]")

@@ -15,7 +15,7 @@ import torch
 from distributed_job import RECIPE, Block, Net, run
 
 import purethin as pt
-from purethin.distributed import ddp
+from purethin.training.distributed import ddp
 
 Pair: TypeAlias = tuple[Path, dict[str, list[dict[str, Any]]]]
 JOB = Path(__file__).with_name("distributed_job.py")

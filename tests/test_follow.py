@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import purethin as pt
-from purethin.events import Callbacks, Moment, Record
-from purethin.follow import json_lines, tensorboard
-from purethin.progress import progress
+from purethin.training.events import Callbacks, Moment, Record
+from purethin.training.follow import json_lines, tensorboard
+from purethin.training.progress import progress
 
 SPEC = pt.Spec.from_layout({"w": "h 3", "v": "2 h"}, {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)})
 MASKS = {"h": torch.arange(4) < 3}

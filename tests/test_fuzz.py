@@ -15,7 +15,7 @@ from resnet_cifar import resnet20
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipe import build_schedulers
+from purethin.recipes.recipe import build_schedulers
 
 SECONDS = 30.0
 """For one mutant, loaded, planned and applied. A usual one takes milliseconds, but the machine may be busy."""

@@ -14,7 +14,7 @@ from small import AGP, BASE, PARAMS, SPEC, edited, kept, planned, pruning
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.groups import groups_of
+from purethin.recipes.groups import groups_of
 
 
 def test_a_plan_says_why_each_axis_is_pruned() -> None:

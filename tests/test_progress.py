@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 import purethin as pt
-from purethin.events import Callbacks, Moment, Record
-from purethin.progress import closing_table, progress, remaining
+from purethin.training.events import Callbacks, Moment, Record
+from purethin.training.progress import closing_table, progress, remaining
 
 AXES = 15
 PARAMS = {f"l{i}.w": torch.zeros(8, 8 if i else 3) for i in range(AXES)}
@@ -67,7 +67,7 @@ def watch(callbacks: Callbacks, trainer: Any, *, epochs: int = 3, steps: int | N
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is drawn; the environment of the tests does not matter."""
-    monkeypatch.setattr("purethin.progress._BETWEEN", 0.0)
+    monkeypatch.setattr("purethin.training.progress._BETWEEN", 0.0)
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -209,7 +209,7 @@ def test_the_closing_table_leaves_out_axes_that_lose_nothing_and_element_masks()
 UNCAUGHT = """
 import sys
 from test_progress import fake, watch
-from purethin.progress import progress
+from purethin.training.progress import progress
 watch(progress(), fake(), fails=1)
 print("a line of the user's own")
 raise ValueError("nobody catches this")

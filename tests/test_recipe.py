@@ -12,7 +12,7 @@ from small import AGP, BASE, MODEL, PARAMS, SPEC, edited, kept, planned, pruning
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipe import build_schedulers
+from purethin.recipes.recipe import build_schedulers
 
 # ---- mistakes; § marks the place that the error must name
 

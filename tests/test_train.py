@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 import purethin as pt
-from purethin.events import Moment, lines
-from purethin.train import Trainer, When
+from purethin.training.events import Moment, lines
+from purethin.training.train import Trainer, When
 
 RECIPE = """
 version: 1

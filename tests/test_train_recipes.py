@@ -10,8 +10,8 @@ from test_train import OPTIMIZERS, Net, assert_same, batches, loss_fn
 from torch import Tensor
 
 import purethin as pt
-from purethin.events import Moment
-from purethin.train import Trainer, When
+from purethin.training.events import Moment
+from purethin.training.train import Trainer, When
 
 DATA = batches(torch.float64)
 TIMES = "starting_epoch: 1, ending_epoch: 4, frequency: 1"

@@ -19,8 +19,8 @@ from torchvision import models
 
 import purethin as pt
 from purethin import axes as ax
+from purethin.recipes.writing import recipe_for
 from purethin.select import count_removed
-from purethin.writing import recipe_for
 
 ROOT = Path(__file__).parents[1]
 FRACTIONS = st.sampled_from([0.0, 0.1, 0.29, 0.5, 2 / 3, 1e-5, 1.0])
@@ -220,7 +220,7 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, Any], error: type[Ex
 
 def test_every_process_writes_the_same_text() -> None:
     code = (
-        "import torch, purethin as pt; from resnet_cifar import resnet20; from purethin.writing import recipe_for\n"
+        "import torch, purethin as pt; from resnet_cifar import resnet20; from purethin.recipes.writing import recipe_for\n"
         "m = resnet20(); print(recipe_for(pt.infer(m, pt.params_of(m), torch.zeros(1, 3, 32, 32)), sparsity={'*1': .3, '*': .5}))"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "examples")])

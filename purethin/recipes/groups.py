@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from purethin import axes as ax
 from purethin.errors import nearest
-from purethin.located import fail
-from purethin.pruners import GROUP_TYPES, Pruner
+from purethin.recipes.located import fail
+from purethin.recipes.pruners import GROUP_TYPES, Pruner
 from purethin.spec import Spec
 from purethin.statistics import KINDS, Measure
 

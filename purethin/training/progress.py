@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from purethin.cost import cost
-from purethin.events import Callbacks, Moment, Record
 from purethin.spec import Masks, Spec
-from purethin.zeros import zeroed
+from purethin.training.events import Callbacks, Moment, Record
+from purethin.training.zeros import zeroed
 
 _ROWS = 12  # axes in the closing table
 _BAR = 12  # characters

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
-from purethin import moments
 from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
-from purethin.network import Engine, Forward, Network
 from purethin.spec import Spec
 from purethin.thin import Config, check_conditions, check_masks, config_of, expand, thin_spec, thinned_leaf
-from purethin.zeros import axis_masks, clear, current, dead_entries
+from purethin.training import moments
+from purethin.training.network import Engine, Forward, Network
+from purethin.training.zeros import axis_masks, clear, current, dead_entries
 
 _ELEMENTWISE = {
     optim.SGD, optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam, optim.RMSprop, optim.Adagrad, optim.Adadelta,

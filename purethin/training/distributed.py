@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from purethin.errors import PurethinError
 from purethin.modules import tensors_of
-from purethin.network import Forward, Network, OneProcess, Value
+from purethin.training.network import Forward, Network, OneProcess, Value
 
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 

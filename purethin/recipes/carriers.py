@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from purethin import axes as ax
 from purethin.errors import RecipeError
-from purethin.groups import groups_of
-from purethin.pruners import Pruner
+from purethin.recipes.groups import groups_of
+from purethin.recipes.pruners import Pruner
 from purethin.spec import Spec
 
 _KINDS = ("Filters", "Channels")

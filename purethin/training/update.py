@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purethin.batches import arguments
-from purethin.live import Live
-from purethin.network import Network
-from purethin.zeros import silence
+from purethin.training.batches import arguments
+from purethin.training.live import Live
+from purethin.training.network import Network
+from purethin.training.zeros import silence
 
 
 @dataclass(frozen=True)

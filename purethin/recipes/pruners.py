@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from purethin.distiller import ARGUMENTS, GROUPS, class_of, refuse_argument
 from purethin.errors import nearest
-from purethin.located import Fields, empty, fail, fraction, mapping, place, sequence, value
-from purethin.policies import Policy
-from purethin.schedule import agp
+from purethin.recipes.distiller import ARGUMENTS, GROUPS, class_of, refuse_argument
+from purethin.recipes.located import Fields, empty, fail, fraction, mapping, place, sequence, value
+from purethin.recipes.policies import Policy
+from purethin.recipes.schedule import agp
 
 CRITERIA = {
     "L1Ranked": "l1",

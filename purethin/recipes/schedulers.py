@@ -12,9 +12,9 @@ import torch
 import yaml
 from torch.optim import lr_scheduler
 
-from purethin.distiller import CLASSES, class_of
 from purethin.errors import nearest
-from purethin.located import fail, mapping, sequence, values, whole
+from purethin.recipes.distiller import CLASSES, class_of
+from purethin.recipes.located import fail, mapping, sequence, values, whole
 
 
 @dataclass(frozen=True)

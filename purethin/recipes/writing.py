@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 import torch
 import yaml
 
-from purethin.carriers import Listing, listings, some
 from purethin.cost import cost
 from purethin.errors import MaskError, PurethinError, RecipeError, SpecError, nearest
+from purethin.recipes.carriers import Listing, listings, some
 from purethin.select import count_removed
 from purethin.spec import Spec
 
@@ -55,7 +55,7 @@ def recipe_for(
         MaskError: a fraction outside [0, 1], or a sparsity for what is no axis.
         RecipeError: no epoch is scheduled between `begin` and `end`.
 
-    >>> from purethin.recipe import load_recipe
+    >>> from purethin.recipes.recipe import load_recipe
     >>> spec = Spec.from_layout({"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)})
     >>> list(load_recipe(recipe_for(spec, axes="a")).pruners)
     ['filters_50']

@@ -16,23 +16,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from purethin import checkpoint, moments, statistics, storage
-from purethin.batches import arguments, first_of, grouped, length, order_of, set_epoch, set_order
+from purethin import statistics, storage
 from purethin.cost import cost
 from purethin.errors import CheckpointError, PurethinError
-from purethin.events import Callbacks, Event, Moment, Record, lines
 from purethin.infer import infer
-from purethin.live import Live
 from purethin.modules import params_of
-from purethin.network import Engine, Forward, OneProcess
-from purethin.randomness import fork_generators, generators, set_generators
-from purethin.rates import Rates
-from purethin.recipe import Recipe
+from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
 from purethin.thin import Config
+from purethin.training import checkpoint, moments
+from purethin.training.batches import arguments, first_of, grouped, length, order_of, set_epoch, set_order
+from purethin.training.events import Callbacks, Event, Moment, Record, lines
+from purethin.training.live import Live
+from purethin.training.network import Engine, Forward, OneProcess
+from purethin.training.randomness import fork_generators, generators, set_generators
+from purethin.training.rates import Rates
+from purethin.training.update import Update, move
+from purethin.training.zeros import axis_masks, zeroed
 from purethin.tree import fingerprint
-from purethin.update import Update, move
-from purethin.zeros import axis_masks, zeroed
 
 When = Literal["recipe", "now", "end"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from purethin.cost import cost
 from purethin.errors import PurethinError
-from purethin.events import Callbacks, Moment
+from purethin.training.events import Callbacks, Moment
 
 _BEGIN = b'{"event": "'
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import yaml
 
 from purethin.errors import nearest
-from purethin.located import Fields, empty, fail, value
+from purethin.recipes.located import Fields, empty, fail, value
 
 _RANKED = "use L1RankedStructureParameterPruner (or its _AGP form)"
 _SINGLE = f"it zeroes single weights by a rule of its own; use AutomatedGradualPruner, or to thin, {_RANKED[4:]}"

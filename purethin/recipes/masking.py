@@ -11,8 +11,8 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.criteria import per_unit
 from purethin.errors import MaskError
-from purethin.groups import Group, Ranking
-from purethin.pruners import Pruner
+from purethin.recipes.groups import Group, Ranking
+from purethin.recipes.pruners import Pruner
 from purethin.select import count_removed
 from purethin.spec import Masks, Spec
 from purethin.statistics import KINDS, Measure

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from purethin.errors import CheckpointError
-from purethin.network import Engine
+from purethin.training.network import Engine
 
 
 def is_spread(tensor: Tensor) -> bool:

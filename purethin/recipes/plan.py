@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from purethin.cost import Cost, cost
-from purethin.foresight import notes_of
-from purethin.groups import Group, elements_of, measures_of
-from purethin.masking import Entries, entries
-from purethin.recipe import Recipe, next_masks
-from purethin.regularizers import reasons
+from purethin.recipes.foresight import notes_of
+from purethin.recipes.groups import Group, elements_of, measures_of
+from purethin.recipes.masking import Entries, entries
+from purethin.recipes.recipe import Recipe, next_masks
+from purethin.recipes.regularizers import reasons
 from purethin.spec import Masks, Spec, check_fits
 from purethin.tree import TensorTree, named
 

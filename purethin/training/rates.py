@@ -12,7 +12,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from purethin.recipe import Recipe, build_schedulers
+from purethin.recipes.recipe import Recipe, build_schedulers
 
 
 class Rates:

@@ -73,11 +73,10 @@ def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, T
     groups = named_groups(optimizer, old)
     swap(optimizer, old, new, saved["state"])
     for options in optimizer.param_groups:
-        for p in (
-            options["params"] if options.get("fused") or options.get("capturable") else ()
-        ):  # these count steps on the device
-            state = optimizer.state.get(p, {})
-            state.update({key: value.to(p.device) for key, value in state.items() if isinstance(value, Tensor)})
+        if options.get("fused") or options.get("capturable"):  # these count their steps on the parameters' device
+            for p in options["params"]:
+                state = optimizer.state.get(p, {})
+                state.update({key: value.to(p.device) for key, value in state.items() if isinstance(value, Tensor)})
     for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
         options.update({k: tuple(v) if isinstance(options.get(k), tuple) else v for k, v in kept.items() if k != "params"})
         with torch.no_grad():

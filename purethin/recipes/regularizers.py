@@ -14,12 +14,12 @@ import yaml
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.distiller import class_of
-from purethin.elements import masked
 from purethin.errors import MaskError, nearest
-from purethin.groups import Listed, locate, prunable, resolve
-from purethin.located import fail, mapping, number, place, sequence, value
-from purethin.pruners import read_group_type
+from purethin.recipes.distiller import class_of
+from purethin.recipes.elements import masked
+from purethin.recipes.groups import Listed, locate, prunable, resolve
+from purethin.recipes.located import fail, mapping, number, place, sequence, value
+from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
 from purethin.thin import kept_sizes
 

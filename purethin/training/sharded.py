@@ -15,10 +15,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from purethin.distributed import Processes
 from purethin.errors import PurethinError, SpecError
 from purethin.modules import tensors_of
-from purethin.network import Forward, Network
+from purethin.training.distributed import Processes
+from purethin.training.network import Forward, Network
 
 Units: TypeAlias = tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bool]
 """Classes of modules, or a question to a module's path and the module."""

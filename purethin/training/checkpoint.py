@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purethin import shards
 from purethin.errors import CheckpointError
-from purethin.network import Engine, OneProcess
 from purethin.spec import Spec
 from purethin.storage import safetensors_library, written_whole
+from purethin.training import shards
+from purethin.training.network import Engine, OneProcess
 
 STATE = "state.json"
 _VERSION = 1

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from purethin.distiller import ARGUMENTS, SECTIONS, refuse_argument
 from purethin.errors import nearest
-from purethin.located import Fields, empty, fail, mapping, place, sequence, truth, value, whole
+from purethin.recipes.distiller import ARGUMENTS, SECTIONS, refuse_argument
+from purethin.recipes.located import Fields, empty, fail, mapping, place, sequence, truth, value, whole
 
 KINDS = ("pruner", "regularizer", "extension", "lr_scheduler")
 """What a policy is of."""

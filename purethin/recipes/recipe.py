@@ -17,16 +17,16 @@ import yaml
 from torch import Tensor
 from torch.optim import lr_scheduler
 
-from purethin.distiller import SECTIONS, class_of
-from purethin.elements import element_mask
 from purethin.errors import RecipeError, nearest
-from purethin.groups import Group, elements_of, groups_of, measures_of, placed, refuse_rivals, resolve
-from purethin.located import Fields, compose, empty, fail, mapping, sequence, value
-from purethin.masking import Entries, entries, ranked_masks
-from purethin.policies import Policy, read_policy
-from purethin.pruners import Pruner, read_pruner
-from purethin.regularizers import Regularizer, fallen, penalty, read_regularizer
-from purethin.schedulers import Scheduler, read_scheduler
+from purethin.recipes.distiller import SECTIONS, class_of
+from purethin.recipes.elements import element_mask
+from purethin.recipes.groups import Group, elements_of, groups_of, measures_of, placed, refuse_rivals, resolve
+from purethin.recipes.located import Fields, compose, empty, fail, mapping, sequence, value
+from purethin.recipes.masking import Entries, entries, ranked_masks
+from purethin.recipes.policies import Policy, read_policy
+from purethin.recipes.pruners import Pruner, read_pruner
+from purethin.recipes.regularizers import Regularizer, fallen, penalty, read_regularizer
+from purethin.recipes.schedulers import Scheduler, read_scheduler
 from purethin.select import count_removed
 from purethin.spec import Masks, Spec, check_fits
 from purethin.statistics import Measure
