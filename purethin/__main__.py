@@ -20,7 +20,7 @@ from purethin.check import Report, check
 from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import Source, explained, make, parse_input, tensors
 from purethin.cli.outputs import refuse_existing, write_file, write_folder
-from purethin.cli.tables import Table, show
+from purethin.cli.tables import show
 from purethin.cli.weights import merged, with_weights
 from purethin.cost import cost
 from purethin.criteria import lp_norm
@@ -33,6 +33,7 @@ from purethin.recipes.writing import fractions_of, recipe_for
 from purethin.select import select
 from purethin.spec import Masks, Spec
 from purethin.storage import save
+from purethin.table import Table
 from purethin.thin import thin, thin_spec
 
 

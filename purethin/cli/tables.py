@@ -1,38 +1,11 @@
-"""Tables for people: drawn by rich where it is installed and a terminal shows them, else plain aligned text, never cut off."""
+"""Tables for people: drawn by rich where it is installed and a terminal shows them, else plain text."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Table:
-    """A head and rows of text; the columns in `numbers` are aligned to the right."""
-
-    head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    numbers: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        """Plain text.
-
-        >>> print(Table(("axis", "size"), [("conv1", "64"), ("fc", "8")], numbers=(1,)))
-        axis   size
-        conv1    64
-        fc        8
-        """
-        table = [self.head, *self.rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if i in self.numbers else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in table
-        )
+from purethin.table import Table
 
 
 def show(*parts: Table | str) -> None:

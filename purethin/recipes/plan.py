@@ -15,6 +15,7 @@ from purethin.recipes.masking import Entries, entries
 from purethin.recipes.recipe import Recipe, next_masks
 from purethin.recipes.regularizers import reasons
 from purethin.spec import Masks, Spec, check_fits
+from purethin.table import Table
 from purethin.tree import TensorTree, named
 
 
@@ -77,12 +78,7 @@ class Plan:
 
     def __str__(self) -> str:
         """The plan as an aligned table."""
-        table = [_HEAD, *(row.cells for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(c.ljust(w) if i < _WORDS else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in table
-        ]
+        lines = [str(Table(_HEAD, [row.cells for row in self.rows], numbers=range(_WORDS, len(_HEAD))))]
         if self.thinnings:
             lines.append(f"* thinned as the epoch begins: {', '.join(map(str, self.thinnings))}")
         lines.append(

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from purethin.cost import cost
 from purethin.spec import Masks, Spec
+from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
 from purethin.training.zeros import zeroed
 
@@ -83,20 +84,16 @@ def closing_table(spec: Spec, masks: Masks, done: Masks) -> str:
     """
     dense, now = cost(spec), cost(spec, done)
     pruned = {n: int(m.sum()) for n, m in masks.items() if n in spec.axes and not bool(m.all())}
-    rows = [("", "dense", "thinned", "ratio")]
-    for name, a, b in (
-        ("parameters", dense.parameters, now.parameters), ("MACs", dense.macs, now.macs), ("bytes", dense.bytes, now.bytes),
-    ):  # fmt: skip
-        rows.append((name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else ""))
-    lines = _aligned(rows)
+    both = {"parameters": (dense.parameters, now.parameters), "MACs": (dense.macs, now.macs), "bytes": (dense.bytes, now.bytes)}
+    rows = [(name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, (a, b) in both.items()]
+    lines = [str(Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)))]
     waiting = [n for n in pruned if n not in done or int(done[n].sum()) != pruned[n]]
     if waiting:
         later = cost(spec, masks)
         lines.append(f"masked, not thinned yet: {len(waiting)} axes; then {later.parameters:,} parameters, {later.macs:,} MACs")
     if pruned:
-        units = [("pruned axis", "size", "kept")]
-        units += [(n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in list(pruned.items())[:_ROWS]]
-        lines += ["", *_aligned(units)]
+        units = [(n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in list(pruned.items())[:_ROWS]]
+        lines += ["", str(Table(("pruned axis", "size", "kept"), units, numbers=(1, 2)))]
     if len(pruned) > _ROWS:
         lines.append(f"... and {len(pruned) - _ROWS} more")
     return "\n".join(lines)
@@ -227,12 +224,3 @@ def _live(file: TextIO) -> Any:
 def _result(record: Record) -> list[str]:
     metric = [] if record.metric is None else [f"metric {record.metric:.4f}"]
     return [f"loss {record.loss:.4f}", *metric, f"epoch {record.epoch}"]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    ]
