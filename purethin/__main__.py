@@ -94,7 +94,7 @@ def _show(options: argparse.Namespace) -> None:
 def _plan(options: argparse.Namespace) -> None:
     recipe = load_recipe(Path(options.recipe))
     params, spec, _ = _inferred(make(_source(options))[0], options)
-    print(plan(recipe, params, spec))
+    print(plan(recipe, params, spec, epochs=options.epochs))
 
 
 def _recipe(options: argparse.Namespace) -> None:

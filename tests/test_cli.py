@@ -23,7 +23,7 @@ from purethin.__main__ import main
 from purethin.check import Output
 from purethin.cli.arguments import parse
 from purethin.cli.imported import make, parse_model
-from purethin.cli.tables import Table
+from purethin.table import Table
 
 ROOT = Path(__file__).parents[1]
 CODE = '''
@@ -149,6 +149,7 @@ def test_a_recipe_is_printed_or_written_and_plans(folder: Path, capsys: pytest.C
     plan = pt.plan(pt.load_recipe(Path("r.yaml")), params, pt.infer(model, params, torch.zeros(3, 6)))
     assert printed == f"{plan}\n"
     assert int(plan.masks["a"].sum()) == 9
+    assert "the last of 5 epochs is 4: it never fires" in ran(capsys, "plan", "r.yaml", *NET, "--epochs", "5")
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     by_name = {name: _command(commands, name, *texts) for name, texts in _COMMANDS.items()}
     by_name["plan"].add_argument("recipe", metavar="RECIPE", help="a recipe in Distiller's YAML")
+    by_name["plan"].add_argument(
+        "--epochs", type=int, metavar="N", help="how many will be trained: what comes after them never fires, and is noted"
+    )
     for command in by_name.values():
         _add_model(command)
     for name in ("recipe", "thin"):
