@@ -168,3 +168,15 @@ def test_random_ranking_reads_no_weight_at_all() -> None:
     shapes = {n: t.to("meta") for n, t in PARAMS.items()}
     masks = pt.load_recipe(RANDOM).masks_at(0, shapes, SPEC, {})
     assert all(torch.equal(masks[axis], m) for axis, m in masks_of(RANDOM).items())
+
+
+def test_pruners_of_one_epoch_rank_by_what_was_there_as_it_began_in_whatever_order_they_stand() -> None:
+    pruner = "{{class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [{0}.weight]}}"
+    names = ("conv1", "conv3", "fc1")
+    pruners = "".join(f"  {name}: {pruner.format(name)}\n" for name in names)
+    policies = [f"  - {{pruner: {{instance_name: {name}}}, epochs: [0]}}\n" for name in names]
+    found = [masks_of(f"pruners:\n{pruners}policies:\n{''.join(order)}") for order in (policies, policies[::-1])]
+    assert {n: m.tolist() for n, m in found[0].items()} == {n: m.tolist() for n, m in found[1].items()}
+    for name in names:
+        weight = PARAMS[f"{name}.weight"].abs().flatten(1).sum(1)
+        assert removed(found[0][name]) == set(weight.argsort()[: len(weight) // 2].tolist())

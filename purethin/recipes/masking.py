@@ -31,6 +31,7 @@ def ranked_masks(
     entries: Entries,
     statistics: Mapping[Measure, Tensor],
     draw: tuple[int, int],
+    begun: Masks,
 ) -> dict[str, Tensor]:
     """The masks of a pruner's axes when a fraction of their dense units is gone.
 
@@ -43,6 +44,8 @@ def ranked_masks(
         entries: the weights' entries under masks.
         statistics: `{measure: Tensor[size]}` of the criteria that need data.
         draw: `(seed, epoch)`, from which alone, with the pruner's and the axis's names, random scores come.
+        begun: the masks as the epoch began: what they remove does not rank. So the order of pruners within an epoch is of no
+            account.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep.
@@ -55,7 +58,7 @@ def ranked_masks(
         if all(axis in masks and _gone(masks[axis]) >= count_removed(sparsity, masks[axis].numel()) for axis in group.axes):
             out.update({axis: masks[axis] for axis in group.axes})
             continue
-        scores = [_scores(pruner, ranking, spec, masks, entries, statistics, draw) for ranking in group.by]
+        scores = [_scores(pruner, ranking, spec, begun, entries, statistics, draw) for ranking in group.by]
         total = torch.stack([s.to(scores[0].device) for s in scores]).sum(0)
         total = total / len(scores) if group.mean else total
         for axis in group.axes:

@@ -205,7 +205,7 @@ def next_masks(
     for policy in acting:
         pruner = recipe.pruners[policy.instance]
         sparsity = pruner.sparsity_at(epoch, policy)
-        new = ranked_masks(pruner, groups[pruner.name], sparsity, spec, out, read, statistics, (seed, epoch))
+        new = ranked_masks(pruner, groups[pruner.name], sparsity, spec, out, read, statistics, (seed, epoch), masks)
         homes = {axis: tensors[group.leader].device for group in groups[pruner.name] for axis in group.axes}
         out |= {axis: m if homes[axis].type == "meta" else m.to(homes[axis]) for axis, m in new.items()}
     for regularizer in recipe.removes_at(epoch) if step == 0 else ():
