@@ -47,7 +47,7 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
 
 def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:
     """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis, along one of its dims."""
-    return per_unit(_wide(tensor.abs()).pow(p), spec, parameter, dim, axis)
+    return per_unit(wide(tensor.abs()).pow(p), spec, parameter, dim, axis)
 
 
 def per_unit(entries: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -> Tensor:
@@ -65,7 +65,7 @@ def onto_units(unit: Tensor, entries: Tensor, size: int) -> Tensor:
     return onto.index_add(0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)])
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
     """Half types, whose sums overflow or stall, and integers in float32."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) or tensor.is_complex() else tensor.float()
 
@@ -109,7 +109,7 @@ def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Score
 
 def change(gradient: Tensor, weight: Tensor) -> Tensor:
     """g·w entry by entry: to first order, what the loss loses with each entry."""
-    product = _wide(gradient.conj()) * _wide(weight)
+    product = wide(gradient.conj()) * wide(weight)
     return product.real if product.is_complex() else product
 
 
@@ -175,7 +175,7 @@ def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
     tensor([2.0000, 0.5000])
     """
     others = [d for d in range(activation.dim()) if d != dim % activation.dim()]
-    return _wide(activation).mean(others) if others else _wide(activation)
+    return wide(activation).mean(others) if others else wide(activation)
 
 
 def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None) -> Scores:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     path = Path(path)
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named(params).items()}
     metadata = {"format": "pt", _KEY: json.dumps({"version": _VERSION, "config": config})}
-    with written_whole(path) as (beside, _):
+    with written_whole(path) as beside:
         safetensors.torch.save_file(tensors, beside, metadata)
 
 
@@ -71,33 +71,27 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[tuple[Path, Callable[[Path], None]]]:
-    """A path beside another to write to, which takes the other's place once that is done; and how to name it otherwise.
+def written_whole(path: Path) -> Iterator[Path]:
+    """A path beside another to write to, which takes the other's place once that is done.
 
     Raises:
         CheckpointError: it cannot be written. What stood there stays as it was.
     """
-    final = path
-
-    def rename(to: Path) -> None:
-        nonlocal final
-        final = to
-
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
         beside = Path(name)
         try:
-            yield beside, rename
+            yield beside
             with open(beside, "rb") as written:
                 os.fsync(written.fileno())  # a power cut must not leave the name without the content
             os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
-            os.replace(beside, final)
+            os.replace(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise CheckpointError(f"{final} cannot be written: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def safetensors_library() -> Any:

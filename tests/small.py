@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -65,6 +66,20 @@ policies:
       instance_name: thinner
     epochs: [2]
 """
+
+
+def refused(text: str, words: Sequence[str]) -> None:
+    """That loading is one RecipeError with these words, which names the place that § marks where the text has one."""
+    with pytest.raises(pt.RecipeError) as caught:
+        pt.load_recipe(text.replace("§", ""))
+    said = str(caught.value)
+    if "§" in text:
+        before = text[: text.index("§")]
+        assert said.startswith(f"recipe:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: "), said
+    for word in words:
+        assert word in said, said
+
+
 AGP = [
     ("Pruner\n    group_type", "Pruner_AGP\n    group_type"),
     ("desired_sparsity: 0.5", "initial_sparsity: 0.1\n    final_sparsity: 0.5"),

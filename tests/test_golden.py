@@ -13,7 +13,7 @@ from resnet_cifar import resnet20, resnet56
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipes.plan import Row
+from purethin.recipes.rows import Row
 from purethin.thin import kept_sizes
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from purethin.errors import CheckpointError, nearest
 from purethin.modules import rebuild, tensors_of
-from purethin.storage import load
+from purethin.storage import load, safetensors_library
 from purethin.thin import Config
 
 _SHOWN = 5
@@ -48,17 +48,14 @@ def with_weights(model: nn.Module, path: Path) -> tuple[nn.Module, Config]:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Config]:
+    safetensors = safetensors_library()
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise CheckpointError("reading weights needs safetensors: pip install 'purethin[export]'") from error
-    try:
-        with safe_open(path, "pt") as file:
+        with safetensors.safe_open(path, "pt") as file:
             if "purethin" not in (file.metadata() or {}):
                 return {name: file.get_tensor(name) for name in file.keys()}, {}  # noqa: SIM118  (it is no mapping)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file: {error}. A file of torch.save is not read, for unpickling runs code: "
             "convert it, safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from purethin import axes as ax
+from purethin.criteria import wide
 from purethin.errors import MaskError
 from purethin.spec import Masks, Spec
+from purethin.thin import masked_leaf
 
 
 def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: int) -> Tensor:
@@ -31,9 +32,8 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
 
     Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878.
     """
-    kept = masked(torch.ones_like(tensor, dtype=torch.bool), spec, name, masks).flatten()
-    sizes = tensor.detach().abs().flatten()
-    sizes = sizes if sizes.dtype in (torch.float32, torch.float64) else sizes.float()
+    kept = masked_leaf(name, torch.ones_like(tensor, dtype=torch.bool), spec, masks).flatten()
+    sizes = wide(tensor.detach().abs().flatten())
     if bool(sizes.sum().isnan()):
         raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
     gone = kept.numel() - int(kept.count_nonzero())  # several times as fast as the sum of a bool tensor
@@ -46,15 +46,3 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
     if (over := int(low.count_nonzero()) - count) > 0:  # several are as large as the last that goes
         low[(sizes == limit).nonzero()[-over:, 0]] = False
     return ~low.view_as(tensor)
-
-
-def masked(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
-    """Zero (or False) where units are removed, and where an element mask says so; the tensor has the parameter's shape."""
-    for dim, expr in enumerate(spec.layout[name]):
-        if (keep := ax.keep(expr, masks, spec.sizes)) is not None:
-            keep = keep.to(tensor.device).reshape([-1 if d == dim else 1 for d in range(tensor.dim())])
-            tensor = torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
-    if name in masks and name not in spec.axes:
-        keep = masks[name].to(tensor.device)
-        tensor = torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
-    return tensor

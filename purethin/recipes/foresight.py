@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from purethin.recipes.groups import prunable
 from purethin.recipes.recipe import Recipe
+from purethin.recipes.rows import Row
 from purethin.spec import Spec
 from purethin.statistics import KINDS
-
-if TYPE_CHECKING:
-    from purethin.recipes.plan import Row
 
 
 def notes_of(recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None) -> tuple[str, ...]:

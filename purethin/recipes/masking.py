@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.criteria import per_unit
+from purethin.criteria import per_unit, wide
 from purethin.errors import MaskError
 from purethin.recipes.groups import Group, Ranking
 from purethin.recipes.pruners import Pruner
@@ -71,8 +71,7 @@ def entries(tensor: Tensor, spec: Spec, name: str, power: int, masks: Masks) -> 
 
     Units are not masked yet: so it can be kept while unit masks grow.
     """
-    magnitudes = tensor.detach().abs()
-    magnitudes = magnitudes if magnitudes.dtype in (torch.float32, torch.float64) else magnitudes.float()
+    magnitudes = wide(tensor.detach().abs())
     if name in masks and name not in spec.axes:
         magnitudes = torch.where(masks[name].to(magnitudes.device), magnitudes, torch.zeros_like(magnitudes))
     fixed = [dim for dim, expr in enumerate(spec.layout[name]) if not any(ax.names(expr))]

@@ -14,49 +14,10 @@ from purethin.recipes.groups import Group, elements_of, measures_of
 from purethin.recipes.masking import Entries, entries
 from purethin.recipes.recipe import Recipe, next_masks
 from purethin.recipes.regularizers import reasons
+from purethin.recipes.rows import Row
 from purethin.spec import Masks, Spec, check_fits
 from purethin.table import Table
 from purethin.tree import TensorTree, named
-
-
-@dataclass(frozen=True)
-class Row:
-    """One axis at one epoch, or one parameter whose single weights are zeroed.
-
-    `pruner` is the instance that acts, a regularizer's too; `why` is the group type and the weight that pick and rank the axis,
-    `size` the dense one, `removed` all that is gone so far, `sparsity` the fraction asked for; `parameters` and `macs` are the
-    whole network's after the epoch's pruners; `thins` is whether removed units leave the tensors in this epoch.
-    """
-
-    epoch: int
-    pruner: str
-    axis: str
-    why: str
-    size: int
-    removed: int
-    sparsity: float
-    parameters: int
-    macs: int
-    thins: bool
-
-    @property
-    def kept(self) -> int:
-        """Units that stay."""
-        return self.size - self.removed
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The row as text, in the order of the table's head."""
-        counts = (
-            f"{self.sparsity:.4f}",
-            str(self.size),
-            str(self.removed),
-            str(self.kept),
-            f"{self.parameters:,}",
-            f"{self.macs:,}",
-        )
-        return (f"{self.epoch}{'*' if self.thins else ''}", self.pruner, self.axis, self.why, *counts)
-
 
 _HEAD = ("epoch", "pruner", "axis", "why", "sparsity", "size", "removed", "kept", "parameters", "MACs")
 _WORDS = 4  # the leading columns that are text, aligned to the left

@@ -70,6 +70,10 @@ class Recipe:
         """Whether a thinning extension fires as this epoch begins, after its pruners."""
         return bool(self.at(epoch, "extension"))
 
+    def acts_at(self, epoch: int) -> bool:
+        """Whether masks may change as this epoch begins: `masks_at(epoch, …)` is to be called."""
+        return bool(self.at(epoch, "pruner") or self.removes_at(epoch))
+
     def acts_within(self, epoch: int, step: int) -> bool:
         """Whether pruners act before this batch (counted from 0) of an epoch too: `masks_at(…, step=step)` is to be called."""
         return step > 0 and any(p.batches and step % p.batches == 0 for p in self.at(epoch, "pruner"))

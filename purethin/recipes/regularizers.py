@@ -14,14 +14,14 @@ import yaml
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.criteria import wide
 from purethin.errors import MaskError, nearest
 from purethin.recipes.distiller import class_of
-from purethin.recipes.elements import masked
 from purethin.recipes.groups import Listed, locate, prunable, resolve
 from purethin.recipes.located import fail, mapping, number, place, sequence, value
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
-from purethin.thin import kept_sizes
+from purethin.thin import kept_sizes, masked_leaf
 
 _CLASSES = ("GroupLassoRegularizer", "L1Regularizer")
 _CRITERIA = ("Max", "Mean_Abs")
@@ -121,7 +121,7 @@ def penalty(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec)
     """
     terms = []
     for listed, strength, kind in regularizer.listed(spec):
-        tensor = _wide(tensors[listed.weight])
+        tensor = wide(tensors[listed.weight])
         others = [d for d in range(tensor.dim()) if d != listed.dim]
         norm = tensor.abs() if kind is None else torch.linalg.vector_norm(tensor, 2, dim=others)
         terms.append(strength * norm.sum())
@@ -151,7 +151,7 @@ def fallen(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec, 
     kept = kept_sizes(spec, {name: m for name, m in masks.items() if name in spec.axes})
     for listed, strength, _ in regularizer.listed(spec):
         layout, tensor = spec.layout[listed.weight], tensors[listed.weight].detach().abs()
-        tensor = _wide(masked(tensor, spec, listed.weight, masks))
+        tensor = wide(masked_leaf(listed.weight, tensor, spec, masks))
         others = [d for d in range(tensor.dim()) if d != listed.dim]
         if regularizer.threshold == "Max":
             level = tensor.amax(others)
@@ -183,7 +183,3 @@ def reasons(regularizer: Regularizer, spec: Spec) -> dict[str, str]:
         for axis in prunable(listed, spec) if kind else ():
             out.setdefault(axis, f"{kind} of {listed.weight}, {regularizer.threshold} up to {strength:g}")
     return out
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

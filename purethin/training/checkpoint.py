@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -94,11 +95,11 @@ def _tidy(folder: Path) -> None:
 
 
 def _write_file(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    with written_whole(folder / "state.safetensors") as (beside, rename):
+    file = folder / f"state-{secrets.token_hex(6)}.safetensors"
+    with written_whole(file) as beside:
         safetensors_library().torch.save_file(tensors, beside, {"format": "pt"})
         digest = shards.digest(beside)
-        rename(folder / f"state-{digest[:12]}.safetensors")
-    return {"file": f"state-{digest[:12]}.safetensors", "digest": digest}
+    return {"file": file.name, "digest": digest}
 
 
 def _read_file(file: Path, digest: str) -> dict[str, Tensor]:
@@ -110,7 +111,7 @@ def _read_file(file: Path, digest: str) -> dict[str, Tensor]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole, with a digest of itself."""
     text = json.dumps(content)
-    with written_whole(path) as (beside, _):
+    with written_whole(path) as beside:
         beside.write_text(json.dumps({"digest": _text_digest(text), "content": content}), encoding="utf-8")
 
 

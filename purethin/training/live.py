@@ -109,7 +109,7 @@ class Live:
             return False
         check_masks(spec, masks)
         check_conditions(spec, masks)
-        old, state = self.params, moments.state_of(self.optimizer, self.params)["state"]
+        old, state = self.params, moments.by_name(self.optimizer, self.params)
 
         def thinned(name: str, value: Any) -> Any:
             shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape

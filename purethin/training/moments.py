@@ -24,6 +24,12 @@ def named_groups(optimizer: Optimizer, params: Mapping[str, Tensor]) -> list[dic
     ]
 
 
+def by_name(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
+    """`{name: {key: value}}`: the state itself, no copy, of what has any."""
+    held = {name: optimizer.state.get(p) for group in named_groups(optimizer, params) for name, p in group.items()}
+    return {name: state for name, state in held.items() if state}
+
+
 def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, Any]:
     """`{"state": {name: {key: value}}, "groups": [{"params": [name], option: value}], "others": {name: Tensor}}`.
 
@@ -31,7 +37,7 @@ def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, An
     """
     groups = named_groups(optimizer, params)
     return {
-        "state": {name: _copied(optimizer.state[p]) for group in groups for name, p in group.items() if optimizer.state.get(p)},
+        "state": {name: _copied(state) for name, state in by_name(optimizer, params).items()},
         "groups": [
             {**_copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
             for options, group in zip(optimizer.param_groups, groups, strict=True)
@@ -86,10 +92,9 @@ def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, T
 
 def state_tensors(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """The tensors of the state, key by key: `{name: Tensor}`, themselves and not copies."""
-    keys = dict.fromkeys(key for p in params.values() for key in optimizer.state.get(p, {}))
-    for key in keys:
-        found = {name: optimizer.state.get(p, {}).get(key) for name, p in params.items()}
-        yield {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    states = by_name(optimizer, params)
+    for key in dict.fromkeys(key for state in states.values() for key in state):
+        yield {name: state[key] for name, state in states.items() if isinstance(state.get(key), Tensor)}
 
 
 def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from purethin.cost import cost
 from purethin.spec import Masks, Spec
 from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
-from purethin.training.zeros import zeroed
+from purethin.training.zeros import left
 
 _ROWS = 12  # axes in the closing table
 _BAR = 12  # characters
@@ -120,9 +120,8 @@ class _View:
     def weigh(self, moment: Moment) -> None:
         """The network costs less than before."""
         spec, masks = moment.trainer.spec, moment.trainer.masks
-        now, dense = cost(spec, masks), cost(spec)
+        now, sparsity = left(spec, masks)
         self._macs = cost(spec, moment.trainer.done).macs
-        sparsity = 1 - (now.parameters - zeroed(masks, spec)) / max(dense.parameters, 1)
         self._left = (f"sparsity {sparsity:.1%}", f"{now.parameters:,} parameters", f"{now.macs:,} MACs")
 
     def step(self, moment: Moment) -> None:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from purethin import statistics, storage
-from purethin.cost import cost
 from purethin.errors import CheckpointError, PurethinError
 from purethin.infer import infer
 from purethin.modules import params_of
@@ -32,7 +31,7 @@ from purethin.training.network import Engine, Forward, OneProcess
 from purethin.training.randomness import fork_generators, generators, set_generators
 from purethin.training.rates import Rates
 from purethin.training.update import Update, move
-from purethin.training.zeros import axis_masks, zeroed
+from purethin.training.zeros import left
 from purethin.tree import fingerprint
 
 When = Literal["recipe", "now", "end"]
@@ -220,11 +219,9 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         self._rates.end(self.epoch)
         metric = None if validate is None else self._mean(float(validate(self._shown(self._live.average or self.params))))
-        axes = axis_masks(self.masks, self.spec)
-        now, dense = cost(self.spec, axes), cost(self.spec)
+        now, sparsity = left(self.spec, self.masks)
         record = Record(
-            epoch=self.epoch, loss=loss, metric=metric,
-            sparsity=1 - (now.parameters - zeroed(self.masks, self.spec)) / max(dense.parameters, 1),
+            epoch=self.epoch, loss=loss, metric=metric, sparsity=sparsity,
             parameters=now.parameters, macs=now.macs, seconds=seconds, lr=lr,
         )  # fmt: skip
         self.history.append(record)
@@ -275,16 +272,20 @@ class Trainer:
 
     def _prune(self, loader: Iterable[Any], end: int, step: int = 0) -> None:
         """What the recipe does as this epoch begins, or before a step within it: first the masks, then thinning."""
+        changed = (step > 0 or self._recipe.acts_at(self.epoch)) and self._live.mask(self._next_masks(loader, step))
+        if changed:
+            self.best = None  # a larger network's metric is no rival
+            self._tell("prune", end)
+        if (self._thin == "now" and changed) or (self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)):
+            self._shrink(end)
+
+    def _next_masks(self, loader: Iterable[Any], step: int) -> dict[str, Tensor]:
         masks = self._recipe.masks_at(
             self.epoch, self._live.dense(self._recipe.read(self.spec)), self.spec, self.masks,
             step=step, statistics={} if step else self._measured(loader), seed=self._seed,
         )  # fmt: skip
         self._engine.same("the masks", fingerprint(masks), "give each the same recipe and seed, and weights without nan")
-        if changed := self._live.mask(masks):
-            self.best = None  # a larger network's metric is no rival
-            self._tell("prune", end)
-        if (self._thin == "now" and changed) or (self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)):
-            self._shrink(end)
+        return masks
 
     def _measured(self, loader: Iterable[Any]) -> dict[statistics.Measure, Tensor]:
         """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from purethin.cost import Cost, cost
 from purethin.spec import Masks, Spec
 from purethin.thin import check_masks, masked_leaf, thin_spec, thin_tree
 
@@ -58,11 +59,13 @@ def axis_masks(masks: Masks, spec: Spec) -> dict[str, Tensor]:
     return {name: m for name, m in masks.items() if name in spec.axes}
 
 
-def zeroed(masks: Masks, spec: Spec) -> int:
-    """How many elements are zero by element masks alone, among those that the axis masks leave."""
-    elements = {name: m for name, m in masks.items() if name not in spec.axes}
-    left = thin_tree(elements, spec, axis_masks(masks, spec)) if elements else {}
-    return sum(int((~m).sum()) for m in left.values())
+def left(spec: Spec, masks: Masks) -> tuple[Cost, float]:
+    """What is left of a dense network under all masks, as if thinned; and the fraction of its parameters that is gone or zero."""
+    axes, elements = axis_masks(masks, spec), {name: m for name, m in masks.items() if name not in spec.axes}
+    now, dense = cost(spec, axes), cost(spec)
+    single = thin_tree(elements, spec, axes) if elements else {}
+    zeros = sum(int((~m).sum()) for m in single.values())
+    return now, 1 - (now.parameters - zeros) / max(dense.parameters, 1)
 
 
 def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tensor]]:
