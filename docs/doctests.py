@@ -1,4 +1,6 @@
-"""For the docs site: a docstring's `>>>` examples become code blocks, wherever in the docstring they stand."""
+"""For the docs site: a docstring's `>>>` examples become code blocks, wherever in the docstring
+they stand.
+"""
 
 from __future__ import annotations
 

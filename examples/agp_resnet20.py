@@ -2,8 +2,9 @@
 
     python examples/agp_resnet20.py
 
-10,000 images lie in examples/data: 8,000 to train, 2,000 to test. `--data DIR` takes the full set from a folder of IDX files
-(gzipped or not), `--download` fetches it. The thinned network and a picture go to `--out`.
+10,000 images lie in examples/data: 8,000 to train, 2,000 to test. `--data DIR` takes the full set
+from a folder of IDX files (gzipped or not), `--download` fetches it. The thinned network and a
+picture go to `--out`.
 """
 
 from __future__ import annotations
@@ -29,27 +30,46 @@ Batch = tuple[Tensor, Tensor]
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with the full set's four IDX files, gzipped or not")
-    parser.add_argument("--download", action="store_true", help="fetch the full set into --data (or examples/data/full)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with the full set's four IDX files, gzipped or not"
+    )
+    parser.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the full set into --data (or examples/data/full)",
+    )
     parser.add_argument("--recipe", type=Path, default=HERE / "agp_resnet20.yaml")
     parser.add_argument("--epochs", type=int, default=7)
-    parser.add_argument("--images", type=int, help="train on so many images only, and test on at most as many")
     parser.add_argument(
-        "--baseline", action=argparse.BooleanOptionalAction, default=True, help="also train the dense network for all epochs"
+        "--images", type=int, help="train on so many images only, and test on at most as many"
+    )
+    parser.add_argument(
+        "--baseline",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also train the dense network for all epochs",
     )
     parser.add_argument("--out", type=Path, default=HERE / "out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, help="default: one or all, whichever is faster here and now")
+    parser.add_argument(
+        "--threads", type=int, help="default: one or all, whichever is faster here and now"
+    )
     return parser.parse_args()
 
 
 def idx(folder: Path, name: str) -> Tensor:
-    """A uint8 tensor from an IDX file: 4 bytes of magic, the last of which counts the dimensions; then their sizes."""
+    """A uint8 tensor from an IDX file: 4 bytes of magic, the last of which counts the dimensions;
+    then their sizes.
+    """
     path = folder / name if (folder / name).exists() else folder / f"{name}.gz"
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     shape = [int.from_bytes(content[4 + 4 * d : 8 + 4 * d], "big") for d in range(content[3])]
-    return torch.frombuffer(bytearray(content[4 + 4 * len(shape) :]), dtype=torch.uint8).reshape(shape)
+    return torch.frombuffer(bytearray(content[4 + 4 * len(shape) :]), dtype=torch.uint8).reshape(
+        shape
+    )
 
 
 def images_and_labels(args: argparse.Namespace) -> tuple[Batch, Batch]:
@@ -90,7 +110,9 @@ class Shuffled:
 def accuracy_on(x: Tensor, y: Tensor) -> Callable[[nn.Module], float]:
     @torch.no_grad()
     def accuracy(model: nn.Module) -> float:
-        right = [(model(a).argmax(1) == b).sum() for a, b in zip(x.split(500), y.split(500), strict=True)]
+        right = [
+            (model(a).argmax(1) == b).sum() for a, b in zip(x.split(500), y.split(500), strict=True)
+        ]
         return int(sum(right)) / len(x)
 
     return accuracy
@@ -133,9 +155,15 @@ def main() -> None:
     model = resnet20(classes=10, channels=1)
     use_threads(args.threads, model, train[0][:64])
     recipe = pt.load_recipe(args.recipe)
-    print(f"{len(train[0]):,} images to train, {len(test[0]):,} to test, {torch.get_num_threads()} thread(s)")
+    print(
+        f"{len(train[0]):,} images to train, {len(test[0]):,} to test, {torch.get_num_threads()} "
+        "thread(s)"
+    )
     if args.epochs <= recipe.last_epoch:
-        print(f"note: the recipe acts until epoch {recipe.last_epoch}; {args.epochs} epochs leave it unfinished")
+        print(
+            f"note: the recipe acts until epoch {recipe.last_epoch}; {args.epochs} epochs leave it "
+            "unfinished"
+        )
 
     def trainer(recipe: pt.Recipe) -> pt.Trainer:
         return pt.Trainer(
@@ -161,14 +189,19 @@ def main() -> None:
     thinned = pruned.model()
 
     kept = {name: tensor.detach() for name, tensor in pruned.params.items()}
-    report = pt.check(model, pt.expand(kept, pruned.spec, pruned.done), pruned.spec, pruned.done, test[0][:100])
+    report = pt.check(
+        model, pt.expand(kept, pruned.spec, pruned.done), pruned.spec, pruned.done, test[0][:100]
+    )
     files = [args.out / "dense.safetensors", args.out / "thinned.safetensors"]
     pt.save(files[0], pt.params_of(dense), {})
     pt.save(files[1], pruned.params, pruned.config)
     picture = args.out / "agp_resnet20.png"
     plot.summary(pruned.spec, pruned.masks, pruned.history, picture)
 
-    one, many = latencies([dense, thinned], test[0][:1]), latencies([dense, thinned], test[0][:100], rounds=8)
+    one, many = (
+        latencies([dense, thinned], test[0][:1]),
+        latencies([dense, thinned], test[0][:100], rounds=8),
+    )
     costs = [pt.cost(pruned.spec), pt.cost(pruned.spec, pruned.done)]
     rows: list[tuple[str, list[float], str]] = [
         ("epochs trained", [dense_epochs, args.epochs], ",d"),
@@ -181,12 +214,22 @@ def main() -> None:
     ]
     print(f"\n{'':<16}{'dense':>12}{'thinned':>12}{'ratio':>8}")
     for name, values, form in rows:
-        ratio = "" if name in ("epochs trained", "test accuracy") else f"{values[1] / values[0]:.2f}"
+        ratio = (
+            "" if name in ("epochs trained", "test accuracy") else f"{values[1] / values[0]:.2f}"
+        )
         print(f"{name:<16}{values[0]:>12{form}}{values[1]:>12{form}}{ratio:>8}")
-    print(f"masked against thinned, largest difference of the outputs: {report.difference:.1e} of {report.outputs[0].scale:.1f}")
+    print(
+        f"masked against thinned, largest difference of the outputs: {report.difference:.1e} of "
+        f"{report.outputs[0].scale:.1f}"
+    )
     if not args.baseline:
-        print(f"dense is this run just before pruning, after {before} epochs: its accuracy is no baseline, since thinned")
-        print(f"has trained longer. --baseline trains the dense network for all {args.epochs} epochs")
+        print(
+            f"dense is this run just before pruning, after {before} epochs: its accuracy is no "
+            "baseline, since thinned"
+        )
+        print(
+            f"has trained longer. --baseline trains the dense network for all {args.epochs} epochs"
+        )
     print(f"{files[1]} and {picture} written; {time.perf_counter() - start:.0f} s in all")
 
 

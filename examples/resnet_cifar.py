@@ -1,6 +1,8 @@
-"""CIFAR-style ResNets (He et al. 2015, section 4.2): a 3x3 stem, three stages of 16, 32 and 64 filters, a linear head.
+"""CIFAR-style ResNets (He et al. 2015, section 4.2): a 3x3 stem, three stages of 16, 32 and 64
+filters, a linear head.
 
-The shortcut is option B, a 1x1 convolution, wherever the width changes. Modules have the names of Distiller's schedules.
+The shortcut is option B, a 1x1 convolution, wherever the width changes. Modules have the names of
+Distiller's schedules.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu2 = nn.ReLU()
         if inputs != outputs:
-            self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
         else:
             self.downsample = nn.Identity()
 

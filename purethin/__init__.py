@@ -1,9 +1,11 @@
-"""purethin: prune whole filters, channels, heads and neurons of PyTorch networks, physically, with pure functions."""
+"""purethin: prune whole filters, channels, heads and neurons of PyTorch networks, physically, with
+pure functions.
+"""
 
-from purethin.check import Report as Report
-from purethin.check import check as check
-from purethin.cost import Cost as Cost
-from purethin.cost import cost as cost
+from purethin.comparison import Report as Report
+from purethin.comparison import check as check
+from purethin.costs import Cost as Cost
+from purethin.costs import cost as cost
 from purethin.criteria import activation_mean as activation_mean
 from purethin.criteria import apoz as apoz
 from purethin.criteria import lp_norm as lp_norm
@@ -14,26 +16,26 @@ from purethin.errors import MaskError as MaskError
 from purethin.errors import PurethinError as PurethinError
 from purethin.errors import RecipeError as RecipeError
 from purethin.errors import SpecError as SpecError
-from purethin.infer import infer as infer
+from purethin.inference.infer import infer as infer
+from purethin.inference.rules import rule as rule
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild
+from purethin.recipes.agp import agp as agp
 from purethin.recipes.plan import Plan as Plan
 from purethin.recipes.plan import plan as plan
 from purethin.recipes.recipe import Recipe as Recipe
 from purethin.recipes.recipe import load_recipe as load_recipe
-from purethin.recipes.schedule import agp as agp
 from purethin.recipes.writing import recipe_for as recipe_for
-from purethin.rules import rule as rule
-from purethin.select import select as select
+from purethin.selection import select as select
 from purethin.spec import Axis as Axis
 from purethin.spec import Spec as Spec
 from purethin.storage import load as load
 from purethin.storage import save as save
-from purethin.thin import expand as expand
-from purethin.thin import mask as mask
-from purethin.thin import thin as thin
-from purethin.thin import thin_spec as thin_spec
-from purethin.thin import thin_tree as thin_tree
+from purethin.thinning import expand as expand
+from purethin.thinning import mask as mask
+from purethin.thinning import thin as thin
+from purethin.thinning import thin_spec as thin_spec
+from purethin.thinning import thin_tree as thin_tree
 from purethin.training.events import Moment as Moment
 from purethin.training.events import Record as Record
 from purethin.training.follow import json_lines as json_lines

@@ -1,7 +1,7 @@
 """The command line: `python -m purethin show | plan | recipe | thin`.
 
-Exit status: 0 done; 1 an error of the model, a file or a recipe, one message on standard error; 2 usage; 130 interrupted.
-Files are written whole or not at all.
+Exit status: 0 done; 1 an error of the model, a file or a recipe, one message on standard error; 2
+usage; 130 interrupted. Files are written whole or not at all.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from typing import Any
 
 from torch import Tensor, finfo, nn
 
-from purethin.check import Report, check
 from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import Source, explained, make, parse_input, tensors
 from purethin.cli.outputs import refuse_existing, write_file, write_folder
 from purethin.cli.tables import show
 from purethin.cli.weights import merged, with_weights
-from purethin.cost import cost
+from purethin.comparison import Report, check
+from purethin.costs import cost
 from purethin.criteria import lp_norm
 from purethin.errors import PurethinError
-from purethin.infer import infer
+from purethin.inference.infer import infer
 from purethin.modules import params_of
 from purethin.recipes.plan import plan
 from purethin.recipes.recipe import load_recipe
 from purethin.recipes.writing import fractions_of, recipe_for
-from purethin.select import select
+from purethin.selection import select
 from purethin.spec import Masks, Spec
 from purethin.storage import save
 from purethin.table import Table
-from purethin.thin import thin, thin_spec
+from purethin.thinning import thin, thin_spec
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more as it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the interpreter flushes once more as it ends
         return 141  # as the shell reports a program that SIGPIPE ended
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -61,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         else:
-            where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+            where = (
+                f"{error.filename}: {error.strerror}"
+                if isinstance(error, OSError) and error.filename
+                else error
+            )
             print(f"{PROGRAM}: error: {where}", file=sys.stderr)
         return 1
     return 0
@@ -74,10 +80,14 @@ def _show(options: argparse.Namespace) -> None:
     _, spec, _ = _inferred(make(_source(options))[0], options)
     now = cost(spec)
     axes = [
-        (a.name, f"{a.size:,}", str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}") for a in spec.axes.values()
+        (a.name, f"{a.size:,}", str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
+        for a in spec.axes.values()
     ]
     parts: list[Table | str] = [
-        Table(("parameter", "layout"), [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()]),
+        Table(
+            ("parameter", "layout"),
+            [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()],
+        ),
         Table(("axis", "units", "dimensions", "removal"), axes, numbers=(1, 2)),
     ]
     if spec.frozen:
@@ -101,7 +111,12 @@ def _recipe(options: argparse.Namespace) -> None:
     if options.out is not None:
         refuse_existing(options.out, force=options.force)
     _, spec, _ = _inferred(make(_source(options))[0], options)
-    timing = {"initial": options.initial, "begin": options.begin, "end": options.end, "frequency": options.frequency}
+    timing = {
+        "initial": options.initial,
+        "begin": options.begin,
+        "end": options.end,
+        "frequency": options.frequency,
+    }
     text = recipe_for(spec, sparsity=_sparsity(options), axes=options.axes or "*", **timing)
     if options.out is None:
         print(text, end="")
@@ -118,7 +133,9 @@ def _thin(options: argparse.Namespace) -> None:
     params, spec, (args, kwargs) = _inferred(model, options)
     if recipe is None:
         fractions = fractions_of(spec, _sparsity(options), options.axes or "*")
-        masks: Masks = select({name: s for name, s in lp_norm(params, spec).items() if name in fractions}, fractions)
+        masks: Masks = select(
+            {name: s for name, s in lp_norm(params, spec).items() if name in fractions}, fractions
+        )
     else:
         masks = plan(recipe, params, spec).masks
     with explained("running the model, masked and thinned"):
@@ -126,7 +143,13 @@ def _thin(options: argparse.Namespace) -> None:
     _refuse_different(report, params)
     thinned, config = thin(params, spec, masks)
     line = _loading(options.out / "thinned.safetensors", statement, expression)
-    parts = (f"{options.model.title} with {options.weights}", *_summary(spec, masks), str(report), "Load it back:", line)
+    parts = (
+        f"{options.model.title} with {options.weights}",
+        *_summary(spec, masks),
+        str(report),
+        "Load it back:",
+        line,
+    )
 
     def fill(folder: Path) -> None:
         save(folder / "thinned.safetensors", thinned, merged(before, config))
@@ -134,12 +157,19 @@ def _thin(options: argparse.Namespace) -> None:
         (folder / "report.txt").write_text("\n\n".join(map(str, parts)) + "\n", encoding="utf-8")
 
     write_folder(options.out, fill)
-    show(*parts, f"wrote {options.out}: thinned.safetensors, spec.yaml (of the thinned network), report.txt")
+    show(
+        *parts,
+        f"wrote {options.out}: thinned.safetensors, spec.yaml (of the thinned network), report.txt",
+    )
 
 
 def _summary(spec: Spec, masks: Masks) -> tuple[Table, Table]:
     before, after = cost(spec), cost(spec, masks)
-    axes = [(n, f"{spec.axes[n].size:,}", f"{int(m.sum()):,}") for n, m in masks.items() if n in spec.axes]
+    axes = [
+        (n, f"{spec.axes[n].size:,}", f"{int(m.sum()):,}")
+        for n, m in masks.items()
+        if n in spec.axes
+    ]
     rows = [
         ("parameters", before.parameters, after.parameters),
         ("MACs", before.macs, after.macs),
@@ -156,10 +186,14 @@ def _summary(spec: Spec, masks: Masks) -> tuple[Table, Table]:
 
 
 def _refuse_different(report: Report, params: dict[str, Tensor]) -> None:
-    """Exact axes leave the function as it was, up to rounding: the square root of the type's precision is far above that."""
+    """Exact axes leave the function as it was, up to rounding: the square root of the type's
+    precision is far above that.
+    """
     eps = max((finfo(t.dtype).eps for t in params.values() if t.is_floating_point()), default=0.0)
     if not report.inexact and report.relative > eps**0.5:
-        raise PurethinError(f"the thinned network differs from the masked one; nothing is written\n{report}")
+        raise PurethinError(
+            f"the thinned network differs from the masked one; nothing is written\n{report}"
+        )
 
 
 def _loading(path: Path, statement: str, expression: str) -> str:

@@ -1,12 +1,13 @@
-"""Axis expressions: what a tensor dimension is made of. Immutable; `parse(str(e)) == e` always.
+"""Axis expressions: what a tensor dimension is made of. Immutable; `notation.parse(str(e)) == e`
+always.
 
-Five forms, written as in einops: a name `conv1`; an integer `7` (a fixed size); a product `(heads dim)`, row-major;
-a sum `(a + b)`, a concatenation; a take `a[::-1]`, `a[3, 0:2]`, a reindexing. A layout is a row of them, `conv1 3 7 7`.
+Five forms, written as in einops: a name `conv1`; an integer `7` (a fixed size); a product `(heads
+dim)`, row-major; a sum `(a + b)`, a concatenation; a take `a[::-1]`, `a[3, 0:2]`, a reindexing. A
+layout is a row of them, `conv1 3 7 7`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -59,7 +60,9 @@ class Sum:
 
 @dataclass(frozen=True)
 class Take:
-    """The units of `base` at these positions, in this order; a run is `(start, stop, step)`, open ends None."""
+    """The units of `base` at these positions, in this order; a run is `(start, stop, step)`, open
+    ends None.
+    """
 
     base: Axes
     index: tuple[int | tuple[int | None, int | None, int | None], ...]
@@ -73,7 +76,10 @@ class Take:
         for entry in self.index:
             out.extend([entry] if isinstance(entry, int) else range(*slice(*entry).indices(size)))
         if (beyond := next((i for i in out if not 0 <= i < size), None)) is not None:
-            raise SpecError(f"'{self}' reaches position {beyond}, but {self.base} has {size} units, 0 to {size - 1}")
+            raise SpecError(
+                f"'{self}' reaches position {beyond}, but {self.base} has {size} units, 0 to "
+                f"{size - 1}"
+            )
         return out
 
 
@@ -82,7 +88,9 @@ ONE = Fixed(1)
 
 
 def product(parts: Iterable[Axes]) -> Axes:
-    """The product in normal form: nested products flattened, ones dropped, neighbouring integers multiplied."""
+    """The product in normal form: nested products flattened, ones dropped, neighbouring integers
+    multiplied.
+    """
     flat: list[Axes] = []
     for part in parts:
         for f in part.factors if isinstance(part, Product) else (part,):
@@ -132,6 +140,7 @@ def names(expr: Axes) -> Iterator[str]:
 def size(expr: Axes, sizes: Mapping[str, int]) -> int:
     """The number of entries, from the sizes of the named axes.
 
+    >>> from purethin.notation import parse
     >>> size(parse("(a (b + 2))"), {"a": 3, "b": 4})
     18
     """
@@ -149,25 +158,36 @@ def size(expr: Axes, sizes: Mapping[str, int]) -> int:
 
 
 def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor | None:
-    """The keep-vector `Tensor[size]` of an expression from its axes' masks (bool, or float for gradients).
+    """The keep-vector `Tensor[size]` of an expression from its axes' masks (bool, or float for
+    gradients).
 
     None where no mask touches it. Works under `vmap` and `grad`.
 
+    >>> from purethin.notation import parse
     >>> keep(parse("(a 2)"), {"a": torch.tensor([True, False])}, {"a": 2})
     tensor([ True,  True, False, False])
     """
     touched = [masks[n] for n in names(expr) if n in masks]
     if not touched:
         return None
-    like = touched[0] if all(m.dtype == torch.bool for m in touched) else next(m for m in touched if m.dtype != torch.bool)
+    like = (
+        touched[0]
+        if all(m.dtype == torch.bool for m in touched)
+        else next(m for m in touched if m.dtype != torch.bool)
+    )
     return _keep(expr, masks, sizes, like)
 
 
-def _keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], like: Tensor) -> Tensor:
+def _keep(
+    expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], like: Tensor
+) -> Tensor:
     if isinstance(expr, Name) and expr.name in masks:
         mask = masks[expr.name]
         if mask.shape != (sizes[expr.name],):
-            raise MaskError(f"the mask of '{expr.name}' has shape {tuple(mask.shape)}, not ({sizes[expr.name]},)")
+            raise MaskError(
+                f"the mask of '{expr.name}' has shape {tuple(mask.shape)}, not "
+                f"({sizes[expr.name]},)"
+            )
         return mask.to(like.dtype)
     if isinstance(expr, Name | Fixed):
         return torch.ones(size(expr, sizes), dtype=like.dtype, device=like.device)
@@ -175,7 +195,9 @@ def _keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], lik
         return torch.cat([_keep(t, masks, sizes, like) for t in expr.terms])
     if isinstance(expr, Take):
         base = _keep(expr.base, masks, sizes, like)
-        return base[torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device=base.device)]
+        return base[
+            torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device=base.device)
+        ]
     out = _keep(expr.factors[0], masks, sizes, like)
     for factor in expr.factors[1:]:
         out = (out[:, None] * _keep(factor, masks, sizes, like)[None, :]).flatten()
@@ -183,8 +205,10 @@ def _keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], lik
 
 
 def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
-    """`LongTensor[size]`: which unit of the axis `name` each entry of the expression belongs to, -1 for none.
+    """`LongTensor[size]`: which unit of the axis `name` each entry of the expression belongs to, -1
+    for none.
 
+    >>> from purethin.notation import parse
     >>> units(parse("(a 2)"), "a", {"a": 2})
     tensor([0, 0, 1, 1])
     """
@@ -205,7 +229,9 @@ def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
 
 
 def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Axes:
-    """The expression over the axes' remaining units: takes are renumbered, the rest stays as written."""
+    """The expression over the axes' remaining units: takes are renumbered, the rest stays as
+    written.
+    """
     if isinstance(expr, Product):
         return Product(tuple(thinned(f, masks, sizes) for f in expr.factors))
     if isinstance(expr, Sum):
@@ -236,113 +262,6 @@ def substituted(expr: Axes, fixed: Mapping[str, int]) -> Axes:
 def layout_text(dims: Sequence[Axes]) -> str:
     """A tensor's dimensions as one line, `conv1 3 7 7`; `scalar` for none."""
     return " ".join(map(str, dims)) or "scalar"
-
-
-# ---- parsing
-
-_TOKEN = re.compile(r"\s+|[()+\[\],]|[^\s()+\[\],]+")
-
-
-def parse(text: str) -> Axes:
-    """One expression from its text.
-
-    >>> str(parse("(heads (pair + pair))"))
-    '(heads (pair + pair))'
-    """
-    dims = parse_layout(text)
-    if len(dims) != 1:
-        raise SpecError(f"'{text}' is {len(dims)} expressions; one is expected: group a product in parentheses, '({text})'")
-    return dims[0]
-
-
-def parse_layout(text: str) -> tuple[Axes, ...]:
-    """A tensor's dimensions from one line, the inverse of `layout_text`."""
-    if text.strip() == "scalar":
-        return ()
-    parser = _Parser(text)
-    dims = parser.row(closing=None)
-    return tuple(dims)
-
-
-class _Parser:
-    """Recursive descent over one line; `fail` marks the place in the user's own text."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = [(m.group(), m.start()) for m in _TOKEN.finditer(text) if not m.group().isspace()]
-        self.at = 0
-
-    def peek(self) -> str | None:
-        return self.tokens[self.at][0] if self.at < len(self.tokens) else None
-
-    def fail(self, why: str) -> SpecError:
-        place = self.tokens[self.at][1] if self.at < len(self.tokens) else len(self.text)
-        return SpecError(f"{why} in the layout\n    {self.text}\n    {' ' * place}^")
-
-    def row(self, closing: str | None) -> list[Axes]:
-        out: list[Axes] = []
-        while (token := self.peek()) != closing:
-            if token is None:
-                raise self.fail("a ')' is missing")
-            if token == "+":
-                raise self.fail("'+' stands inside parentheses only, as '(a + b)':")
-            out.append(self.term())
-        return out
-
-    def group(self) -> Axes:
-        terms: list[Axes] = []
-        while True:
-            factors: list[Axes] = []
-            while self.peek() not in ("+", ")"):
-                if self.peek() is None:
-                    raise self.fail("a ')' is missing")
-                factors.append(self.term())
-            if not factors:
-                raise self.fail("an axis name, an integer or '(' is expected")
-            terms.append(factors[0] if len(factors) == 1 else Product(tuple(factors)))
-            self.at += 1
-            if self.tokens[self.at - 1][0] == ")":
-                return terms[0] if len(terms) == 1 else Sum(tuple(terms))
-
-    def term(self) -> Axes:
-        token = self.peek()
-        if token is None or token in "+)[],":
-            raise self.fail("an axis name, an integer or '(' is expected")
-        self.at += 1
-        expr: Axes
-        if token == "(":
-            expr = self.group()
-        elif token.isdecimal():
-            expr = Fixed(int(token))
-        else:
-            expr = Name(token)
-        while self.peek() == "[":
-            self.at += 1
-            expr = Take(expr, self.index())
-        return expr
-
-    def index(self) -> tuple[int | tuple[int | None, int | None, int | None], ...]:
-        entries: list[int | tuple[int | None, int | None, int | None]] = []
-        while True:
-            token = self.peek()
-            found = re.fullmatch(r"(-?\d+)?(?:(:)(-?\d+)?(?::(-?\d+)?)?)?", token or "")
-            if not token or not found:
-                raise self.fail("a position or a slice is expected")
-            first, colon, second, third = found.groups()
-            if colon:
-                run = tuple(int(x) if x else None for x in (first, second, third))
-                if run[2] == 0:
-                    raise self.fail("a slice's step cannot be 0")
-                entries.append((run[0], run[1], run[2]))
-            else:
-                entries.append(int(first))
-            self.at += 1
-            if self.peek() == "]":
-                self.at += 1
-                return tuple(entries)
-            if self.peek() != ",":
-                raise self.fail("',' or ']' is expected")
-            self.at += 1
 
 
 def parts(expr: Axes) -> tuple[Axes, ...]:

@@ -1,4 +1,6 @@
-"""Saliency criteria: from parameters to scores, one number per unit of each axis, the higher the more worth keeping. All pure."""
+"""Saliency criteria: from parameters to scores, one number per unit of each axis, the higher the
+more worth keeping. All pure.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from purethin.tree import TensorTree, named
 
 
 def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
-    """The Lp norm of each unit's producing filters, Σ|w|^p; where several tensors produce an axis, theirs add up.
+    """The Lp norm of each unit's producing filters, Σ|w|^p; where several tensors produce an axis,
+    theirs add up.
 
     Args:
         params: the parameter pytree. Differentiable; works under `vmap` over stacked parameters.
@@ -40,18 +43,29 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
         raise MaskError(f"p is {p}: the power of the norm is positive and finite, as 1 or 2")
 
     def score(axis: Axis) -> Tensor:
-        return torch.stack([filter_norm(tensors[name], spec, name, dim, axis.name, p=p) for name, dim in axis.producers]).sum(0)
+        return torch.stack(
+            [
+                filter_norm(tensors[name], spec, name, dim, axis.name, p=p)
+                for name, dim in axis.producers
+            ]
+        ).sum(0)
 
     return {axis.name: score(axis) for axis in spec.axes.values()}
 
 
-def filter_norm(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1) -> Tensor:
-    """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis, along one of its dims."""
+def filter_norm(
+    tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str, *, p: float = 1
+) -> Tensor:
+    """`Tensor[size]`: Σ|w|^p over all entries of one parameter that belong to each unit of an axis,
+    along one of its dims.
+    """
     return per_unit(wide(tensor.abs()).pow(p), spec, parameter, dim, axis)
 
 
 def per_unit(entries: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -> Tensor:
-    """`Tensor[size]`: the sum of a parameter's entries, or of what is shaped like it, over each unit of an axis along a dim."""
+    """`Tensor[size]`: the sum of a parameter's entries, or of what is shaped like it, over each
+    unit of an axis along a dim.
+    """
     others = [d for d in range(entries.dim()) if d != dim]
     entries = entries.sum(others) if others else entries
     unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes)
@@ -62,23 +76,31 @@ def onto_units(unit: Tensor, entries: Tensor, size: int) -> Tensor:
     """`Tensor[size]`: the entries summed by unit, those of none (-1) left out."""
     carrying = (unit >= 0).nonzero()[:, 0]
     onto = torch.zeros(size, dtype=entries.dtype, device=entries.device)
-    return onto.index_add(0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)])
+    return onto.index_add(
+        0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)]
+    )
 
 
 def wide(tensor: Tensor) -> Tensor:
     """Half types, whose sums overflow or stall, and integers in float32."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) or tensor.is_complex() else tensor.float()
+    return (
+        tensor
+        if tensor.dtype in (torch.float32, torch.float64) or tensor.is_complex()
+        else tensor.float()
+    )
 
 
 def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Scores:
-    """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit goes.
+    """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit
+    goes.
 
-    The sum runs over all entries that leave with the unit, in every parameter; the square is outside it, the mean outside that.
+    The sum runs over all entries that leave with the unit, in every parameter; the square is
+    outside it, the mean outside that.
 
     Args:
         params: the parameter pytree.
-        grads: for each batch, the loss's gradients, a pytree like `params`; parameters without one (buffers) may be left out,
-            or be None. A generator is read once, a batch at a time.
+        grads: for each batch, the loss's gradients, a pytree like `params`; parameters without one
+            (buffers) may be left out, or be None. A generator is read once, a batch at a time.
         spec: the parameters' spec.
 
     Returns:
@@ -88,10 +110,12 @@ def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Score
         SpecError: parameters or gradients do not fit the spec.
         MaskError: there is no batch, or none with a gradient of some axis.
 
-    Source: Molchanov et al., Importance Estimation for Neural Network Pruning, arXiv 1906.10771, eq. 8.
+    Source: Molchanov et al., Importance Estimation for Neural Network Pruning, arXiv 1906.10771,
+    eq. 8.
 
     >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(2, 2)})
-    >>> taylor({"w": torch.tensor([[1., 2.], [1., 1.]])}, [{"w": torch.tensor([[1., 1.], [2., -2.]])}], spec)["h"]
+    >>> params = {"w": torch.tensor([[1., 2.], [1., 1.]])}
+    >>> taylor(params, [{"w": torch.tensor([[1., 1.], [2., -2.]])}], spec)["h"]
     tensor([9., 0.])
     """
     tensors = named(params)
@@ -101,7 +125,12 @@ def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Score
         given = {name: g for name, g in named(tree).items() if g is not None}
         check_fits(spec, tensors | given)
         changes = {name: change(g, tensors[name]) for name, g in given.items()}
-        batches.append({axis.name: _of_all_entries(changes, spec, axis).square() for axis in spec.axes.values()})
+        batches.append(
+            {
+                axis.name: _of_all_entries(changes, spec, axis).square()
+                for axis in spec.axes.values()
+            }
+        )
     if not batches:
         raise MaskError("no batch of gradients is given: give one at least, [grads]")
     return {name: torch.stack([squares[name] for squares in batches]).mean(0) for name in spec.axes}
@@ -117,13 +146,22 @@ def _of_all_entries(entries: Mapping[str, Tensor], spec: Spec, axis: Axis) -> Te
     """`Tensor[size]`: the sum over all entries that leave with each unit."""
     names = [name for name in dict.fromkeys(name for name, _ in axis.places) if name in entries]
     if not names:
-        raise MaskError(f"no gradient is given of any parameter that carries '{axis.name}': {axis.places[0][0]} is one")
+        raise MaskError(
+            f"no gradient is given of any parameter that carries '{axis.name}': "
+            f"{axis.places[0][0]} is one"
+        )
     return torch.stack([_leaving(entries[name], spec, name, axis.name) for name in names]).sum(0)
 
 
 def _leaving(entries: Tensor, spec: Spec, parameter: str, axis: str) -> Tensor:
-    """`Tensor[size]`: the sum over the entries that leave with each unit, each once, though several dims carry the axis."""
-    factors = [f for e in spec.layout[parameter] for f in (e.factors if isinstance(e, ax.Product) else (e,))]
+    """`Tensor[size]`: the sum over the entries that leave with each unit, each once, though several
+    dims carry the axis.
+    """
+    factors = [
+        f
+        for e in spec.layout[parameter]
+        for f in (e.factors if isinstance(e, ax.Product) else (e,))
+    ]
     entries = entries.reshape([ax.size(f, spec.sizes) for f in factors])
     units = [ax.units(f, axis, spec.sizes).to(entries.device) for f in factors]
     out = entries.new_zeros(spec.axes[axis].size)
@@ -142,7 +180,8 @@ def _leaving(entries: Tensor, spec: Spec, parameter: str, axis: str) -> Tensor:
 
 
 def apoz(activation: Tensor, *, dim: int = 1) -> Tensor:
-    """The fraction of a unit's activations that are not zero: 1 − APoZ, the average percentage of zeros.
+    """The fraction of a unit's activations that are not zero: 1 − APoZ, the average percentage of
+    zeros.
 
     Args:
         activation: `Tensor[…, units, …]`, after the nonlinearity.
@@ -169,7 +208,8 @@ def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
     Returns:
         `Tensor[units]`, the higher the more worth keeping; half types are summed in float32.
 
-    Source: Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, arXiv 1611.06440, sec. 2.2.
+    Source: Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient
+    Inference, arXiv 1611.06440, sec. 2.2.
 
     >>> activation_mean(torch.tensor([[0., 1.], [4., 0.]]))
     tensor([2.0000, 0.5000])
@@ -178,19 +218,23 @@ def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
     return wide(activation).mean(others) if others else wide(activation)
 
 
-def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None) -> Scores:
+def random_scores(
+    params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None
+) -> Scores:
     """Uniform scores in [0, 1), the baseline that every criterion must beat.
 
     Args:
         params: the parameter pytree; only its devices are read.
         spec: the spec whose axes are scored.
-        generator: the source of randomness, for a repeatable answer; torch's own where there is none.
+        generator: the source of randomness, for a repeatable answer; torch's own where there is
+            none.
 
     Returns:
         `{axis: Tensor[size]}` for every axis, on the device of the axis's first producer.
 
     >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(3, 2)})
-    >>> random_scores({"w": torch.zeros(3, 2)}, spec, generator=torch.Generator().manual_seed(0))["h"]
+    >>> chance = torch.Generator().manual_seed(0)
+    >>> random_scores({"w": torch.zeros(3, 2)}, spec, generator=chance)["h"]
     tensor([0.4963, 0.7682, 0.0885])
     """
     tensors = named(params)
@@ -198,6 +242,8 @@ def random_scores(params: TensorTree, spec: Spec, *, generator: torch.Generator 
     source = generator.device if generator else torch.device("cpu")
 
     def score(axis: Axis) -> Tensor:
-        return torch.rand(axis.size, generator=generator, device=source).to(tensors[axis.producers[0][0]].device)
+        return torch.rand(axis.size, generator=generator, device=source).to(
+            tensors[axis.producers[0][0]].device
+        )
 
     return {axis.name: score(axis) for axis in spec.axes.values()}

@@ -1,4 +1,6 @@
-"""What purethin raises: one family, so that one `except` catches it; each message says what, where, and what to write instead."""
+"""What purethin raises: one family, so that one `except` catches it; each message says what, where,
+and what to write instead.
+"""
 
 from __future__ import annotations
 

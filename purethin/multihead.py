@@ -1,7 +1,8 @@
 """A stand-in for `nn.MultiheadAttention` whose heads can have any width.
 
-Torch's class computes the head width as `embed_dim / num_heads`, and asserts it; so no head can leave alone. The stand-in has
-the same parameters under the same names, states the widths and the scale, and computes the same.
+Torch's class computes the head width as `embed_dim / num_heads`, and asserts it; so no head can
+leave alone. The stand-in has the same parameters under the same names, states the widths and the
+scale, and computes the same.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 
 class MultiheadAttention(nn.MultiheadAttention):
-    """Attention of `num_heads` heads: queries and keys of width `head_dim`, values of width `value_dim`, scores times `scale`.
+    """Attention of `num_heads` heads: queries and keys of width `head_dim`, values of width
+    `value_dim`, scores times `scale`.
 
-    Made from torch's own by `stand_in`. Shapes: `in_proj_weight` is `(heads head_dim + heads head_dim + heads value_dim)` by
-    `embed_dim`, `out_proj.weight` is `embed_dim` by `(heads value_dim)`; the forward takes and returns what torch's does.
+    Made from torch's own by `stand_in`. Shapes: `in_proj_weight` is `(heads head_dim + heads
+    head_dim + heads value_dim)` by `embed_dim`, `out_proj.weight` is `embed_dim` by `(heads
+    value_dim)`; the forward takes and returns what torch's does.
     """
 
     value_dim: int
@@ -32,7 +35,9 @@ class MultiheadAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """The attention's output, and its weights (averaged over heads unless told otherwise) where they are asked for."""
+        """The attention's output, and its weights (averaged over heads unless told otherwise) where
+        they are asked for.
+        """
         batched = query.dim() == 3
         if is_causal and attn_mask is None:
             raise RuntimeError("is_causal is a hint about attn_mask: give the mask too")
@@ -55,19 +60,26 @@ class MultiheadAttention(nn.MultiheadAttention):
         mask = None if causal else self._mask(attn_mask, key_padding_mask, k.shape[2], query)
         if need_weights:
             scores = (q * self.scale) @ k.transpose(-2, -1)
-            weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), self.dropout, self.training)
+            weights = F.dropout(
+                (scores if mask is None else scores + mask).softmax(-1), self.dropout, self.training
+            )
             mixed = weights @ v
             weights = weights.mean(1) if average_attn_weights else weights
             weights = weights if batched else weights[0]
         else:
             dropout = self.dropout if self.training else 0.0
-            mixed, weights = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale), None
+            mixed, weights = (
+                F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale),
+                None,
+            )
         out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
         if not batched:
             return out[0], weights
         return (out if self.batch_first else out.transpose(0, 1)), weights
 
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _projected(
+        self, query: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The three projections, from one packed weight or from three."""
         inner, outer = self.num_heads * self.head_dim, self.num_heads * self.value_dim
         sizes = [inner, inner, outer]
@@ -79,10 +91,14 @@ class MultiheadAttention(nn.MultiheadAttention):
             return q, k, v
         else:
             weights = list(self.in_proj_weight.split(sizes))
-        q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+        q, k, v = (
+            F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)
+        )
         return q, k, v
 
-    def _mask(self, mask: Tensor | None, padding: Tensor | None, keys: int, like: Tensor) -> Tensor | None:
+    def _mask(
+        self, mask: Tensor | None, padding: Tensor | None, keys: int, like: Tensor
+    ) -> Tensor | None:
         """Both masks as one that is added to the scores, batch by heads by queries by keys."""
         if mask is not None:
             mask = _additive(mask, like)
@@ -107,14 +123,18 @@ def _appended(x: Tensor, row: Tensor) -> Tensor:
 
 
 def stand_in(model: nn.Module, paths: set[str] | None = None) -> dict[str, str]:
-    """Turn torch's attention modules of a copied model (at these paths, or all) into stand-ins: `{path: class name}`."""
+    """Turn torch's attention modules of a copied model (at these paths, or all) into stand-ins:
+    `{path: class name}`.
+    """
     done: dict[str, str] = {}
     for path, module in model.named_modules():
         if type(module) is nn.MultiheadAttention and (paths is None or path in paths):
             module.__class__ = MultiheadAttention
             module.value_dim = module.head_dim
             module.scale = module.head_dim**-0.5
-            module._qkv_same_embed_dim = False  # an encoder layer's fast path would compute the head width by itself
+            module._qkv_same_embed_dim = (
+                False  # an encoder layer's fast path would compute the head width by itself
+            )
             done[path] = f"{MultiheadAttention.__module__}.{MultiheadAttention.__qualname__}"
     for module in model.modules() if done else ():
         if isinstance(module, nn.TransformerEncoder):

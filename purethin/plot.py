@@ -1,4 +1,5 @@
-"""Pictures of a pruned network: how wide each axis is now, and how training went. Needs matplotlib (extra `plot`).
+"""Pictures of a pruned network: how wide each axis is now, and how training went. Needs matplotlib
+(extra `plot`).
 
 Each function draws into a figure (or a part of one) that is given, or writes a file.
 """
@@ -36,19 +37,35 @@ def widths(spec: Spec, masks: Masks, to: str | Path | Figure | SubFigure) -> Non
     ax.barh(names, kept, color=_KEPT, height=0.72, label="kept")
     for row, (before, after) in enumerate(zip(dense, kept, strict=True)):
         label = f"{before} → {after}" if after < before else f"{before}"
-        ax.text(before + 0.015 * max(dense), row, label, va="center", fontsize=8, color="#222" if after < before else "#888")
+        ax.text(
+            before + 0.015 * max(dense),
+            row,
+            label,
+            va="center",
+            fontsize=8,
+            color="#222" if after < before else "#888",
+        )
     ax.invert_yaxis()
     ax.set_xlim(0, 1.2 * max(dense, default=1))
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlabel("units")
     ax.set_title("Widths by axis", loc="left", fontsize=11)
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2)
+    ax.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        borderaxespad=0.2,
+    )
     _plain(ax)
     ax.tick_params(axis="y", length=0)
     _written(figure, to)
 
 
-def history(records: Sequence[Record], to: str | Path | Figure | SubFigure, *, metric: str = "accuracy") -> None:
+def history(
+    records: Sequence[Record], to: str | Path | Figure | SubFigure, *, metric: str = "accuracy"
+) -> None:
     """Sparsity, loss and metric by epoch, one above the other.
 
     Args:
@@ -62,10 +79,16 @@ def history(records: Sequence[Record], to: str | Path | Figure | SubFigure, *, m
         ("training loss", [r.loss for r in records], _LOSS),
     ]
     if any(r.metric is not None for r in records):
-        rows.append((metric, [float("nan") if r.metric is None else r.metric for r in records], _METRIC))
+        rows.append(
+            (metric, [float("nan") if r.metric is None else r.metric for r in records], _METRIC)
+        )
     figure = _figure(to, (6, 5))
     axes: list[Axes] = list(figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0])
-    pruned = [b.epoch for a, b in zip([None, *records], records, strict=False) if b.sparsity > (a.sparsity if a else 0)]
+    pruned = [
+        b.epoch
+        for a, b in zip([None, *records], records, strict=False)
+        if b.sparsity > (a.sparsity if a else 0)
+    ]
     for ax, (title, values, color) in zip(axes, rows, strict=True):
         for epoch in pruned:
             ax.axvspan(epoch - 0.5, epoch + 0.5, color="#f2f4f7", zorder=0, linewidth=0)
@@ -79,7 +102,15 @@ def history(records: Sequence[Record], to: str | Path | Figure | SubFigure, *, m
         if values:
             text = f"{values[-1]:.1%}" if title != "training loss" else f"{values[-1]:.3f}"
             text = f"{values[-1]:.3f}" if title == metric else text
-            ax.annotate(text, (epochs[-1], values[-1]), (6, 0), textcoords="offset points", va="center", fontsize=8, color=color)
+            ax.annotate(
+                text,
+                (epochs[-1], values[-1]),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=color,
+            )
         ax.set_title(title, loc="left", fontsize=10)
         _plain(ax)
     if records:
@@ -89,7 +120,14 @@ def history(records: Sequence[Record], to: str | Path | Figure | SubFigure, *, m
     _written(figure, to)
 
 
-def summary(spec: Spec, masks: Masks, records: Sequence[Record], path: str | Path, *, metric: str = "accuracy") -> None:
+def summary(
+    spec: Spec,
+    masks: Masks,
+    records: Sequence[Record],
+    path: str | Path,
+    *,
+    metric: str = "accuracy",
+) -> None:
     """`widths` and `history` side by side, into a file."""
     figure = _figure(path, (11, max(5.0, 1.2 + 0.28 * len(spec.axes))))
     left, right = figure.subfigures(1, 2, wspace=0.04)

@@ -1,4 +1,6 @@
-"""The dependency spec: which axis every dimension of every parameter carries. Plain data; compares, prints, saves as YAML."""
+"""The dependency spec: which axis every dimension of every parameter carries. Plain data; compares,
+prints, saves as YAML.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,14 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import SpecError, nearest
+from purethin.layouts import solved_sizes
+from purethin.notation import parse, parse_layout
 from purethin.tree import TensorTree, named
 
 Masks = Mapping[str, Tensor]
-"""`{axis: BoolTensor[size]}`, True = keep; an absent axis keeps all. A parameter's name as key holds an element mask."""
+"""`{axis: BoolTensor[size]}`, True = keep; an absent axis keeps all. A parameter's name as key
+holds an element mask.
+"""
 Scores = Mapping[str, Tensor]
 """`{axis: Tensor[size]}`, the higher the more worth keeping."""
 
@@ -26,8 +32,8 @@ Scores = Mapping[str, Tensor]
 class Axis:
     """A named dimension with its size; `reason` says why it is not exact.
 
-    `places` are the `(parameter, dim)` that carry it, `producers` those of them that make its values: a convolution's
-    filters, an embedding's columns.
+    `places` are the `(parameter, dim)` that carry it, `producers` those of them that make its
+    values: a convolution's filters, an embedding's columns.
     """
 
     name: str
@@ -40,7 +46,9 @@ class Axis:
 
 @dataclass(frozen=True)
 class Frozen:
-    """A dimension of a parameter, or a part of it, that cannot be pruned, and why (with the source line)."""
+    """A dimension of a parameter, or a part of it, that cannot be pruned, and why (with the source
+    line).
+    """
 
     parameter: str
     dim: int
@@ -69,11 +77,14 @@ class Spec:
         frozen: the dimensions that cannot be pruned, with reasons.
         dtypes: `{parameter: dtype name}`, for bytes.
         buffers: the names in `layout` that are buffers.
-        attributes: `{module path: {attribute: expression, or a tuple of them}}`: integers that measure axes.
-        stand_ins: `{module path: class}` that takes the place of a module's own where that asserts what thinning breaks.
+        attributes: `{module path: {attribute: expression, or a tuple of them}}`: integers that
+            measure axes.
+        stand_ins: `{module path: class}` that takes the place of a module's own where that asserts
+            what thinning breaks.
         positions: `{buffer: expression}`: integer tensors whose values are positions along it.
         conditions: comparisons of sizes that the forward made.
-        macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the expressions' sizes.
+        macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
+            expressions' sizes.
         ties: `{axis: (operator and source line where two tensors meet along it, …)}`, for messages.
         notes: what a reader should know about how the spec came to be.
     """
@@ -116,7 +127,9 @@ class Spec:
         return self.axes[name]
 
     @staticmethod
-    def from_layout(layout: Mapping[str, str], params: TensorTree, *, inexact: Mapping[str, str] | None = None) -> Spec:
+    def from_layout(
+        layout: Mapping[str, str], params: TensorTree, *, inexact: Mapping[str, str] | None = None
+    ) -> Spec:
         """A spec by hand.
 
         Args:
@@ -125,34 +138,41 @@ class Spec:
             inexact: `{axis: reason}` of those whose removal changes more than zeroing them does.
 
         Raises:
-            SpecError: a parameter is unknown, an expression does not fit its shape, or an axis has no certain size.
+            SpecError: a parameter is unknown, an expression does not fit its shape, or an axis has
+                no certain size.
 
-        >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)})
+        >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
+        >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, params)
         >>> spec.axes["h"].size
         4
         """
         tensors = named(params)
         for name in layout:
             if name not in tensors:
-                raise SpecError(f"the layout names '{name}', which is no parameter; {nearest(name, tensors)}")
-        parsed = {name: ax.parse_layout(text) for name, text in layout.items()}
+                raise SpecError(
+                    f"the layout names '{name}', which is no parameter; {nearest(name, tensors)}"
+                )
+        parsed = {name: parse_layout(text) for name, text in layout.items()}
         for name, dims in parsed.items():
             if len(dims) != tensors[name].dim():
                 raise SpecError(
-                    f"'{layout[name]}' gives {name} {len(dims)} dimensions, but its shape is {tuple(tensors[name].shape)}: "
+                    f"'{layout[name]}' gives {name} {len(dims)} dimensions, but its shape is "
+                    f"{tuple(tensors[name].shape)}: "
                     "write one expression per dimension, products in parentheses"
                 )
-        sizes = _solve_sizes({n: (d, tuple(tensors[n].shape)) for n, d in parsed.items()})
+        sizes = solved_sizes({n: (d, tuple(tensors[n].shape)) for n, d in parsed.items()})
         full = {n: parsed.get(n) or tuple(ax.Fixed(s) for s in t.shape) for n, t in tensors.items()}
         return Spec(
             layout=full,
             axes=axes_of(full, sizes, inexact or {}),
             frozen=tuple(
                 Frozen(n, d, s, "not in the layout given by hand")
-                for n, t in tensors.items() if n not in parsed for d, s in enumerate(t.shape)
+                for n, t in tensors.items()
+                if n not in parsed
+                for d, s in enumerate(t.shape)
             ),
             dtypes={n: dtype_name(t) for n, t in tensors.items()},
-        )  # fmt: skip
+        )
 
     def __str__(self) -> str:
         """The spec as an aligned table."""
@@ -161,7 +181,8 @@ class Spec:
         wide = max(map(len, self.axes), default=0)
         lines += ["", f"{len(self.axes)} axes, {len(self.exact)} exact"]
         lines += [
-            f"  {a.name:<{wide}}  {a.size:>6}  {'exact' if a.exact else f'inexact: {a.reason}'}" for a in self.axes.values()
+            f"  {a.name:<{wide}}  {a.size:>6}  {'exact' if a.exact else f'inexact: {a.reason}'}"
+            for a in self.axes.values()
         ]
         if self.frozen:
             lines += ["", f"frozen: {len(self.frozen)} dimensions"]
@@ -178,15 +199,21 @@ class Spec:
             "frozen": [[f.parameter, f.dim, f.size, f.reason] for f in self.frozen],
             "dtypes": dict(self.dtypes),
             "buffers": sorted(self.buffers),
-            "attributes": {m: {a: _text(e) for a, e in d.items()} for m, d in self.attributes.items()},
+            "attributes": {
+                m: {a: _text(e) for a, e in d.items()} for m, d in self.attributes.items()
+            },
             "stand_ins": dict(self.stand_ins),
             "positions": {n: str(e) for n, e in self.positions.items()},
-            "conditions": [[str(c.left), c.relation, str(c.right), c.held, c.place] for c in self.conditions],
+            "conditions": [
+                [str(c.left), c.relation, str(c.right), c.held, c.place] for c in self.conditions
+            ],
             "macs": [[k, ax.layout_text(d)] for k, d in self.macs],
             "ties": {n: list(t) for n, t in self.ties.items()},
             "notes": list(self.notes),
         }
-        return yaml.safe_dump({k: v for k, v in data.items() if v}, sort_keys=False, width=1000, allow_unicode=True)
+        return yaml.safe_dump(
+            {k: v for k, v in data.items() if v}, sort_keys=False, width=1000, allow_unicode=True
+        )
 
     @staticmethod
     def from_yaml(text: str) -> Spec:
@@ -197,7 +224,7 @@ class Spec:
         """
         try:
             data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-            layout = {n: ax.parse_layout(d) for n, d in data["layout"].items()}
+            layout = {n: parse_layout(d) for n, d in data["layout"].items()}
             given = data.get("axes", {})
             return Spec(
                 layout=layout,
@@ -210,14 +237,17 @@ class Spec:
                 frozen=tuple(Frozen(*f) for f in data.get("frozen", ())),
                 dtypes=data.get("dtypes", {}),
                 buffers=frozenset(data.get("buffers", ())),
-                attributes={m: {a: _expr(e) for a, e in d.items()} for m, d in data.get("attributes", {}).items()},
+                attributes={
+                    m: {a: _expr(e) for a, e in d.items()}
+                    for m, d in data.get("attributes", {}).items()
+                },
                 stand_ins=data.get("stand_ins", {}),
-                positions={n: ax.parse(e) for n, e in data.get("positions", {}).items()},
+                positions={n: parse(e) for n, e in data.get("positions", {}).items()},
                 conditions=tuple(
-                    Condition(ax.parse(left), rel, ax.parse(right), held, place)
+                    Condition(parse(left), rel, parse(right), held, place)
                     for left, rel, right, held, place in data.get("conditions", ())
                 ),
-                macs=tuple((k, ax.parse_layout(d)) for k, d in data.get("macs", ())),
+                macs=tuple((k, parse_layout(d)) for k, d in data.get("macs", ())),
                 ties={n: tuple(t) for n, t in data.get("ties", {}).items()},
                 notes=tuple(data.get("notes", ())),
             )
@@ -233,7 +263,8 @@ def axes_of(
 ) -> dict[str, Axis]:
     """Every axis that a layout carries, in order of appearance, with its places.
 
-    Where nothing says what produces an axis, it is dim 0 of the matrices and kernels that have it there, else all places.
+    Where nothing says what produces an axis, it is dim 0 of the matrices and kernels that have it
+    there, else all places.
     """
     places: dict[str, list[tuple[str, int]]] = {}
     for parameter, dims in layout.items():
@@ -242,7 +273,9 @@ def axes_of(
                 places.setdefault(name, []).append((parameter, dim))
     for name in inexact:
         if name not in places:
-            raise SpecError(f"'{name}' is given a reason but no dimension carries it; {nearest(name, places)}")
+            raise SpecError(
+                f"'{name}' is given a reason but no dimension carries it; {nearest(name, places)}"
+            )
 
     def making(name: str) -> tuple[tuple[str, int], ...]:
         if producers and producers.get(name):
@@ -250,11 +283,16 @@ def axes_of(
         first = tuple((p, d) for p, d in places[name] if d == 0 and len(layout[p]) > 1)
         return first or tuple(places[name])
 
-    return {n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n)) for n, p in places.items()}
+    return {
+        n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n))
+        for n, p in places.items()
+    }
 
 
 def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, int]) -> Spec:
-    """The spec with every expression changed; its axes are those of `sizes`, with the reasons and producers that they had."""
+    """The spec with every expression changed; its axes are those of `sizes`, with the reasons and
+    producers that they had.
+    """
 
     def new(value: Any) -> Any:
         return tuple(map(new, value)) if isinstance(value, tuple) else change(value)
@@ -264,7 +302,12 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
     return replace(
         spec,
         layout=layout,
-        axes=axes_of(layout, sizes, {a.name: a.reason or "" for a in left if not a.exact}, {a.name: a.producers for a in left}),
+        axes=axes_of(
+            layout,
+            sizes,
+            {a.name: a.reason or "" for a in left if not a.exact},
+            {a.name: a.producers for a in left},
+        ),
         attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
@@ -276,7 +319,9 @@ def with_frozen(spec: Spec, reasons: Mapping[str, str]) -> Spec:
     """The spec with these axes frozen, each for its reason."""
     sizes = {n: spec.axes[n].size for n in reasons}
     left = {n: size for n, size in spec.sizes.items() if n not in reasons}
-    found = [Frozen(p, d, sizes[n], why) for n, why in reasons.items() for p, d in spec.axes[n].places]
+    found = [
+        Frozen(p, d, sizes[n], why) for n, why in reasons.items() for p, d in spec.axes[n].places
+    ]
     return replace(
         rewritten(spec, lambda e: ax.substituted(e, sizes), left),
         frozen=(*spec.frozen, *found),
@@ -288,7 +333,10 @@ def with_inexact(spec: Spec, reasons: Mapping[str, str]) -> Spec:
     """The spec with these axes labelled inexact, each for its reason."""
     return replace(
         spec,
-        axes={n: replace(a, exact=False, reason=reasons[n]) if n in reasons else a for n, a in spec.axes.items()},
+        axes={
+            n: replace(a, exact=False, reason=reasons[n]) if n in reasons else a
+            for n, a in spec.axes.items()
+        },
     )
 
 
@@ -306,92 +354,29 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
     for name in spec.layout:
         if name not in tensors:
             raise SpecError(
-                f"the spec has '{name}', which these parameters lack: a spec of another model? {nearest(name, tensors)}"
+                f"the spec has '{name}', which these parameters lack: a spec of another model? "
+                f"{nearest(name, tensors)}"
             )
         have, want = tuple(tensors[name].shape), spec.shape(name)
         if have != want:
-            smaller = len(have) == len(want) and all(h <= w for h, w in zip(have, want, strict=True))
+            smaller = len(have) == len(want) and all(
+                h <= w for h, w in zip(have, want, strict=True)
+            )
             raise SpecError(
-                f"{name} has shape {have}, but its layout '{ax.layout_text(spec.layout[name])}' means {want}: "
-                + ("these parameters are thinned already; use thin_spec(spec, masks) with them" if smaller
-                   else "a spec of another model: infer one from these parameters' own")
-            )  # fmt: skip
+                f"{name} has shape {have}, but its layout '{ax.layout_text(spec.layout[name])}' "
+                f"means {want}: "
+                + (
+                    "these parameters are thinned already; use thin_spec(spec, masks) with them"
+                    if smaller
+                    else "a spec of another model: infer one from these parameters' own"
+                )
+            )
     for name in tensors:
         if name not in spec.layout:
-            raise SpecError(f"'{name}' is not in the spec: a spec of another model? {nearest(name, spec.layout)}")
-
-
-def _solve_sizes(dims: Mapping[str, tuple[tuple[Axes, ...], tuple[int, ...]]]) -> dict[str, int]:
-    """Axis sizes from shapes: each expression with one unknown name gives that name's size, until none is left.
-
-    Takes come last: they say how many units are taken, not of how many. What is multiplied by 0 says nothing.
-    """
-    sizes: dict[str, int] = {}
-    todo = [(n, e, s) for n, (exprs, shape) in dims.items() for e, s in zip(exprs, shape, strict=True)]
-    while todo:
-        later = []
-        for name, expr, want in todo:
-            unknown = {n for n in ax.names(expr) if n not in sizes}
-            if len(unknown) > 1 or (unknown and _has_take(expr)):
-                later.append((name, expr, want))
-                continue
-            fit = {axis: _fitting(expr, axis, want, sizes) for axis in unknown}
-            if unknown and _size_or_none(expr, {**sizes, **{axis: n + 1 for axis, n in fit.items()}}) == want:
-                later.append((name, expr, want))
-                continue
-            sizes |= fit
-            if _size_or_none(expr, sizes) != want:
-                sizes_text = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(ax.names(expr)))
-                raise SpecError(f"'{expr}' ({sizes_text}) does not make {want}, the size of that dimension of {name}")
-        if len(later) == len(todo):
-            found = _covered([(expr, want) for _, expr, want in later], sizes)
-            if not found:
-                open_names = sorted({n for _, e, _ in later for n in ax.names(e) if n not in sizes})
-                raise SpecError(
-                    f"the size of {', '.join(open_names)} is not certain from '{later[0][1]}' alone: "
-                    "some dimension must carry each axis by itself"
-                )
-            sizes |= found
-        todo = later
-    return sizes
-
-
-def _covered(dims: Iterable[tuple[Axes, int]], sizes: Mapping[str, int]) -> dict[str, int]:
-    """The size of an axis that only takes carry: that with which they take each unit at least once; empty if none has one."""
-    alone: dict[str, list[tuple[Axes, int]]] = {}
-    for expr, want in dims:
-        unknown = [n for n in dict.fromkeys(ax.names(expr)) if n not in sizes]
-        if len(unknown) == 1:
-            alone.setdefault(unknown[0], []).append((expr, want))
-    for axis, takes in alone.items():
-        for size in range(1, sum(want for _, want in takes) + 1):
-            trial = {**sizes, axis: size}
-            if all(_size_or_none(expr, trial) == want for expr, want in takes):
-                taken = {u for expr, _ in takes for u in ax.units(expr, axis, trial).tolist()}
-                if taken >= set(range(size)):
-                    return {axis: size}
-    return {}
-
-
-def _has_take(expr: Axes) -> bool:
-    return isinstance(expr, ax.Take) or any(map(_has_take, ax.parts(expr)))
-
-
-def _fitting(expr: Axes, axis: str, want: int, sizes: Mapping[str, int]) -> int:
-    """The size of `axis` with which the expression comes nearest to `want` from below (it grows with the axis)."""
-    low, high = 1, max(want, 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        got = _size_or_none(expr, {**sizes, axis: middle})
-        low, high = (middle, high) if got is None or got <= want else (low, middle - 1)
-    return low
-
-
-def _size_or_none(expr: Axes, sizes: Mapping[str, int]) -> int | None:
-    try:
-        return ax.size(expr, sizes)
-    except SpecError:
-        return None
+            raise SpecError(
+                f"'{name}' is not in the spec: a spec of another model? "
+                f"{nearest(name, spec.layout)}"
+            )
 
 
 def _by_reason(frozen: Iterable[Frozen]) -> list[tuple[str, str]]:
@@ -400,7 +385,10 @@ def _by_reason(frozen: Iterable[Frozen]) -> list[tuple[str, str]]:
         groups.setdefault(f.reason, {})[f"{f.parameter}:{f.dim}"] = None
     width = max(map(len, groups))
     return [
-        (f"{reason:<{width}}", ", ".join([*where][:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else ""))
+        (
+            f"{reason:<{width}}",
+            ", ".join([*where][:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else ""),
+        )
         for reason, where in groups.items()
     ]
 
@@ -415,7 +403,7 @@ def _text(value: Axes | tuple[Axes, ...]) -> str | list[str]:
 
 
 def _expr(value: str | list[str]) -> Axes | tuple[Axes, ...]:
-    return tuple(map(ax.parse, value)) if isinstance(value, list) else ax.parse(value)
+    return tuple(map(parse, value)) if isinstance(value, list) else parse(value)
 
 
 def itemsize(dtype: str) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from purethin.errors import CheckpointError
-from purethin.thin import Config
+from purethin.thinning import Config
 from purethin.tree import TensorTree, named
 
 _KEY = "purethin"
@@ -36,7 +36,10 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     """
     safetensors = safetensors_library()
     path = Path(path)
-    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in named(params).items()}
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in named(params).items()
+    }
     metadata = {"format": "pt", _KEY: json.dumps({"version": _VERSION, "config": config})}
     with written_whole(path) as beside:
         safetensors.torch.save_file(tensors, beside, metadata)
@@ -49,7 +52,8 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
         `(params, config)`, for `rebuild(model, config, params)`.
 
     Raises:
-        CheckpointError: safetensors is not installed; the file is missing, truncated, or not one that `save` wrote.
+        CheckpointError: safetensors is not installed; the file is missing, truncated, or not one
+            that `save` wrote.
     """
     safetensors = safetensors_library()
     try:
@@ -59,14 +63,21 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}; save it again") from error
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file: {error}; save it again"
+        ) from error
     try:
         content = json.loads(metadata[_KEY])
         version, config = content["version"], content["config"]
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has tensors but no purethin config: write it with pt.save(…)") from error
+        raise CheckpointError(
+            f"{path} has tensors but no purethin config: write it with pt.save(…)"
+        ) from error
     if version != _VERSION:
-        raise CheckpointError(f"{path} was written as version {version}; this purethin reads {_VERSION}: install a newer one")
+        raise CheckpointError(
+            f"{path} was written as version {version}; this purethin reads {_VERSION}: install a "
+            "newer one"
+        )
     return params, config
 
 
@@ -84,7 +95,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         try:
             yield beside
             with open(beside, "rb") as written:
-                os.fsync(written.fileno())  # a power cut must not leave the name without the content
+                os.fsync(
+                    written.fileno()
+                )  # a power cut must not leave the name without the content
             os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
             os.replace(beside, path)
         except BaseException:
@@ -103,7 +116,9 @@ def safetensors_library() -> Any:
     try:
         import safetensors.torch
     except ImportError as error:
-        raise CheckpointError("saving and loading need safetensors: pip install 'purethin[export]'") from error
+        raise CheckpointError(
+            "saving and loading need safetensors: pip install 'purethin[export]'"
+        ) from error
     return safetensors
 
 

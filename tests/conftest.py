@@ -1,4 +1,6 @@
-"""One thread in each test process: xdist runs a process per core, and threads beyond that only wait for each other."""
+"""One thread in each test process: xdist runs a process per core, and threads beyond that only wait
+for each other.
+"""
 
 import torch
 

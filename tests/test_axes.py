@@ -1,4 +1,6 @@
-"""Axis expressions against a spelled-out reference: the list of the units that each entry belongs to."""
+"""Axis expressions against a spelled-out reference: the list of the units that each entry belongs
+to.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from torch import Tensor
 import purethin as pt
 from purethin import axes as ax
 from purethin.axes import Axes, Fixed, Name, Product, Sum, Take
+from purethin.notation import parse, parse_layout
 
 SIZES = {"a": 2, "b": 3, "layer1.0.conv2": 4, "attn.head-dim": 1}
 LARGEST = 40
@@ -30,7 +33,9 @@ def entries(expr: Axes, sizes: dict[str, int]) -> Entries:
         return [e for t in expr.terms for e in entries(t, sizes)]
     if isinstance(expr, Take):
         base = entries(expr.base, sizes)
-        return [e for i in expr.index for e in ([base[i]] if isinstance(i, int) else base[slice(*i)])]
+        return [
+            e for i in expr.index for e in ([base[i]] if isinstance(i, int) else base[slice(*i)])
+        ]
     out: Entries = [()]
     for factor in expr.factors:
         out = [x + y for x in out for y in entries(factor, sizes)]
@@ -45,7 +50,11 @@ def written_slices(size: int) -> st.SearchStrategy[tuple[int | None, int | None,
 @st.composite
 def expressions(draw: st.DrawFn, depth: int = 3) -> Axes:
     """Any expression over SIZES with at most LARGEST entries, takes within range."""
-    kind = draw(st.sampled_from(["name", "name", "fixed", "product", "sum", "take"])) if depth else "name"
+    kind = (
+        draw(st.sampled_from(["name", "name", "fixed", "product", "sum", "take"]))
+        if depth
+        else "name"
+    )
     if kind == "fixed":
         return Fixed(draw(st.integers(0, 5)))
     if kind == "take":
@@ -66,7 +75,11 @@ def masks_of(dtype: torch.dtype = torch.bool) -> st.SearchStrategy[dict[str, Ten
 
     def one(size: int) -> st.SearchStrategy[Tensor]:
         value = st.booleans() if dtype == torch.bool else st.floats(-2, 2, width=32)
-        return st.lists(value, min_size=size, max_size=size).filter(any).map(lambda v: torch.tensor(v, dtype=dtype))
+        return (
+            st.lists(value, min_size=size, max_size=size)
+            .filter(any)
+            .map(lambda v: torch.tensor(v, dtype=dtype))
+        )
 
     return st.fixed_dictionaries({}, optional={name: one(n) for name, n in SIZES.items()})
 
@@ -76,12 +89,12 @@ def masks_of(dtype: torch.dtype = torch.bool) -> st.SearchStrategy[dict[str, Ten
 
 @given(expressions())
 def test_parse_is_the_inverse_of_print(expr: Axes) -> None:
-    assert ax.parse(str(expr)) == expr
+    assert parse(str(expr)) == expr
 
 
 @given(st.lists(expressions(), max_size=4))
 def test_a_whole_layout_parses_to_what_was_printed(dims: list[Axes]) -> None:
-    assert ax.parse_layout(ax.layout_text(dims)) == tuple(dims)
+    assert parse_layout(ax.layout_text(dims)) == tuple(dims)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +113,7 @@ def test_a_whole_layout_parses_to_what_was_printed(dims: list[Axes]) -> None:
     ],
 )
 def test_the_notation_means_what_the_design_says(text: str, expr: Axes) -> None:
-    assert ax.parse(text) == expr
+    assert parse(text) == expr
 
 
 @pytest.mark.parametrize(
@@ -124,9 +137,11 @@ def test_the_notation_means_what_the_design_says(text: str, expr: Axes) -> None:
         ("a[0,]", "a position or a slice is expected", 4),
     ],
 )
-def test_what_does_not_parse_is_answered_with_the_users_text_and_a_caret(text: str, why: str, caret: int) -> None:
+def test_what_does_not_parse_is_answered_with_the_users_text_and_a_caret(
+    text: str, why: str, caret: int
+) -> None:
     with pytest.raises(pt.SpecError) as caught:
-        ax.parse_layout(text)
+        parse_layout(text)
     said, shown, mark = str(caught.value).splitlines()
     assert why in said
     assert shown == f"    {text}"
@@ -135,7 +150,7 @@ def test_what_does_not_parse_is_answered_with_the_users_text_and_a_caret(text: s
 
 def test_several_expressions_where_one_is_meant_are_refused_with_the_remedy() -> None:
     with pytest.raises(pt.SpecError, match=r"'a b' is 2 expressions.*'\(a b\)'"):
-        ax.parse("a b")
+        parse("a b")
 
 
 # ---- what an expression means
@@ -153,11 +168,15 @@ def test_an_entry_is_kept_when_all_its_units_are(expr: Axes, masks: dict[str, Te
         assert keep is None
         return
     assert keep is not None and keep.dtype == torch.bool
-    assert keep.tolist() == [all(masks[a][i] for a, i in e if a in masks) for e in entries(expr, SIZES)]
+    assert keep.tolist() == [
+        all(masks[a][i] for a, i in e if a in masks) for e in entries(expr, SIZES)
+    ]
 
 
 @given(expressions(), masks_of(torch.float64))
-def test_a_float_keep_is_the_product_of_its_units_factors(expr: Axes, masks: dict[str, Tensor]) -> None:
+def test_a_float_keep_is_the_product_of_its_units_factors(
+    expr: Axes, masks: dict[str, Tensor]
+) -> None:
     keep = ax.keep(expr, masks, SIZES)
     if keep is None:
         assert not set(ax.names(expr)) & set(masks)
@@ -174,20 +193,22 @@ def test_units_gives_each_entry_its_unit_of_an_axis(expr: Axes, name: str) -> No
 
 @given(expressions(), masks_of())
 @settings(max_examples=200)
-def test_thinned_is_the_expression_of_the_entries_that_stay(expr: Axes, masks: dict[str, Tensor]) -> None:
+def test_thinned_is_the_expression_of_the_entries_that_stay(
+    expr: Axes, masks: dict[str, Tensor]
+) -> None:
     new = {(a, i): (a, int(m[:i].sum())) for a, m in masks.items() for i in range(len(m)) if m[i]}
     stay = [e for e in entries(expr, SIZES) if all(u in new for u in e if u[0] in masks)]
     left = SIZES | {a: int(m.sum()) for a, m in masks.items()}
     small = ax.thinned(expr, masks, SIZES)
     assert entries(small, left) == [tuple(new.get(u, u) for u in e) for e in stay]
-    assert ax.parse(str(small)) == small
+    assert parse(str(small)) == small
 
 
 @given(st.data(), st.integers(1, 9))
 def test_take_writes_positions_that_read_back(data: st.DataObject, size: int) -> None:
     positions = data.draw(st.lists(st.integers(0, size - 1), max_size=9))
     expr = ax.take(Name("a"), positions, size)
-    assert entries(ax.parse(str(expr)), {"a": size}) == [(("a", i),) for i in positions]
+    assert entries(parse(str(expr)), {"a": size}) == [(("a", i),) for i in positions]
 
 
 @pytest.mark.parametrize(
@@ -217,10 +238,10 @@ def test_product_and_total_change_the_writing_and_not_the_entries(parts: list[Ax
 @pytest.mark.parametrize(
     ("made", "text"),
     [
-        (ax.product(map(ax.parse, ["2", "(h d)"])), "(2 h d)"),
-        (ax.product(map(ax.parse, ["a", "1", "2", "3"])), "(a 6)"),
+        (ax.product(map(parse, ["2", "(h d)"])), "(2 h d)"),
+        (ax.product(map(parse, ["a", "1", "2", "3"])), "(a 6)"),
         (ax.product([]), "1"),
-        (ax.total(map(ax.parse, ["a", "(b + 2)", "3", "0"])), "(a + b + 5)"),
+        (ax.total(map(parse, ["a", "(b + 2)", "3", "0"])), "(a + b + 5)"),
         (ax.total([]), "0"),
     ],
 )
@@ -233,16 +254,16 @@ def test_printing_flattens(made: Axes, text: str) -> None:
 
 def test_a_position_out_of_range_is_named_with_the_bases_size() -> None:
     with pytest.raises(pt.SpecError, match=r"'a\[0, 5\]' reaches position 5, but a has 4 units"):
-        ax.size(ax.parse("a[0, 5]"), {"a": 4})
+        ax.size(parse("a[0, 5]"), {"a": 4})
     with pytest.raises(pt.SpecError, match=r"'a\[-1, 2\]' reaches position -1"):
-        ax.size(ax.parse("a[-1, 2]"), {"a": 4})
+        ax.size(parse("a[-1, 2]"), {"a": 4})
 
 
 def test_an_axis_of_unknown_size_is_named() -> None:
     with pytest.raises(pt.SpecError, match="'b' has no known size"):
-        ax.size(ax.parse("(a b)"), {"a": 4})
+        ax.size(parse("(a b)"), {"a": 4})
 
 
 def test_a_mask_of_another_length_is_named() -> None:
     with pytest.raises(pt.MaskError, match=r"'a' has shape \(3,\), not \(4,\)"):
-        ax.keep(ax.parse("(a 2)"), {"a": torch.ones(3)}, {"a": 4})
+        ax.keep(parse("(a 2)"), {"a": torch.ones(3)}, {"a": 4})

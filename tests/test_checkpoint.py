@@ -1,4 +1,6 @@
-"""A training's state: whole on disk or not at all, bitwise the same when put back, and loadable into the dense class."""
+"""A training's state: whole on disk or not at all, bitwise the same when put back, and loadable
+into the dense class.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,17 @@ THREE = RECIPE.replace("epochs: [3, 5]", "epochs: [1, 2, 4]")
 
 
 def run(folder: Path | None, optimizer: str = "AdamW", **options: Any) -> Trainer:
-    return trainer("recipe", optimizer=optimizer, dtype=torch.float32, recipe=THREE, folder=folder, **options)
+    return trainer(
+        "recipe", optimizer=optimizer, dtype=torch.float32, recipe=THREE, folder=folder, **options
+    )
 
 
 def assert_equal_states(one: dict[str, Any], other: dict[str, Any]) -> None:
     tensors: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
-    plain = [checkpoint.encoded(state, "state", kept) for state, kept in zip((one, other), tensors, strict=True)]
+    plain = [
+        checkpoint.encoded(state, "state", kept)
+        for state, kept in zip((one, other), tensors, strict=True)
+    ]
     for state in plain:
         for record in [*state["history"], state["best"] or {}]:
             record.pop("seconds", None)
@@ -40,8 +47,10 @@ def assert_equal_states(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert torch.equal(tensor, tensors[1][name]), name
 
 
-def test_a_run_killed_twenty_times_ends_bitwise_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
-    script = Path(__file__).with_name("killed_run.py")
+def test_a_run_killed_twenty_times_ends_bitwise_where_an_uninterrupted_one_does(
+    tmp_path: Path,
+) -> None:
+    script = Path(__file__).parent / "support" / "killed_run.py"
     done = subprocess.run(
         [sys.executable, script, tmp_path, "20"], capture_output=True, text=True, timeout=300, cwd=script.parent,
         env={"PYTHONPATH": f"{script.parent}:{script.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"},
@@ -53,7 +62,9 @@ def test_a_run_killed_twenty_times_ends_bitwise_where_an_uninterrupted_one_does(
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("at", [1, 4])
-def test_a_resumed_run_is_bitwise_the_uninterrupted_one(optimizer: str, at: int, tmp_path: Path) -> None:
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(
+    optimizer: str, at: int, tmp_path: Path
+) -> None:
     whole = run(None, optimizer, ema=0.9)
     whole.fit(DATA, 6)
     run(tmp_path, optimizer, ema=0.9).fit(DATA, at)
@@ -76,7 +87,13 @@ def test_after_three_thinnings_a_fresh_dense_model_takes_the_state(tmp_path: Pat
     first.fit(DATA, 5)
     torch.manual_seed(7)
     again = Trainer(
-        Net(), pt.load_recipe(THREE), loss_fn, OPTIMIZERS["AdamW"], torch.zeros(1, 3, 6, 6), folder=tmp_path, callbacks=()
+        Net(),
+        pt.load_recipe(THREE),
+        loss_fn,
+        OPTIMIZERS["AdamW"],
+        torch.zeros(1, 3, 6, 6),
+        folder=tmp_path,
+        callbacks=(),
     )
     again.resume()
     assert again.params["a.conv1.weight"].shape == (6, 4, 3, 3)
@@ -145,18 +162,36 @@ def _other_width() -> nn.Module:
 @pytest.mark.parametrize(
     ("model", "recipe", "optimizer", "options", "said"),
     [
-        (_other_width, THREE, "AdamW", {}, r"of another network: head\.weight was \(4, 10\) and is \(5, 10\)"),
+        (
+            _other_width,
+            THREE,
+            "AdamW",
+            {},
+            r"of another network: head\.weight was \(4, 10\) and is \(5, 10\)",
+        ),
         (Net, RECIPE, "AdamW", {}, "of another recipe"),
         (Net, THREE, "AdamW", {"ema": 0.9}, "average"),
     ],
 )
 def test_a_state_of_another_run_is_refused(
-    model: Callable[[], nn.Module], recipe: str, optimizer: str, options: dict[str, Any], said: str, tmp_path: Path
+    model: Callable[[], nn.Module],
+    recipe: str,
+    optimizer: str,
+    options: dict[str, Any],
+    said: str,
+    tmp_path: Path,
 ) -> None:
     run(tmp_path).fit(DATA, 1)
     example = torch.zeros(1, 3, 6, 6)
     t = Trainer(
-        model(), pt.load_recipe(recipe), loss_fn, OPTIMIZERS[optimizer], example, folder=tmp_path, callbacks=(), **options
+        model(),
+        pt.load_recipe(recipe),
+        loss_fn,
+        OPTIMIZERS[optimizer],
+        example,
+        folder=tmp_path,
+        callbacks=(),
+        **options,
     )
     with pytest.raises(pt.CheckpointError, match=said):
         t.resume()
@@ -169,7 +204,9 @@ def test_an_optimizer_of_other_groups_is_refused(tmp_path: Path) -> None:
         "recipe", dtype=torch.float32, recipe=THREE, folder=tmp_path,
         make=lambda params: torch.optim.AdamW([{"params": params[:3]}, {"params": params[3:]}]),
     )  # fmt: skip
-    with pytest.raises(pt.CheckpointError, match=r"2 group\(s\) of \[3, \d+\] parameters, the saved one 1"):
+    with pytest.raises(
+        pt.CheckpointError, match=r"2 group\(s\) of \[3, \d+\] parameters, the saved one 1"
+    ):
         halves.resume()
     assert halves.epoch == 0
 
@@ -211,7 +248,11 @@ def test_the_smallest_metric_may_be_best() -> None:
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(), inner)
+    ),
     max_leaves=12,
 )
 
@@ -225,7 +266,9 @@ def test_what_is_written_is_read_back_equal(value: Any) -> None:
     assert checkpoint.decoded(json.loads(text), tensors) == {"a": value}
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.bfloat16, torch.int64, torch.bool, torch.complex64]
+)
 def test_tensors_keep_their_dtype_and_values(dtype: torch.dtype, tmp_path: Path) -> None:
     tensor = torch.arange(6).reshape(2, 3).to(dtype)
     checkpoint.write(tmp_path, {"x": {"a.b/c": tensor.T, "scalar": tensor[1, 1]}})

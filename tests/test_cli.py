@@ -20,9 +20,9 @@ from torch import nn
 
 import purethin as pt
 from purethin.__main__ import main
-from purethin.check import Output
 from purethin.cli.arguments import parse
 from purethin.cli.imported import make, parse_model
+from purethin.comparison import Output
 from purethin.table import Table
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,9 @@ import torch
 from torch import nn
 
 class Net(nn.Module):
-    """A small network with a tied pair, a buffer that is not saved, and an argument that would fetch weights."""
+    """A small network with a tied pair, a buffer that is not saved, and an argument that
+    would fetch weights.
+    """
     def __init__(self, width=12, pretrained=True):
         super().__init__()
         assert not pretrained, "weights would be fetched"
@@ -71,7 +73,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     model, _, _ = make(parse_model("net.py:Net"))
-    model.load_state_dict({k: torch.randn(v.shape).abs() if v.is_floating_point() else v for k, v in model.state_dict().items()})
+    model.load_state_dict(
+        {
+            k: torch.randn(v.shape).abs() if v.is_floating_point() else v
+            for k, v in model.state_dict().items()
+        }
+    )
     safetensors.torch.save_model(model, "weights.safetensors")
     return tmp_path
 
@@ -92,7 +99,9 @@ THIN = ("thin", *NET, "--weights", "weights.safetensors", "--out", "out")
 # ---- show
 
 
-def test_show_prints_every_layout_axis_and_frozen_reason_and_the_cost(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_every_layout_axis_and_frozen_reason_and_the_cost(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     printed = ran(capsys, "show", *NET)
     model, _, _ = make(parse_model("net.py:Net"))
     spec = pt.infer(model, pt.params_of(model), torch.zeros(3, 6))
@@ -106,17 +115,31 @@ def test_show_prints_every_layout_axis_and_frozen_reason_and_the_cost(folder: Pa
     assert f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes" in printed
 
 
-def test_inputs_have_types_and_names_and_arguments_reach_the_callable(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inputs_have_types_and_names_and_arguments_reach_the_callable(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("show", "net.py:Words", "--input", "2,5:long")
     assert "up  " in ran(capsys, *words)
     assert "up  " in ran(capsys, *words, "--input", "mask=2,5:bool")
     assert "up  " in ran(capsys, "show", "net.py:ready", "--input", "ids=2,5:int64")
     assert "20" in ran(capsys, "show", *NET, "--arg", "width=20").split()
-    assert "24" in ran(capsys, "show", *NET, "--kwargs", '{"width": 20}', "--arg", "width=24").split()
+    assert (
+        "24" in ran(capsys, "show", *NET, "--kwargs", '{"width": 20}', "--arg", "width=24").split()
+    )
 
 
-def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    printed = ran(capsys, "show", "torchvision.models:get_model", "--arg", "name=squeezenet1_1", "--input", "1,3,64,64")
+def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printed = ran(
+        capsys,
+        "show",
+        "torchvision.models:get_model",
+        "--arg",
+        "name=squeezenet1_1",
+        "--input",
+        "1,3,64,64",
+    )
     assert "features.0.weight" in printed
     source = parse_model("torchvision.models.segmentation:fcn_resnet50")
     _, statement, expression = make(source)  # its backbone's weights are fetched by default
@@ -126,7 +149,9 @@ def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(capsy
     )
 
 
-def test_tables_are_plain_and_whole_where_no_terminal_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_plain_and_whole_where_no_terminal_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = "x" * 300
     assert str(Table(("axis", "n"), [(name, "1"), ("y", "22")], numbers=(1,))).splitlines() == [
         f"axis{' ' * 296}   n", f"{name}   1", f"y{' ' * 299}  22",
@@ -137,7 +162,9 @@ def test_tables_are_plain_and_whole_where_no_terminal_is(folder: Path, capsys: p
 # ---- recipe and plan
 
 
-def test_a_recipe_is_printed_or_written_and_plans(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_is_printed_or_written_and_plans(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     argv = ("recipe", *NET, "--sparsity", "a=0.25", "--sparsity", "0.5", "--end", "8")
     text = ran(capsys, *argv)
     assert ran(capsys, *argv, "-o", "r.yaml") == "wrote r.yaml\n"
@@ -146,13 +173,19 @@ def test_a_recipe_is_printed_or_written_and_plans(folder: Path, capsys: pytest.C
     printed = ran(capsys, "plan", "r.yaml", *NET)
     model, _, _ = make(parse_model("net.py:Net"))
     params = pt.params_of(model)
-    plan = pt.plan(pt.load_recipe(Path("r.yaml")), params, pt.infer(model, params, torch.zeros(3, 6)))
+    plan = pt.plan(
+        pt.load_recipe(Path("r.yaml")), params, pt.infer(model, params, torch.zeros(3, 6))
+    )
     assert printed == f"{plan}\n"
     assert int(plan.masks["a"].sum()) == 9
-    assert "the last of 5 epochs is 4: it never fires" in ran(capsys, "plan", "r.yaml", *NET, "--epochs", "5")
+    assert "the last of 5 epochs is 4: it never fires" in ran(
+        capsys, "plan", "r.yaml", *NET, "--epochs", "5"
+    )
 
 
-def test_a_file_that_is_there_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_there_is_replaced_only_by_force(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("r.yaml").write_text("mine")
     assert "r.yaml exists" in ran(capsys, "recipe", *NET, "-o", "r.yaml", status=1)
     assert Path("r.yaml").read_text() == "mine"
@@ -167,7 +200,11 @@ def test_thin_writes_a_network_that_its_own_line_loads_and_that_equals_the_maske
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printed = ran(capsys, *THIN, "--sparsity", "0.5")
-    assert sorted(p.name for p in Path("out").iterdir()) == ["report.txt", "spec.yaml", "thinned.safetensors"]
+    assert sorted(p.name for p in Path("out").iterdir()) == [
+        "report.txt",
+        "spec.yaml",
+        "thinned.safetensors",
+    ]
     assert not list(Path().glob(".*"))
     line = next(line for line in printed.splitlines() if line.startswith("import purethin"))
     assert line in Path("out/report.txt").read_text()
@@ -183,17 +220,23 @@ def test_thin_writes_a_network_that_its_own_line_loads_and_that_equals_the_maske
     torch.testing.assert_close(small(x), masked(x))
     assert small.a.weight.shape == (6, 6)
     written = pt.Spec.from_yaml(Path("out/spec.yaml").read_text())
-    assert all(tuple(t.shape) == written.shape(n) for n, t in pt.load("out/thinned.safetensors")[0].items())
+    assert all(
+        tuple(t.shape) == written.shape(n) for n, t in pt.load("out/thinned.safetensors")[0].items()
+    )
     assert f"{pt.cost(spec, masks).parameters:,}" in printed
 
 
-def test_a_recipe_says_what_goes_in_place_of_a_sparsity(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_says_what_goes_in_place_of_a_sparsity(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ran(capsys, "recipe", *NET, "--axes", "a", "--sparsity", "0.75", "-o", "r.yaml")
     ran(capsys, *THIN, "--recipe", "r.yaml")
     assert pt.load("out/thinned.safetensors")[0]["a.weight"].shape == (3, 6)
 
 
-def test_what_was_thinned_is_thinned_again_over_the_dense_class(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_thinned_is_thinned_again_over_the_dense_class(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = ("thin", *NET, "--sparsity")
     ran(capsys, *again, "a=0.5", "--out", "one", "--weights", "weights.safetensors")
     ran(capsys, *again, "b=0.5", "--out", "two", "--weights", "one/thinned.safetensors")
@@ -202,13 +245,19 @@ def test_what_was_thinned_is_thinned_again_over_the_dense_class(folder: Path, ca
     dense, _, _ = make(parse_model("net.py:Net"))
     small = pt.rebuild(dense, config, params).eval()
     assert small(torch.zeros(2, 6)).shape == (2, 4)
-    assert {path: vars(small.get_submodule(path))[key] for path, key in KEYS} == {"a": 3, "norm": 3, "c": 6}
+    assert {path: vars(small.get_submodule(path))[key] for path, key in KEYS} == {
+        "a": 3,
+        "norm": 3,
+        "c": 6,
+    }
 
 
 KEYS = (("a", "out_features"), ("norm", "num_features"), ("c", "in_features"))
 
 
-def test_a_folder_with_files_is_refused_and_by_force_keeps_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_files_is_refused_and_by_force_keeps_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("out").mkdir()
     ran(capsys, *THIN, "--sparsity", "0.5")  # an empty one is taken
     Path("out/mine").write_text("mine")
@@ -226,14 +275,18 @@ def test_nothing_is_written_where_the_thinned_network_differs_or_writing_fails(
     bad = pt.Report((Output("output", (1,), 1.0, 1.0),), ("a",), {}, (), 1, 2)
     with monkeypatch.context() as patch:
         patch.setattr("purethin.__main__.check", lambda *args, **kwargs: bad)
-        assert "differs from the masked one; nothing is written" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+        assert "differs from the masked one; nothing is written" in ran(
+            capsys, *THIN, "--sparsity", "0.5", status=1
+        )
 
     def full(*args: Any) -> None:
         raise OSError(28, "No space left on device", "thinned.safetensors")
 
     with monkeypatch.context() as patch:
         patch.setattr("purethin.__main__.save", full)
-        assert "thinned.safetensors: No space left" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
+        assert "thinned.safetensors: No space left" in ran(
+            capsys, *THIN, "--sparsity", "0.5", status=1
+        )
     assert sorted(Path().iterdir()) == before
 
 
@@ -241,8 +294,14 @@ def test_nothing_is_written_where_the_thinned_network_differs_or_writing_fails(
     ("change", "message"),
     [
         (lambda d: d.pop("a.weight"), "no a.weight"),
-        (lambda d: d.update({"a.wieght": d["a.bias"].clone()}), "a.wieght, which the model lacks; did you mean 'a.weight'"),
-        (lambda d: d.update({"a.weight": torch.ones(7, 6)}), r"a.weight of shape \(7, 6\), which is \(12, 6\) in the model"),
+        (
+            lambda d: d.update({"a.wieght": d["a.bias"].clone()}),
+            "a.wieght, which the model lacks; did you mean 'a.weight'",
+        ),
+        (
+            lambda d: d.update({"a.weight": torch.ones(7, 6)}),
+            r"a.weight of shape \(7, 6\), which is \(12, 6\) in the model",
+        ),
         (lambda d: [d.pop("c.weight", 0), d.pop("d.weight", 0)], "no c.weight"),
     ],
 )
@@ -258,7 +317,9 @@ def test_weights_of_another_model_are_refused_by_their_names(
     assert not Path("out").exists()
 
 
-def test_batches_that_were_not_counted_and_half_precision_do_not_matter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batches_that_were_not_counted_and_half_precision_do_not_matter(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = {
         name: t.half() if t.is_floating_point() else t
         for name, t in safetensors.torch.load_file("weights.safetensors").items()
@@ -269,7 +330,9 @@ def test_batches_that_were_not_counted_and_half_precision_do_not_matter(folder: 
     assert pt.load("out/thinned.safetensors")[0]["a.weight"].dtype == torch.float32
 
 
-def test_pickles_and_damaged_files_are_refused_unread(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pickles_and_damaged_files_are_refused_unread(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = Path("weights.safetensors").read_bytes()
     Path("weights.safetensors").write_bytes(whole[:-9])
     assert "damaged" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
@@ -340,7 +403,9 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
         (("thin", *NET, "--sparsity", "0.5"), "required: --weights, --out"),
     ],
 )
-def test_what_is_no_command_line_exits_with_2(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str) -> None:
+def test_what_is_no_command_line_exits_with_2(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(SystemExit) as error:
         main(argv)
     assert error.value.code == 2
@@ -348,11 +413,17 @@ def test_what_is_no_command_line_exits_with_2(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("command", [(), ("show",), ("plan",), ("recipe",), ("thin",)])
-def test_help_has_examples_that_the_parser_itself_takes(capsys: pytest.CaptureFixture[str], command: tuple[str, ...]) -> None:
+def test_help_has_examples_that_the_parser_itself_takes(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
     with pytest.raises(SystemExit) as error:
         main([*command, "--help"])
     assert error.value.code == 0
-    shown = [line.partition("-m purethin ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("  python")]
+    shown = [
+        line.partition("-m purethin ")[2]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("  python")
+    ]
     assert len(shown) >= 2
     for line in shown:
         parse(shlex.split(line.partition(" | ")[0]))
@@ -365,15 +436,31 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
-    code = f"{sys.executable} -m purethin show torchvision.models:resnet18 | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    code = (
+        f"{sys.executable} -m purethin show torchvision.models:resnet18 | head -n 1; exit "
+        f"${{PIPESTATUS[0]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
     assert done.stdout.startswith("parameter")
     assert done.returncode in (0, 141) and not done.stderr
 
 
 def test_an_interrupt_ends_with_130_and_leaves_nothing(folder: Path) -> None:
-    Path("slow.py").write_text("import time\ndef net():\n    print('here', flush=True)\n    time.sleep(60)\n")
-    argv = ["thin", "slow.py:net", "--weights", "weights.safetensors", "--sparsity", "0.5", "--out", "out"]
+    Path("slow.py").write_text(
+        "import time\ndef net():\n    print('here', flush=True)\n    time.sleep(60)\n"
+    )
+    argv = [
+        "thin",
+        "slow.py:net",
+        "--weights",
+        "weights.safetensors",
+        "--sparsity",
+        "0.5",
+        "--out",
+        "out",
+    ]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen([*PROCESS, *argv], **piped) as process:
         assert process.stdout is not None and process.stdout.readline() == "here\n"
@@ -384,7 +471,9 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(folder: Path) -> None:
     assert not Path("out").exists()
 
 
-def test_a_terminal_gets_tables_of_the_same_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_gets_tables_of_the_same_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("rich")
     leader, follower = pty.openpty()
     environment = {**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "200"}
@@ -412,7 +501,9 @@ def test_the_networks_of_these_tests_are_as_they_say(folder: Path) -> None:
     assert statement == "import runpy; Net = runpy.run_path('net.py')['Net']"
 
 
-def test_the_page_shows_what_its_commands_print(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_shows_what_its_commands_print(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("examples").symlink_to(ROOT / "examples")
     dense, _, _ = make(parse_model("examples/resnet_cifar.py:resnet20"))
     safetensors.torch.save_file(dense.state_dict(), "resnet20.safetensors")
@@ -427,4 +518,6 @@ def test_the_page_shows_what_its_commands_print(folder: Path, capsys: pytest.Cap
             printed = "".join(capsys.readouterr())
             assert status == int("error:" in output)
         pattern = ".*".join(map(re.escape, VARYING.sub("#", output.strip()).split("…")))
-        assert re.fullmatch(pattern, VARYING.sub("#", printed.strip()), re.DOTALL), f"{command}\n{printed}"
+        assert re.fullmatch(pattern, VARYING.sub("#", printed.strip()), re.DOTALL), (
+            f"{command}\n{printed}"
+        )

@@ -23,7 +23,11 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.conv3 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 6, 1)
+        self.conv1, self.conv2, self.conv3 = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.Conv2d(8, 6, 1),
+        )
         self.up, self.fc = nn.ConvTranspose2d(14, 5, 2), nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +57,9 @@ def one_by_one(params: dict[str, Tensor], spec: pt.Spec, p: float) -> dict[str, 
 def assert_equal(scores: Any, want: dict[str, list[float]]) -> None:
     assert scores.keys() == want.keys()
     for name, values in want.items():
-        assert torch.allclose(scores[name].double(), torch.tensor(values, dtype=torch.float64), rtol=1e-5), name
+        assert torch.allclose(
+            scores[name].double(), torch.tensor(values, dtype=torch.float64), rtol=1e-5
+        ), name
 
 
 @pytest.mark.parametrize("p", [1, 2, 0.5])
@@ -65,7 +71,9 @@ def test_the_norm_of_a_networks_units_is_that_of_their_filters(p: float) -> None
 
 @given(st.lists(expressions(2), min_size=1, max_size=3), st.sampled_from([1, 2, 3]))
 @settings(max_examples=40, deadline=None)
-def test_the_norm_on_any_layout_is_that_of_the_entries_of_each_unit(dims: list[ax.Axes], p: float) -> None:
+def test_the_norm_on_any_layout_is_that_of_the_entries_of_each_unit(
+    dims: list[ax.Axes], p: float
+) -> None:
     assume(all(0 < ax.size(e, SIZES) <= 12 for e in dims))
     params = {
         "w": torch.rand([ax.size(e, SIZES) for e in dims], dtype=torch.float64),
@@ -81,7 +89,9 @@ def test_half_types_are_summed_in_float32_and_do_not_overflow(dtype: torch.dtype
     spec = pt.Spec.from_layout({"w": "h 64"}, params)
     scores = pt.lp_norm(params, spec, p=2)["h"]
     assert scores.dtype == torch.float32
-    assert scores.tolist() == [64 * 300.0**2] * 2  # float16 ends at 65,504, bfloat16 counts in steps of 32,768 there
+    assert (
+        scores.tolist() == [64 * 300.0**2] * 2
+    )  # float16 ends at 65,504, bfloat16 counts in steps of 32,768 there
 
 
 def test_complex_weights_count_by_their_modulus() -> None:
@@ -92,7 +102,9 @@ def test_complex_weights_count_by_their_modulus() -> None:
 
 def test_it_maps_over_stacked_parameters() -> None:
     many = [pt.params_of(randomise(Mixed(), seed)) for seed in range(3)]
-    got = vmap(lambda params: pt.lp_norm(params, SPEC))({n: torch.stack([m[n] for m in many]) for n in PARAMS})
+    got = vmap(lambda params: pt.lp_norm(params, SPEC))(
+        {n: torch.stack([m[n] for m in many]) for n in PARAMS}
+    )
     for name in SPEC.axes:
         assert torch.allclose(got[name], torch.stack([pt.lp_norm(m, SPEC)[name] for m in many]))
 
@@ -101,14 +113,20 @@ def test_its_gradient_is_the_power_rules() -> None:
     weight = PARAMS["conv3.weight"]
     got = grad(lambda w: pt.lp_norm(PARAMS | {"conv3.weight": w}, SPEC, p=2)["conv3"].sum())(weight)
     assert torch.allclose(got, 2 * weight)
-    signs = grad(lambda w: pt.lp_norm(PARAMS | {"conv3.weight": w}, SPEC, p=1)["conv3"].sum())(weight)
+    signs = grad(lambda w: pt.lp_norm(PARAMS | {"conv3.weight": w}, SPEC, p=1)["conv3"].sum())(
+        weight
+    )
     assert torch.equal(signs, weight.sign())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # torch's own, when forward mode is first used
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.script:FutureWarning"
+)  # torch's own, when forward mode is first used
 def test_it_has_a_forward_derivative() -> None:
     weight = PARAMS["conv3.weight"]
-    _, tangent = jvp(lambda w: pt.lp_norm(PARAMS | {"conv3.weight": w}, SPEC, p=2)["conv3"], (weight,), (weight,))[:2]
+    _, tangent = jvp(
+        lambda w: pt.lp_norm(PARAMS | {"conv3.weight": w}, SPEC, p=2)["conv3"], (weight,), (weight,)
+    )[:2]
     assert torch.allclose(tangent, 2 * weight.square().sum((1, 2, 3)))
 
 
@@ -138,7 +156,9 @@ def test_random_scores_repeat_with_their_generator_and_differ_without() -> None:
 
 
 @pytest.mark.parametrize("criterion", [pt.lp_norm, pt.random_scores])
-def test_parameters_of_another_model_are_refused_and_no_input_changes(criterion: Callable[..., Any]) -> None:
+def test_parameters_of_another_model_are_refused_and_no_input_changes(
+    criterion: Callable[..., Any],
+) -> None:
     before = {n: t.clone() for n, t in PARAMS.items()}
     criterion(PARAMS, SPEC)
     with pytest.raises(pt.SpecError, match=r"conv3\.weight has shape \(9, 8, 1, 1\)"):
@@ -148,7 +168,9 @@ def test_parameters_of_another_model_are_refused_and_no_input_changes(criterion:
 
 @pytest.mark.parametrize("p", [0, -1, float("inf"), float("nan")])
 def test_a_power_that_is_none_is_refused(p: float) -> None:
-    with pytest.raises(pt.MaskError, match=f"p is {p}: the power of the norm is positive and finite"):
+    with pytest.raises(
+        pt.MaskError, match=f"p is {p}: the power of the norm is positive and finite"
+    ):
         pt.lp_norm(PARAMS, SPEC, p=p)
 
 
@@ -165,8 +187,12 @@ def leaving(dims: tuple[ax.Axes, ...], axis: str, unit: int, sizes: dict[str, in
     return ~out
 
 
-def taylor_one_by_one(params: dict[str, Tensor], grads: list[dict[str, Tensor]], spec: pt.Spec) -> dict[str, list[float]]:
-    """E_batch[(Σ g·w)²], an entry at a time: the square outside the sum, the mean outside the square."""
+def taylor_one_by_one(
+    params: dict[str, Tensor], grads: list[dict[str, Tensor]], spec: pt.Spec
+) -> dict[str, list[float]]:
+    """E_batch[(Σ g·w)²], an entry at a time: the square outside the sum, the mean outside the
+    square.
+    """
     out = {}
     for axis in spec.axes.values():
         scores = []
@@ -175,7 +201,9 @@ def taylor_one_by_one(params: dict[str, Tensor], grads: list[dict[str, Tensor]],
             for batch in grads:
                 total = 0.0
                 for name, g in batch.items():
-                    for place in leaving(spec.layout[name], axis.name, unit, spec.sizes).nonzero().tolist():
+                    for place in (
+                        leaving(spec.layout[name], axis.name, unit, spec.sizes).nonzero().tolist()
+                    ):
                         total += g[tuple(place)].item() * params[name][tuple(place)].item()
                 of_batches.append(total**2)
             scores.append(sum(of_batches) / len(of_batches))
@@ -201,14 +229,22 @@ def test_taylor_on_any_layout_counts_each_entry_once(dims: list[ax.Axes], count:
     assume(all(0 < ax.size(e, SIZES) <= 12 for e in dims))
     assume(not any(repeats(e) for e in dims))
     shapes = {"w": [ax.size(e, SIZES) for e in dims], **{n: [s] for n, s in SIZES.items()}}
-    params, *batches = ({n: torch.randn(s, dtype=torch.float64) for n, s in shapes.items()} for _ in range(count + 1))
+    params, *batches = (
+        {n: torch.randn(s, dtype=torch.float64) for n, s in shapes.items()}
+        for _ in range(count + 1)
+    )
     spec = pt.Spec.from_layout({"w": ax.layout_text(dims)} | {n: n for n in SIZES}, params)
     assert_equal(pt.taylor(params, batches, spec), taylor_one_by_one(params, batches, spec))
 
 
 def repeats(expr: ax.Axes) -> bool:
-    """Whether a product within a sum or a take multiplies an axis with itself, as no network's parameter does."""
-    return any((isinstance(p, ax.Product) and len([*ax.names(p)]) > len({*ax.names(p)})) or repeats(p) for p in ax.parts(expr))
+    """Whether a product within a sum or a take multiplies an axis with itself, as no network's
+    parameter does.
+    """
+    return any(
+        (isinstance(p, ax.Product) and len([*ax.names(p)]) > len({*ax.names(p)})) or repeats(p)
+        for p in ax.parts(expr)
+    )
 
 
 def test_taylor_adds_up_over_batches() -> None:
@@ -222,7 +258,11 @@ def test_taylor_tells_opposite_changes_within_a_unit_from_equal_ones() -> None:
     params = {"w": torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])}
     spec = pt.Spec.from_layout({"w": "h 2"}, params)
     scores = pt.taylor(params, [{"w": torch.ones(3, 2)}, {"w": -torch.ones(3, 2)}], spec)["h"]
-    assert scores.tolist() == [0, 4, 4]  # the square inside the sum would say 2, 2, 2; the mean inside it 0, 0, 0
+    assert scores.tolist() == [
+        0,
+        4,
+        4,
+    ]  # the square inside the sum would say 2, 2, 2; the mean inside it 0, 0, 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -247,10 +287,16 @@ def test_taylor_reads_a_generator_and_skips_buffers_and_parameters_without_a_gra
         ([], pt.MaskError, "no batch of gradients is given"),
         ([{"w": torch.ones(3, 3)}], pt.SpecError, r"w has shape \(3, 3\)"),
         ([{"v": torch.ones(3)}], pt.SpecError, "'v' is not in the spec"),
-        ([{"w": None}], pt.MaskError, "no gradient is given of any parameter that carries 'h': w is one"),
+        (
+            [{"w": None}],
+            pt.MaskError,
+            "no gradient is given of any parameter that carries 'h': w is one",
+        ),
     ],
 )
-def test_gradients_that_do_not_fit_are_refused(grads: list[Any], error: type[Exception], message: str) -> None:
+def test_gradients_that_do_not_fit_are_refused(
+    grads: list[Any], error: type[Exception], message: str
+) -> None:
     params = {"w": torch.ones(3, 2)}
     with pytest.raises(error, match=message):
         pt.taylor(params, grads, pt.Spec.from_layout({"w": "h 2"}, params))
@@ -261,12 +307,18 @@ def test_gradients_that_do_not_fit_are_refused(grads: list[Any], error: type[Exc
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
 @settings(max_examples=40, deadline=None)
-def test_activations_are_counted_over_all_but_the_dim_of_the_units(shape: list[int], data: st.DataObject) -> None:
+def test_activations_are_counted_over_all_but_the_dim_of_the_units(
+    shape: list[int], data: st.DataObject
+) -> None:
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     x = torch.randn(shape).relu()
     units = x.movedim(dim, 0).reshape(shape[dim], -1).tolist()
-    assert pt.apoz(x, dim=dim).tolist() == pytest.approx([sum(a != 0 for a in row) / len(row) for row in units])
-    assert pt.activation_mean(x, dim=dim).tolist() == pytest.approx([sum(row) / len(row) for row in units])
+    assert pt.apoz(x, dim=dim).tolist() == pytest.approx(
+        [sum(a != 0 for a in row) / len(row) for row in units]
+    )
+    assert pt.activation_mean(x, dim=dim).tolist() == pytest.approx(
+        [sum(row) / len(row) for row in units]
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

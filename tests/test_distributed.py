@@ -1,4 +1,6 @@
-"""Several processes, launched by `torchrun`, train the network that one process trains; a dead one ends them all."""
+"""Several processes, launched by `torchrun`, train the network that one process trains; a dead one
+ends them all.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import purethin as pt
 from purethin.training.distributed import ddp
 
 Pair: TypeAlias = tuple[Path, dict[str, list[dict[str, Any]]]]
-JOB = Path(__file__).with_name("distributed_job.py")
+JOB = Path(__file__).parent / "support" / "distributed_job.py"
 ENGINES = ("ddp", "sharded")
 USUAL: dict[str, dict[str, Any]] = {
     "SGD": {"optimizer": "SGD"},
@@ -27,7 +29,13 @@ USUAL: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 MORE: dict[str, dict[str, Any]] = {
-    f"{optimizer}, {thin}": {"optimizer": optimizer, "thin": thin, "ema": 0.9, "accumulate": a, "clip_norm": 0.5}
+    f"{optimizer}, {thin}": {
+        "optimizer": optimizer,
+        "thin": thin,
+        "ema": 0.9,
+        "accumulate": a,
+        "clip_norm": 0.5,
+    }
     for optimizer, a in (("SGD", 2), ("AdamW", 1))
     for thin in ("recipe", "now", "end")
 } | {"compiled": {"compiled": True}, "one unit": {"units": False}}
@@ -48,28 +56,42 @@ policies:
 USUAL["random pruner, measure, penalty"] = {"recipes": [LEARNT]}
 
 
-def launch(folder: Path, processes: int, cases: list[dict[str, Any]], timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def launch(
+    folder: Path, processes: int, cases: list[dict[str, Any]], timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cases.json").write_text(json.dumps(cases))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", str(JOB), str(folder / "cases.json"), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
 
 
-def results(folder: Path, processes: int, cases: dict[str, dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """What each process ended with, by case; all cases in one job, since starting one takes seconds."""
+def results(
+    folder: Path, processes: int, cases: dict[str, dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """What each process ended with, by case; all cases in one job, since starting one takes
+    seconds.
+    """
     ended = launch(folder, processes, [*cases.values()])
     assert ended.returncode == 0, ended.stderr[-6000:]
     assert "Warning" not in ended.stderr
     return {
-        name: [json.loads((folder / f"{i}-{rank}.json").read_text()) for rank in range(processes)] for i, name in enumerate(cases)
+        name: [json.loads((folder / f"{i}-{rank}.json").read_text()) for rank in range(processes)]
+        for i, name in enumerate(cases)
     }
 
 
 def alone(case: dict[str, Any]) -> dict[str, Any]:
     """The case in one process, whose batches are the whole ones."""
-    return run({key: value for key, value in case.items() if key not in ("engine", "units", "replicas")}, None, 0, 1)
+    return run(
+        {key: value for key, value in case.items() if key not in ("engine", "units", "replicas")},
+        None,
+        0,
+        1,
+    )
 
 
 def assert_like_one_process(found: list[dict[str, Any]], one: dict[str, Any]) -> None:
@@ -98,18 +120,38 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
         cases[f"{engine} begun"] = {**place, "epochs": 3}
         cases[f"{engine} resumed"] = {**place, "resume": True}
         alone({"folder": str(folder / f"{engine}-one"), "epochs": 3})
-        cases[f"{engine} from one"] = {"engine": engine, "folder": str(folder / f"{engine}-one"), "resume": True}
-        cases[f"{engine} batch norm"] = {"engine": engine, "batch_norm": True, "ema": 0.9, "epochs": 3}
+        cases[f"{engine} from one"] = {
+            "engine": engine,
+            "folder": str(folder / f"{engine}-one"),
+            "resume": True,
+        }
+        cases[f"{engine} batch norm"] = {
+            "engine": engine,
+            "batch_norm": True,
+            "ema": 0.9,
+            "epochs": 3,
+        }
     cases["uneven"] = {"engine": "ddp", "batches": [6, 5]}
-    cases["uneven, unsized"] = {"engine": "ddp", "batches": [6, 5], "unsized": True, "accumulate": 2}
-    cases["tied"] = {"engine": "sharded", "tied": True, "recipes": [RECIPE.replace(", blocks.1.up.weight", "")]}
+    cases["uneven, unsized"] = {
+        "engine": "ddp",
+        "batches": [6, 5],
+        "unsized": True,
+        "accumulate": 2,
+    }
+    cases["tied"] = {
+        "engine": "sharded",
+        "tied": True,
+        "recipes": [RECIPE.replace(", blocks.1.up.weight", "")],
+    }
     cases["unlike"] = {"engine": "sharded", "recipes": [RECIPE, RECIPE.replace("0.5", "0.25")]}
     return folder, results(folder, 2, cases)
 
 
 @pytest.mark.parametrize("name", USUAL)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_train_the_network_that_one_trains(pair: Pair, engine: str, name: str) -> None:
+def test_two_processes_train_the_network_that_one_trains(
+    pair: Pair, engine: str, name: str
+) -> None:
     found = pair[1][f"{engine} {name}"]
     assert_like_one_process(found, alone({**USUAL[name], "best": None}))
     assert found[0]["shapes"]["blocks.0.up.weight"][0] < 12, "it was thinned"
@@ -129,7 +171,9 @@ def test_process_0_alone_tells(pair: Pair, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_resumed_run_goes_on_bit_by_bit_with_each_processs_own_draws(pair: Pair, engine: str) -> None:
+def test_a_resumed_run_goes_on_bit_by_bit_with_each_processs_own_draws(
+    pair: Pair, engine: str
+) -> None:
     whole, resumed = pair[1][f"{engine} SGD"], pair[1][f"{engine} resumed"]
     for one, other in zip(whole, resumed, strict=True):
         assert other["resumed"]
@@ -161,7 +205,13 @@ def test_a_spread_state_that_was_cut_short_is_an_error(pair: Pair) -> None:
     try:
         torn.write_bytes(whole[:-3])
         with pytest.raises(pt.CheckpointError, match=rf"{torn.name} was truncated or edited"):
-            alone({**USUAL["AdamW, average, accumulation, clipping"], "folder": str(pair[0] / "sharded-best"), "resume": True})
+            alone(
+                {
+                    **USUAL["AdamW, average, accumulation, clipping"],
+                    "folder": str(pair[0] / "sharded-best"),
+                    "resume": True,
+                }
+            )
     finally:
         torn.write_bytes(whole)
 
@@ -185,7 +235,8 @@ def test_loaders_of_unlike_lengths_are_an_error_before_training(pair: Pair) -> N
 def test_loaders_without_length_that_end_apart_are_an_error(pair: Pair) -> None:
     for rank, of_rank in enumerate(pair[1]["uneven, unsized"]):
         assert of_rank["error"].startswith(
-            f"the loaders give unlike numbers of batches: process {rank} has {2 - rank} left where others have more or less"
+            f"the loaders give unlike numbers of batches: process {rank} has {2 - rank} left where "
+            "others have more or less"
         )
 
 
@@ -200,7 +251,9 @@ def test_running_statistics_are_those_of_process_0(pair: Pair, engine: str) -> N
 
 def test_a_parameter_of_two_units_is_an_error(pair: Pair) -> None:
     for of_rank in pair[1]["tied"]:
-        assert of_rank["error"].startswith("blocks.0.up.weight and blocks.1.up.weight are one parameter, in two units")
+        assert of_rank["error"].startswith(
+            "blocks.0.up.weight and blocks.1.up.weight are one parameter, in two units"
+        )
 
 
 def test_masks_that_differ_are_an_error(pair: Pair) -> None:
@@ -220,35 +273,60 @@ def test_a_process_that_is_killed_ends_the_job_within_seconds(engine: str, tmp_p
 def test_an_engine_outside_of_torchrun_says_how_to_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(
-        pt.PurethinError, match=r"was not started by torchrun \(RANK is not set\): run `torchrun --nproc-per-node=2"
+        pt.PurethinError,
+        match=r"was not started by torchrun \(RANK is not set\): run `torchrun --nproc-per-node=2",
     ):
         ddp()
 
 
 @pytest.mark.survey
 @pytest.mark.parametrize("processes", [2, 4])
-def test_any_number_of_processes_trains_the_network_that_one_trains(processes: int, tmp_path: Path) -> None:
-    cases = {f"{engine} {name}": {"engine": engine, **case} for engine in ENGINES for name, case in {**USUAL, **MORE}.items()}
+def test_any_number_of_processes_trains_the_network_that_one_trains(
+    processes: int, tmp_path: Path
+) -> None:
+    cases = {
+        f"{engine} {name}": {"engine": engine, **case}
+        for engine in ENGINES
+        for name, case in {**USUAL, **MORE}.items()
+    }
     cases = {name: {k: v for k, v in case.items() if k != "best"} for name, case in cases.items()}
     if processes == 4:
-        cases["two replicas"] = {"engine": "sharded", "replicas": 2, "folder": str(tmp_path / "replicas"), "epochs": 3}
+        cases["two replicas"] = {
+            "engine": "sharded",
+            "replicas": 2,
+            "folder": str(tmp_path / "replicas"),
+            "epochs": 3,
+        }
         cases["two replicas, resumed"] = {**cases["two replicas"], "epochs": 5, "resume": True}
     found = results(tmp_path, processes, cases)
     for name, case in cases.items():
-        assert_like_one_process(found[name], alone({k: v for k, v in case.items() if k not in ("compiled", "folder", "resume")}))
+        assert_like_one_process(
+            found[name],
+            alone({k: v for k, v in case.items() if k not in ("compiled", "folder", "resume")}),
+        )
 
 
 @pytest.mark.survey
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 2)])
-def test_a_run_goes_on_with_another_number_of_processes(before: int, after: int, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(
+    before: int, after: int, tmp_path: Path
+) -> None:
     cases = {
         f"{engine} {name}": {"engine": engine, "folder": str(tmp_path / f"{engine} {name}"), **case}
         for engine in ENGINES
         for name, case in USUAL.items()
     }
-    results(tmp_path / "first", before, {name: {**case, "epochs": 3} for name, case in cases.items()})
-    found = results(tmp_path / "then", after, {name: {**case, "resume": True} for name, case in cases.items()})
+    results(
+        tmp_path / "first", before, {name: {**case, "epochs": 3} for name, case in cases.items()}
+    )
+    found = results(
+        tmp_path / "then", after, {name: {**case, "resume": True} for name, case in cases.items()}
+    )
     for name, case in cases.items():
         assert all(of_rank["resumed"] for of_rank in found[name])
-        assert len({tuple(of_rank["draws"]) for of_rank in found[name]}) == after, "no two processes draw the same"
-        assert_like_one_process(found[name], alone({k: v for k, v in case.items() if k != "folder"} | {"best": None}))
+        assert len({tuple(of_rank["draws"]) for of_rank in found[name]}) == after, (
+            "no two processes draw the same"
+        )
+        assert_like_one_process(
+            found[name], alone({k: v for k, v in case.items() if k != "folder"} | {"best": None})
+        )

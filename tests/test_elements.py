@@ -1,4 +1,6 @@
-"""Element masks: single weights of least magnitude go to zero along a schedule, beside pruners of whole units."""
+"""Element masks: single weights of least magnitude go to zero along a schedule, beside pruners of
+whole units.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_the_least_of_a_weights_elements_go_along_the_schedule_and_stay_away() -
     for epoch, masks in enumerate(steps[2:9], 2):
         gone = ~masks["fc2.weight"]
         assert int(gone.sum()) == int(60 * pt.agp(epoch, initial=0.05, final=0.7, begin=2, end=9))
-        assert set(weight[gone].tolist()) == set(weight.flatten()[weight.abs().flatten().argsort()[: int(gone.sum())]].tolist())
+        assert set(weight[gone].tolist()) == set(
+            weight.flatten()[weight.abs().flatten().argsort()[: int(gone.sum())]].tolist()
+        )
     assert "fc2.weight" not in steps[1] and int((~steps[-1]["fc2.weight"]).sum()) == 42
 
 
@@ -93,14 +97,20 @@ def test_thinning_carries_element_masks_along_and_takes_nothing_out_for_them() -
     thinned, _ = pt.thin(PARAMS, SPEC, masks)
     assert thinned["fc2.weight"].shape == PARAMS["fc2.weight"].shape
     assert torch.equal(thinned["fc2.weight"], PARAMS["fc2.weight"] * masks["fc2.weight"])
-    assert torch.equal(thinned["conv3.weight"], (PARAMS["conv3.weight"] * masks["conv3.weight"])[masks["conv3"]])
+    assert torch.equal(
+        thinned["conv3.weight"], (PARAMS["conv3.weight"] * masks["conv3.weight"])[masks["conv3"]]
+    )
 
 
 def test_a_plan_has_a_row_for_each_weight_and_counts_no_parameter_less() -> None:
     plan = pt.plan(pt.load_recipe(TEXT), PARAMS, SPEC)
     rows = [r for r in plan.rows if r.axis == "fc2.weight"]
     assert [(r.epoch, r.size) for r in rows] == [(e, 60) for e in range(2, 9)]
-    assert (rows[-1].removed, rows[-1].why, rows[-1].pruner) == (42, "single weights of fc2.weight", "fine")
+    assert (rows[-1].removed, rows[-1].why, rows[-1].pruner) == (
+        42,
+        "single weights of fc2.weight",
+        "fine",
+    )
     assert plan.after == pt.cost(SPEC, {"conv3": plan.masks["conv3"]})
     assert plan.notes == ()
 
@@ -117,7 +127,9 @@ def test_the_plans_masks_are_those_of_the_epochs_one_by_one() -> None:
     first=st.floats(0, 1),
     second=st.floats(0, 1),
 )
-def test_exactly_the_floor_goes_the_first_among_equals_never_the_last(values: list[float], first: float, second: float) -> None:
+def test_exactly_the_floor_goes_the_first_among_equals_never_the_last(
+    values: list[float], first: float, second: float
+) -> None:
     first, second = round(min(first, second), 3), round(max(first, second), 3)
     params = {"w": torch.tensor(values)}
     spec = pt.Spec.from_layout({}, params)
@@ -133,7 +145,10 @@ pruners:
     late = recipe.masks_at(1, params, spec, early)
     order = sorted(range(len(values)), key=lambda i: (abs(values[i]), i))
     for sparsity, masks in ((first, early), (second, late)):
-        count = min(int(pt.select({"w": params["w"]}, sparsity, min_keep=0)["w"].logical_not().sum()), len(values) - 1)
+        count = min(
+            int(pt.select({"w": params["w"]}, sparsity, min_keep=0)["w"].logical_not().sum()),
+            len(values) - 1,
+        )
         assert set((~masks["w"]).nonzero()[:, 0].tolist()) == set(order[:count])
 
 
@@ -154,8 +169,13 @@ def test_a_weight_that_holds_nan_ranks_no_elements() -> None:
         ),
     ],
 )  # fmt: skip
-def test_elements_that_the_network_lacks_or_two_pruners_share_are_refused(edit: tuple[str, str], message: str) -> None:
-    text = TEXT.replace(*edit) + "  - pruner: {instance_name: other}\n    starting_epoch: 8\n    ending_epoch: 9\n"
+def test_elements_that_the_network_lacks_or_two_pruners_share_are_refused(
+    edit: tuple[str, str], message: str
+) -> None:
+    text = (
+        TEXT.replace(*edit)
+        + "  - pruner: {instance_name: other}\n    starting_epoch: 8\n    ending_epoch: 9\n"
+    )
     text = text if "other:" in text else text.replace("instance_name: other", "instance_name: fine")
     with pytest.raises(pt.RecipeError, match=message):
         pt.load_recipe(text).groups(SPEC)

@@ -1,4 +1,6 @@
-"""Bad input: each gets one clear error that says what, where and what to write instead; nothing of the user's changes."""
+"""Bad input: each gets one clear error that says what, where and what to write instead; nothing of
+the user's changes.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def scripted() -> Any:
 def quantized() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.backends.quantized.engine = "fbgemm" if "fbgemm" in torch.backends.quantized.supported_engines else "qnnpack"
+        torch.backends.quantized.engine = (
+            "fbgemm" if "fbgemm" in torch.backends.quantized.supported_engines else "qnnpack"
+        )
         return torch.ao.quantization.quantize_dynamic(Small(), {nn.Linear}, dtype=torch.qint8)
 
 
@@ -111,7 +115,9 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "words", "call"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("error", "words", "call"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_bad_input_is_one_error_that_says_what_to_write(
     error: type[Exception], words: list[str], call: Callable[[], Any]
 ) -> None:

@@ -32,7 +32,13 @@ policies:
 
 def run(*arguments: str) -> str:
     command = [sys.executable, str(ROOT / "examples" / "agp_resnet20.py"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -41,14 +47,37 @@ def test_the_main_job_prunes_prints_a_table_and_saves_a_network_that_runs(tmp_pa
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     out = tmp_path / "out"
-    printed = run("--images", "64", "--epochs", "4", "--threads", "1", "--recipe", str(recipe), "--out", str(out))
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch  ")] == [*"0123"] * 2
-    for row in ("parameters", "MACs", "test accuracy", "ms, 1 image", "file, KB", "masked against thinned"):
+    printed = run(
+        "--images",
+        "64",
+        "--epochs",
+        "4",
+        "--threads",
+        "1",
+        "--recipe",
+        str(recipe),
+        "--out",
+        str(out),
+    )
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("epoch  ")] == [
+        *"0123"
+    ] * 2
+    for row in (
+        "parameters",
+        "MACs",
+        "test accuracy",
+        "ms, 1 image",
+        "file, KB",
+        "masked against thinned",
+    ):
         assert row in printed
     assert (out / "agp_resnet20.png").stat().st_size > 10_000
     params, config = pt.load(out / "thinned.safetensors")
     small = pt.rebuild(resnet20(classes=10, channels=1), config, params).eval()
-    assert params["layer2.0.conv1.weight"].shape[0] == 16 and params["layer3.1.conv1.weight"].shape[0] == 32
+    assert (
+        params["layer2.0.conv1.weight"].shape[0] == 16
+        and params["layer3.1.conv1.weight"].shape[0] == 32
+    )
     assert small(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 
 

@@ -1,4 +1,6 @@
-"""Logs: each epoch once, whatever was killed and resumed; every line is JSON; foreign files stay."""
+"""Logs: each epoch once, whatever was killed and resumed; every line is JSON; foreign files
+stay.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from purethin.training.events import Callbacks, Moment, Record
 from purethin.training.follow import json_lines, tensorboard
 from purethin.training.progress import progress
 
-SPEC = pt.Spec.from_layout({"w": "h 3", "v": "2 h"}, {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)})
+SPEC = pt.Spec.from_layout(
+    {"w": "h 3", "v": "2 h"}, {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
+)
 MASKS = {"h": torch.arange(4) < 3}
 
 
@@ -28,9 +32,13 @@ def record(epoch: int, loss: float = 0.5) -> Record:
     return Record(epoch, loss, None if epoch == 0 else 0.1 * epoch, 0.25, 15, 0, 1.0, 0.1)
 
 
-def watch(callbacks: Callbacks, begin: int, epochs: int, *, killed: int | None = None, loss: float = 0.5) -> None:
+def watch(
+    callbacks: Callbacks, begin: int, epochs: int, *, killed: int | None = None, loss: float = 0.5
+) -> None:
     """A fit that prunes and thins as epoch 1 begins, and is killed at the end of epoch `killed`."""
-    trainer = SimpleNamespace(spec=SPEC, masks=MASKS if begin > 1 else {}, done=MASKS if begin > 1 else {}, history=[])
+    trainer = SimpleNamespace(
+        spec=SPEC, masks=MASKS if begin > 1 else {}, done=MASKS if begin > 1 else {}, history=[]
+    )
 
     def tell(event: Any, epoch: int, **told: Any) -> None:
         if event in callbacks:
@@ -71,7 +79,18 @@ def test_each_event_but_a_step_is_one_json_line_with_its_time(tmp_path: Path) ->
     path = tmp_path / "logs" / "run.jsonl"
     watch(json_lines(path), 0, 2)
     found = entries(path)
-    assert [e["event"] for e in found] == ["fit", "epoch", "best", "save", "prune", "thin", "epoch", "best", "save", "end"]
+    assert [e["event"] for e in found] == [
+        "fit",
+        "epoch",
+        "best",
+        "save",
+        "prune",
+        "thin",
+        "epoch",
+        "best",
+        "save",
+        "end",
+    ]
     assert all(e["time"].endswith("+00:00") for e in found)
     by = {e["event"]: e for e in found}
     assert (by["fit"]["epochs"], by["fit"]["parameters"], by["fit"]["bytes"]) == (2, 20, 80)
@@ -92,7 +111,9 @@ def test_lines_are_on_disk_as_soon_as_they_are_told(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 4), st.integers(0, 5), st.integers(0, 40))
-def test_after_a_kill_and_a_resume_each_epoch_is_there_once(tmp_path_factory: Any, killed: int, resumed: int, torn: int) -> None:
+def test_after_a_kill_and_a_resume_each_epoch_is_there_once(
+    tmp_path_factory: Any, killed: int, resumed: int, torn: int
+) -> None:
     path = tmp_path_factory.mktemp("log") / "run.jsonl"
     resumed = min(resumed, killed + 1)  # from an epoch of a checkpoint
     watch(json_lines(path), 0, 6, killed=killed)
@@ -100,7 +121,10 @@ def test_after_a_kill_and_a_resume_each_epoch_is_there_once(tmp_path_factory: An
         file.write(path.read_bytes().splitlines()[-1][:torn])
     watch(json_lines(path), resumed, 6)
     assert epochs_of(path) == [*range(6)]
-    assert [entry for entry in told(path) if entry[0] in ("prune", "thin")] == [("prune", 1), ("thin", 1)]
+    assert [entry for entry in told(path) if entry[0] in ("prune", "thin")] == [
+        ("prune", 1),
+        ("thin", 1),
+    ]
 
 
 def test_training_further_keeps_the_end_of_the_first_training(tmp_path: Path) -> None:
@@ -119,22 +143,37 @@ def test_training_anew_begins_the_log_anew(tmp_path: Path) -> None:
     assert epochs_of(tmp_path / "run.jsonl") == [0, 1]
 
 
-@pytest.mark.parametrize("content", ["{}", "a diary\n", '{"event": "fit", "epoch": 0}\n[]\n', '{"epoch": 3}\n', "\udcff\n"])
+@pytest.mark.parametrize(
+    "content",
+    ["{}", "a diary\n", '{"event": "fit", "epoch": 0}\n[]\n', '{"epoch": 3}\n', "\udcff\n"],
+)
 def test_a_file_of_something_else_is_refused_and_stays(tmp_path: Path, content: str) -> None:
     path = tmp_path / "diary"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
-    with pytest.raises(pt.PurethinError, match=rf"diary:{2 if 'fit' in content else 1}: no line of a training log"):
+    with pytest.raises(
+        pt.PurethinError, match=rf"diary:{2 if 'fit' in content else 1}: no line of a training log"
+    ):
         watch(json_lines(path), 0, 1)
     assert path.read_bytes() == content.encode("utf-8", "surrogateescape")
 
 
 @pytest.mark.parametrize(
-    "make", [lambda at: at.mkdir(), lambda at: at.parent.joinpath("in").write_text("")], ids=["folder", "in a file"]
+    "make",
+    [lambda at: at.mkdir(), lambda at: at.parent.joinpath("in").write_text("")],
+    ids=["folder", "in a file"],
 )
-def test_a_log_that_cannot_be_written_says_so_as_fit_begins(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_log_that_cannot_be_written_says_so_as_fit_begins(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
     make(tmp_path / "log")
     with pytest.raises(pt.PurethinError, match="cannot be written"):
-        watch(json_lines(tmp_path / "log" if (tmp_path / "log").exists() else tmp_path / "in" / "log"), 0, 1)
+        watch(
+            json_lines(
+                tmp_path / "log" if (tmp_path / "log").exists() else tmp_path / "in" / "log"
+            ),
+            0,
+            1,
+        )
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -166,7 +205,9 @@ def test_tensorboard_reads_each_epoch_once_after_a_kill_and_a_resume(tmp_path: P
     assert scalars(tmp_path)["loss"] == [(0, 0.5), (1, 0.25), (2, 0.25), (3, 0.25)]
 
 
-def test_without_tensorboard_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_tensorboard_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(pt.PurethinError, match=r"pip install 'purethin\[tensorboard\]'"):
         tensorboard(tmp_path)
@@ -201,7 +242,9 @@ def training(folder: Path, *callbacks: Callbacks) -> pt.Trainer:
     )  # fmt: skip
 
 
-def test_a_training_that_dies_in_an_epoch_and_is_resumed_has_each_epoch_once_in_every_log(tmp_path: Path) -> None:
+def test_a_training_that_dies_in_an_epoch_and_is_resumed_has_each_epoch_once_in_every_log(
+    tmp_path: Path,
+) -> None:
     def die(moment: Moment) -> None:
         if moment.epoch == 2:
             raise KeyboardInterrupt
@@ -210,14 +253,26 @@ def test_a_training_that_dies_in_an_epoch_and_is_resumed_has_each_epoch_once_in_
     scores = iter([0.1, 0.2, 0.3, 0.4, 0.5])
     log, board, seen = tmp_path / "run.jsonl", tmp_path / "board", io.StringIO()
     pytest.importorskip("tensorboard")
-    first = training(tmp_path / "state", json_lines(log), tensorboard(board), progress(file=seen), {"step": die})
+    first = training(
+        tmp_path / "state", json_lines(log), tensorboard(board), progress(file=seen), {"step": die}
+    )
     with pytest.raises(KeyboardInterrupt):
         first.fit(batches, 4, lambda _: next(scores))
     second = training(tmp_path / "state", json_lines(log), tensorboard(board), progress(file=seen))
     assert second.resume() and second.epoch == 2
     second.fit(batches, 2, lambda _: next(scores))
-    assert epochs_of(log) == [0, 1, 2, 3] and [step for step, _ in scalars(board)["loss"]] == [0, 1, 2, 3]
-    assert [e for e in told(log) if e[0] in ("prune", "thin", "end")] == [("prune", 1), ("prune", 2), ("thin", 2), ("end", 4)]
+    assert epochs_of(log) == [0, 1, 2, 3] and [step for step, _ in scalars(board)["loss"]] == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    assert [e for e in told(log) if e[0] in ("prune", "thin", "end")] == [
+        ("prune", 1),
+        ("prune", 2),
+        ("thin", 2),
+        ("end", 4),
+    ]
     assert [e for e in told(log) if e[0] in ("best", "save")][-2:] == [("best", 3), ("save", 3)]
     assert [f"epoch   {e}" in seen.getvalue() for e in range(4)] == [True] * 4
     assert "best  loss" in seen.getvalue() and "     8     4\n" in seen.getvalue()

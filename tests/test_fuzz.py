@@ -1,4 +1,6 @@
-"""Mutated recipes: each loads or is an error with its place, soon, and runs nothing; what loads is planned or refused."""
+"""Mutated recipes: each loads or is an error with its place, soon, and runs nothing; what loads is
+planned or refused.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ import purethin as pt
 from purethin.recipes.recipe import build_schedulers
 
 SECONDS = 30.0
-"""For one mutant, loaded, planned and applied. A usual one takes milliseconds, but the machine may be busy."""
+"""For one mutant, loaded, planned and applied. A usual one takes milliseconds, but the machine may
+be busy.
+"""
 
 
 class Small(nn.Module):
@@ -77,8 +81,12 @@ def apply(recipe: pt.Recipe, params: dict[str, Tensor], spec: pt.Spec) -> None:
         for step in (0, 1, 2):
             if step == 0 or recipe.acts_within(epoch, step):
                 masked, before = pt.mask(params, spec, masks), masks
-                masks = recipe.masks_at(epoch, masked, spec, masks, step=step, statistics=statistics, seed=1)
-                assert all(not bool((masks[name] & ~kept).any()) for name, kept in before.items()), "a removed unit came back"
+                masks = recipe.masks_at(
+                    epoch, masked, spec, masks, step=step, statistics=statistics, seed=1
+                )
+                assert all(
+                    not bool((masks[name] & ~kept).any()) for name, kept in before.items()
+                ), "a removed unit came back"
         penalty = recipe.penalty_at(epoch, params, spec)
         assert penalty is None or penalty.shape == ()
         recipe.thins_at(epoch)
@@ -103,23 +111,39 @@ def fault(text: str, path: Path | None = None) -> str | None:
         return f"{type(error).__name__}: {str(error)[:300]}"
     if CANARY.exists():
         return f"the recipe ran code: {CANARY} exists"
-    return None if refused is None else fault_of_message(refused, "recipe" if path is None else str(path), text)
+    return (
+        None
+        if refused is None
+        else fault_of_message(refused, "recipe" if path is None else str(path), text)
+    )
 
 
 def fault_of_message(message: str, title: str, text: str) -> str | None:
-    """Every complaint has its place, but of a file that cannot be read or holds nothing; and is no longer than a page."""
+    """Every complaint has its place, but of a file that cannot be read or holds nothing; and is no
+    longer than a page.
+    """
     if len(message) > 3000:
         return f"a message of {len(message)} characters: {message[:200]}…"
-    placeless = "\n" not in text or any(words in message for words in ("empty", "cannot be read", "is not text in UTF-8"))
-    return None if placeless or re.match(rf"{re.escape(title)}:\d+:\d+: ", message) else f"no place in: {message[:200]}"
+    placeless = "\n" not in text or any(
+        words in message for words in ("empty", "cannot be read", "is not text in UTF-8")
+    )
+    return (
+        None
+        if placeless or re.match(rf"{re.escape(title)}:\d+:\d+: ", message)
+        else f"no place in: {message[:200]}"
+    )
 
 
 def faults(seeds: range) -> list[str]:
-    return [f"mutant({seed}): {found}" for seed in seeds if (found := fault(mutant(seed))) is not None]
+    return [
+        f"mutant({seed}): {found}" for seed in seeds if (found := fault(mutant(seed))) is not None
+    ]
 
 
 @pytest.mark.parametrize("start", range(0, 1000, 100))
-def test_a_mutated_recipe_loads_or_is_an_error_with_its_place_and_what_loads_is_planned_or_refused(start: int) -> None:
+def test_a_mutated_recipe_loads_or_is_an_error_with_its_place_and_what_loads_is_planned_or_refused(
+    start: int,
+) -> None:
     assert faults(range(start, start + 100)) == []
 
 
@@ -129,7 +153,11 @@ def test_so_do_twenty_thousand(start: int) -> None:
     assert faults(range(start, start + 1000)) == []
 
 
-@pytest.mark.parametrize("text", [*WHOLES, *(f"version: {s}\npolicies: {s}\n" for s in MILD + WILD)], ids=lambda t: repr(t[:20]))
+@pytest.mark.parametrize(
+    "text",
+    [*WHOLES, *(f"version: {s}\npolicies: {s}\n" for s in MILD + WILD)],
+    ids=lambda t: repr(t[:20]),
+)
 def test_whatever_a_text_is_it_is_an_error_with_its_place(text: str) -> None:
     assert fault(text) is None
 
@@ -137,8 +165,19 @@ def test_whatever_a_text_is_it_is_an_error_with_its_place(text: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        *(b"", b"\x00", b"\xff\xfe\x00", b"\x80abc\n", b"version: 1\n\xc3\x28\n", b"a: \xed\xa0\x80\n"),
-        *(b"\xef\xbb\xbfversion: 1\npolicies: []\n", WHOLE.encode("utf-16"), WHOLE.encode("utf-32")),
+        *(
+            b"",
+            b"\x00",
+            b"\xff\xfe\x00",
+            b"\x80abc\n",
+            b"version: 1\n\xc3\x28\n",
+            b"a: \xed\xa0\x80\n",
+        ),
+        *(
+            b"\xef\xbb\xbfversion: 1\npolicies: []\n",
+            WHOLE.encode("utf-16"),
+            WHOLE.encode("utf-32"),
+        ),
         *(WHOLE.replace("\n", "\r\n").encode(), WHOLE.replace("\n", "\r").encode()),
     ],
     ids=lambda raw: repr(raw[:12]),

@@ -1,4 +1,6 @@
-"""Numbers of papers and of Distiller's published schedules, reproduced from the YAML without training."""
+"""Numbers of papers and of Distiller's published schedules, reproduced from the YAML without
+training.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 import purethin as pt
 from purethin.recipes.rows import Row
-from purethin.thin import kept_sizes
+from purethin.thinning import kept_sizes
 
 RECIPES = Path(__file__).parent / "recipes"
 CIFAR = torch.zeros(1, 3, 32, 32)
@@ -25,12 +27,17 @@ Inferred = dict[Callable[[], nn.Module], tuple[dict[str, Tensor], pt.Spec]]
 def weights(spec: pt.Spec, masks: dict[str, Tensor]) -> int:
     """Parameters as the papers count them: convolution and linear weights, no bias, no norm."""
     kept = kept_sizes(spec, masks)
-    return sum(prod(map(kept, dims)) for name, dims in spec.layout.items() if len(dims) >= 2 and name not in spec.buffers)
+    return sum(
+        prod(map(kept, dims))
+        for name, dims in spec.layout.items()
+        if len(dims) >= 2 and name not in spec.buffers
+    )
 
 
 # ---- AGP
 
-# epoch, sparsity, and filters removed of 16, 32 and 64; initial .1, final .5, epochs 0-30, frequency 2
+# epoch, sparsity, and filters removed of 16, 32 and 64; initial .1, final .5, epochs 0-30,
+# frequency 2
 EVERY_SECOND = [
     (0, 0.1, (1, 3, 6)),
     (2, 0.179738, (2, 5, 11)),
@@ -57,7 +64,9 @@ COUNTS = {"ten": 10, "gradual": 10, "hundred": 100, "equal": 8, "sixteen": 16, "
 
 
 def rows_of(recipe: str, widths: dict[str, int]) -> dict[str, list[Row]]:
-    """The plan's rows by weight, on matrices of these widths, all of ones: only order tells their units apart."""
+    """The plan's rows by weight, on matrices of these widths, all of ones: only order tells their
+    units apart.
+    """
     params = {f"{name}.weight": torch.ones(n, 1) for name, n in widths.items()}
     spec = pt.Spec.from_layout({f"{name}.weight": f"{name} 1" for name in widths}, params)
     rows = pt.plan(pt.load_recipe(RECIPES / recipe), params, spec).rows
@@ -67,8 +76,12 @@ def rows_of(recipe: str, widths: dict[str, int]) -> dict[str, list[Row]]:
 def test_agp_every_second_epoch_is_as_distiller_counts_it() -> None:
     rows = rows_of("agp.yaml", WIDTHS)
     for i, name in enumerate(("narrow", "middle", "wide")):
-        assert [(r.epoch, r.removed) for r in rows[name]] == [(epoch, removed[i]) for epoch, _, removed in EVERY_SECOND]
-        assert [r.sparsity for r in rows[name]] == pytest.approx([sparsity for _, sparsity, _ in EVERY_SECOND], abs=5e-7)
+        assert [(r.epoch, r.removed) for r in rows[name]] == [
+            (epoch, removed[i]) for epoch, _, removed in EVERY_SECOND
+        ]
+        assert [r.sparsity for r in rows[name]] == pytest.approx(
+            [sparsity for _, sparsity, _ in EVERY_SECOND], abs=5e-7
+        )
 
 
 def test_agp_every_third_epoch_is_as_distiller_counts_it() -> None:
@@ -114,7 +127,9 @@ def inferred() -> Inferred:
     return made
 
 
-@pytest.mark.parametrize(("build", "recipe", "parameters", "macs"), SCHEDULES, ids=[s[1] or "dense" for s in SCHEDULES])
+@pytest.mark.parametrize(
+    ("build", "recipe", "parameters", "macs"), SCHEDULES, ids=[s[1] or "dense" for s in SCHEDULES]
+)
 def test_distillers_schedules_leave_the_published_parameters_and_macs(
     build: Callable[[], nn.Module],
     recipe: str | None,
@@ -132,7 +147,10 @@ def test_a_plan_counts_the_filters_of_the_table_epoch_by_epoch(inferred: Inferre
     plan = pt.plan(pt.load_recipe(RECIPES / "resnet20_filters.yaml"), *inferred[resnet20])
     assert {r.size for r in plan.rows} == {32}
     assert len({r.axis for r in plan.rows}) == 4  # three conv1s and the residual sum
-    by_epoch = {epoch: {r.removed for r in plan.rows if r.epoch == epoch} for epoch in sorted({r.epoch for r in plan.rows})}
+    by_epoch = {
+        epoch: {r.removed for r in plan.rows if r.epoch == epoch}
+        for epoch in sorted({r.epoch for r in plan.rows})
+    }
     assert by_epoch == {epoch: {removed[1]} for epoch, _, removed in EVERY_SECOND}
 
 
@@ -146,7 +164,8 @@ def test_a_residual_group_without_leader_is_refused_with_its_axis_weights_line_a
     add = 1 + next(i for i, line in enumerate(source) if "self.downsample(x))" in line)
     for part in (
         "resnet20_filters_ungrouped.yaml:12:7: ",  # the second of the weights that share the axis
-        "layer2.0.conv2.weight, layer2.0.downsample.0.weight, layer2.1.conv2.weight, layer2.2.conv2.weight",
+        "layer2.0.conv2.weight, layer2.0.downsample.0.weight, layer2.1.conv2.weight, "
+        "layer2.2.conv2.weight",
         "'layer2.0.conv2' (32 units)",
         f"add at resnet_cifar.py:{add}",
         "\n    group_dependency: Leader",
@@ -178,13 +197,17 @@ class VGG16(nn.Module):
                 inputs = width
             layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 10))
+        self.classifier = nn.Sequential(
+            nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 10)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).flatten(1))
 
 
-def test_half_of_convolutions_1_and_8_to_13_of_vgg16_are_the_published_flop_and_parameters() -> None:
+def test_half_of_convolutions_1_and_8_to_13_of_vgg16_are_the_published_flop_and_parameters() -> (
+    None
+):
     params = pt.params_of(model := VGG16())
     spec = pt.infer(model, params, CIFAR)
     masks = dict(pt.plan(pt.load_recipe(RECIPES / "vgg16_cifar.yaml"), params, spec).masks)

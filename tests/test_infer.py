@@ -1,4 +1,6 @@
-"""Inference: what it leaves as it was, what it says of shared, unknown and data-dependent parts, and on what it falls back."""
+"""Inference: what it leaves as it was, what it says of shared, unknown and data-dependent parts,
+and on what it falls back.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +60,18 @@ def test_the_model_its_mode_its_hooks_and_its_inputs_stay_as_they_were() -> None
 
 def test_names_and_layout_are_the_same_in_every_process() -> None:
     code = (
-        "import torch, torchvision, purethin as pt; m = torchvision.models.mobilenet_v2(weights=None);"
+        "import torch, torchvision, purethin as pt; m = "
+        "torchvision.models.mobilenet_v2(weights=None);"
         "print(pt.infer(m, pt.params_of(m), torch.randn(1, 3, 64, 64)).to_yaml())"
     )
     runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed})
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed},
+        )
         for seed in ("1", "2")
     ]
     assert runs[0].stdout == runs[1].stdout
@@ -72,10 +81,15 @@ def test_names_and_layout_are_the_same_in_every_process() -> None:
 def test_a_function_of_a_nested_pytree_and_a_module_give_one_layout() -> None:
     def forward(p: Any, x: Tensor) -> Tensor:
         hidden = torch.nn.functional.conv2d(x, p["conv1"]["weight"], p["conv1"]["bias"], padding=1)
-        return torch.nn.functional.conv2d(hidden.relu(), p["conv2"]["weight"], p["conv2"]["bias"], padding=1)
+        return torch.nn.functional.conv2d(
+            hidden.relu(), p["conv2"]["weight"], p["conv2"]["bias"], padding=1
+        )
 
     model = Chain()
-    tree = {m: {k: t.detach() for k, t in model.get_submodule(m).named_parameters()} for m in ("conv1", "conv2")}
+    tree = {
+        m: {k: t.detach() for k, t in model.get_submodule(m).named_parameters()}
+        for m in ("conv1", "conv2")
+    }
     spec = pt.infer(forward, tree, X.float())
     whole = spec_of(model, X.float())
     assert all(spec.layout[n] == whole.layout[n] for n in spec.layout)
@@ -132,7 +146,7 @@ def test_an_unknown_operator_freezes_what_it_touches_and_is_listed_with_its_line
 
 
 def test_a_rule_from_outside_makes_it_known() -> None:
-    from purethin.rules import RULES, laws
+    from purethin.inference.rules import RULES, laws
 
     @pt.rule("purethin_test::scale", law=laws.Pointwise())
     def _(c: Any) -> Any:
@@ -167,11 +181,17 @@ def test_a_data_dependent_forward_is_inferred_on_real_tensors_and_says_so() -> N
 def test_what_the_forward_rejects_is_its_own_error_with_a_line_of_context() -> None:
     with pytest.raises(RuntimeError, match="channels") as caught:
         spec_of(Chain(), torch.randn(2, 5, 8, 8))
-    notes = getattr(caught.value, "__notes__", ["purethin.infer: Chain rejected the example inputs ((2, 5, 8, 8))"])
+    notes = getattr(
+        caught.value,
+        "__notes__",
+        ["purethin.infer: Chain rejected the example inputs ((2, 5, 8, 8))"],
+    )
     assert "Chain rejected the example inputs ((2, 5, 8, 8))" in notes[0]
 
 
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")])
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")]
+)
 def test_the_callers_context_does_not_matter(context: Any) -> None:
     model = Chain()
     plain = spec_of(model, X.float())
@@ -180,20 +200,36 @@ def test_the_callers_context_does_not_matter(context: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenet_v3_small", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny", "googlenet"]
+    "name",
+    [
+        "resnet18",
+        "mobilenet_v3_small",
+        "densenet121",
+        "shufflenet_v2_x0_5",
+        "convnext_tiny",
+        "googlenet",
+    ],
 )
 def test_the_thinned_spec_is_the_spec_of_the_thinned_network(name: str) -> None:
     model = randomise(
-        torchvision.models.get_model(name, weights=None, **({"init_weights": False} if name == "googlenet" else {}))
+        torchvision.models.get_model(
+            name, weights=None, **({"init_weights": False} if name == "googlenet" else {})
+        )
     )
     params, x = pt.params_of(model), torch.randn(1, 3, 64, 64, dtype=torch.float64)
     spec = pt.infer(model, params, x)
-    masks = {a.name: torch.arange(a.size) >= 1 + i % 3 for i, a in enumerate(spec.axes.values()) if a.size > 4}
+    masks = {
+        a.name: torch.arange(a.size) >= 1 + i % 3
+        for i, a in enumerate(spec.axes.values())
+        if a.size > 4
+    }
     thinned, config = pt.thin(params, spec, masks)
     small = pt.rebuild(model, config, thinned)
     again = pt.infer(small, pt.params_of(small), x)
     expected = pt.thin_spec(spec, masks)
-    assert {n: ax.layout_text(d) for n, d in again.layout.items()} == {n: ax.layout_text(d) for n, d in expected.layout.items()}
+    assert {n: ax.layout_text(d) for n, d in again.layout.items()} == {
+        n: ax.layout_text(d) for n, d in expected.layout.items()
+    }
     assert again.sizes == expected.sizes
     assert pt.cost(again) == pt.cost(spec, masks)
 
@@ -207,7 +243,7 @@ def test_the_spec_prints_as_a_table_and_survives_yaml() -> None:
 
 
 def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing() -> None:
-    from purethin.rules import RULES
+    from purethin.inference.rules import RULES
 
     @pt.rule("purethin_test::scale")
     def _(c: Any) -> Any:

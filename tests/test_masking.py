@@ -1,4 +1,6 @@
-"""From a recipe to masks: what ranks the units of an axis, what depends on data or chance, and what happens within an epoch."""
+"""From a recipe to masks: what ranks the units of an axis, what depends on data or chance, and what
+happens within an epoch.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from small import AGP, BASE, PARAMS, SPEC, edited, kept, pruning
 from torch import Tensor
 
 import purethin as pt
-from purethin.statistics import Measure
+from purethin.measures import Measure
 
 
 def removed(mask: Tensor) -> set[int]:
@@ -26,20 +28,32 @@ def masks_of(text: str, epoch: int = 0, **options: object) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("dependency", ["Sum", "Mean"])
 def test_the_whole_group_ranks_by_the_scores_of_all_its_listed_weights(dependency: str) -> None:
-    masks = masks_of(pruning("[conv1.weight, conv3.weight, conv2.weight]", group_dependency=dependency))
-    total = PARAMS["conv1.weight"].abs().sum((1, 2, 3)) + PARAMS["conv2.weight"].abs().sum((1, 2, 3))
+    masks = masks_of(
+        pruning("[conv1.weight, conv3.weight, conv2.weight]", group_dependency=dependency)
+    )
+    total = PARAMS["conv1.weight"].abs().sum((1, 2, 3)) + PARAMS["conv2.weight"].abs().sum(
+        (1, 2, 3)
+    )
     assert removed(masks["conv1"]) == set(total.argsort()[:8].tolist())
-    assert removed(masks["conv3"]) == set(PARAMS["conv3.weight"].abs().sum((1, 2, 3)).argsort()[:3].tolist())
+    assert removed(masks["conv3"]) == set(
+        PARAMS["conv3.weight"].abs().sum((1, 2, 3)).argsort()[:3].tolist()
+    )
 
 
 def test_readers_of_one_axis_rank_it_together() -> None:
     masks = masks_of(pruning("[conv2.weight, conv3.weight]", "Channels", group_dependency="Sum"))
-    total = PARAMS["conv2.weight"].abs().sum((0, 2, 3)) + PARAMS["conv3.weight"].abs().sum((0, 2, 3))
+    total = PARAMS["conv2.weight"].abs().sum((0, 2, 3)) + PARAMS["conv3.weight"].abs().sum(
+        (0, 2, 3)
+    )
     assert removed(masks["conv1"]) == set(total.argsort()[:8].tolist())
 
 
 def test_a_plan_names_the_weights_that_rank_together() -> None:
-    plan = pt.plan(pt.load_recipe(pruning("[conv1.weight, conv2.weight]", group_dependency="Mean")), PARAMS, SPEC)
+    plan = pt.plan(
+        pt.load_recipe(pruning("[conv1.weight, conv2.weight]", group_dependency="Mean")),
+        PARAMS,
+        SPEC,
+    )
     assert [r.why for r in plan.rows] == ["Filters, mean of conv1.weight and 1 more"]
 
 
@@ -47,7 +61,8 @@ def test_a_plan_names_the_weights_that_rank_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "kind"), [("ActivationAPoZ", "apoz"), ("ActivationMean", "activation_mean"), ("Gradient", "gradient")]
+    ("first", "kind"),
+    [("ActivationAPoZ", "apoz"), ("ActivationMean", "activation_mean"), ("Gradient", "gradient")],
 )
 def test_a_statistic_of_data_ranks_and_is_asked_for_before(first: str, kind: str) -> None:
     recipe = pt.load_recipe(edited(*AGP).replace("L1Ranked", f"{first}Ranked"))
@@ -55,21 +70,37 @@ def test_a_statistic_of_data_ranks_and_is_asked_for_before(first: str, kind: str
     assert measures == (Measure(kind, "conv3.weight", 0, "conv3"),)
     assert recipe.measures_at(3, SPEC) == ()
     scores = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 6.0])
-    assert removed(recipe.masks_at(4, PARAMS, SPEC, {}, statistics={measures[0]: scores})["conv3"]) == {1, 3}
+    assert removed(
+        recipe.masks_at(4, PARAMS, SPEC, {}, statistics={measures[0]: scores})["conv3"]
+    ) == {1, 3}
 
 
-def test_one_measure_is_asked_for_where_several_axes_follow_a_leader_and_one_for_each_weight_of_a_sum() -> None:
-    led = pruning("[conv2.weight, conv1.weight]", group_dependency="Leader").replace("L1Ranked", "ActivationAPoZRanked")
-    assert pt.load_recipe(led).measures_at(0, SPEC) == (Measure("apoz", "conv2.weight", 0, "conv1"),)
+def test_one_measure_is_asked_for_where_several_axes_follow_a_leader_and_one_for_each_weight_of_a_sum() -> (
+    None
+):
+    led = pruning("[conv2.weight, conv1.weight]", group_dependency="Leader").replace(
+        "L1Ranked", "ActivationAPoZRanked"
+    )
+    assert pt.load_recipe(led).measures_at(0, SPEC) == (
+        Measure("apoz", "conv2.weight", 0, "conv1"),
+    )
     both = led.replace("Leader", "Sum")
-    assert [m.weight for m in pt.load_recipe(both).measures_at(0, SPEC)] == ["conv2.weight", "conv1.weight"]
+    assert [m.weight for m in pt.load_recipe(both).measures_at(0, SPEC)] == [
+        "conv2.weight",
+        "conv1.weight",
+    ]
 
 
-@pytest.mark.parametrize("given", [{}, {Measure("apoz", "conv3.weight", 0, "conv3"): torch.ones(5)}])
+@pytest.mark.parametrize(
+    "given", [{}, {Measure("apoz", "conv3.weight", 0, "conv3"): torch.ones(5)}]
+)
 def test_a_statistic_that_is_missing_or_of_another_size_is_an_error_that_says_what_to_measure(
     given: dict[Measure, Tensor],
 ) -> None:
-    with pytest.raises(pt.MaskError, match=r"'low' ranks 'conv3' by apoz of conv3\.weight.*shape \(6,\).*measures_at"):
+    with pytest.raises(
+        pt.MaskError,
+        match=r"'low' ranks 'conv3' by apoz of conv3\.weight.*shape \(6,\).*measures_at",
+    ):
         masks_of(BASE.replace("L1Ranked", "ActivationAPoZRanked"), statistics=given)
 
 
@@ -81,7 +112,10 @@ def test_a_statistic_of_nan_ranks_nothing() -> None:
 
 # ---- chance
 
-RANDOM = edited(("L1Ranked", "RandomRanked"), ("[module.conv3.weight]", "[conv1.weight, conv3.weight, up.weight]"))
+RANDOM = edited(
+    ("L1Ranked", "RandomRanked"),
+    ("[module.conv3.weight]", "[conv1.weight, conv3.weight, up.weight]"),
+)
 
 
 def test_chance_depends_on_the_seed_the_epoch_the_pruner_and_the_axis_alone() -> None:
@@ -90,7 +124,9 @@ def test_chance_depends_on_the_seed_the_epoch_the_pruner_and_the_axis_alone() ->
     torch.rand(3)
     again = pt.load_recipe(RANDOM).masks_at(0, {n: t + 1 for n, t in PARAMS.items()}, SPEC, {})
     assert all(torch.equal(first[a], again[a]) for a in first)
-    only = masks_of(RANDOM.replace("[conv1.weight, conv3.weight, up.weight]", "[up.weight, conv1.weight]"))
+    only = masks_of(
+        RANDOM.replace("[conv1.weight, conv3.weight, up.weight]", "[up.weight, conv1.weight]")
+    )
     assert all(torch.equal(first[a], only[a]) for a in only)
     others = [masks_of(RANDOM, seed=1), masks_of(RANDOM.replace("low", "lower")),
               masks_of(RANDOM.replace("[0]", "[5]"), epoch=5)]  # fmt: skip
@@ -113,7 +149,10 @@ def test_chance_removes_as_many_as_any_other_ranking(seed: int) -> None:
 
 # ---- within an epoch
 
-OFTEN = edited(*AGP, ("instance_name: low\n", "instance_name: low\n      args: {mini_batch_pruning_frequency: 4}\n"))
+OFTEN = edited(
+    *AGP,
+    ("instance_name: low\n", "instance_name: low\n      args: {mini_batch_pruning_frequency: 4}\n"),
+)
 
 
 def test_a_pruner_acts_within_its_epochs_before_every_so_many_batches() -> None:
@@ -124,7 +163,10 @@ def test_a_pruner_acts_within_its_epochs_before_every_so_many_batches() -> None:
 
 
 def test_within_an_epoch_only_those_act_that_say_so_and_only_at_their_batches() -> None:
-    more = "  more:\n    class: L1RankedFilterPruner\n    desired_sparsity: 0.5\n    weights: [up.weight]\nextensions:\n"
+    more = (
+        "  more:\n    class: L1RankedFilterPruner\n    desired_sparsity: 0.5\n    weights: "
+        "[up.weight]\nextensions:\n"
+    )
     text = OFTEN.replace("extensions:\n", more).replace(
         "policies:\n", "policies:\n  - pruner: {instance_name: more}\n    epochs: [4]\n"
     )
@@ -146,7 +188,9 @@ def test_acting_again_within_an_epoch_removes_nothing_more() -> None:
 
 def test_of_weights_that_no_pruner_lists_only_shapes_are_read() -> None:
     shapes = {n: t if n == "conv3.weight" else t.to("meta") for n, t in PARAMS.items()}
-    assert torch.equal(pt.load_recipe(BASE).masks_at(0, shapes, SPEC, {})["conv3"], masks_of(BASE)["conv3"])
+    assert torch.equal(
+        pt.load_recipe(BASE).masks_at(0, shapes, SPEC, {})["conv3"], masks_of(BASE)["conv3"]
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
@@ -161,7 +205,9 @@ def test_masks_change_no_weight_and_no_mask() -> None:
     first = recipe.masks_at(4, PARAMS, SPEC, {})
     copy = first["conv3"].clone()
     recipe.masks_at(7, PARAMS, SPEC, first)
-    assert torch.equal(first["conv3"], copy) and all(torch.equal(PARAMS[n], t) for n, t in before.items())
+    assert torch.equal(first["conv3"], copy) and all(
+        torch.equal(PARAMS[n], t) for n, t in before.items()
+    )
 
 
 def test_random_ranking_reads_no_weight_at_all() -> None:
@@ -170,13 +216,20 @@ def test_random_ranking_reads_no_weight_at_all() -> None:
     assert all(torch.equal(masks[axis], m) for axis, m in masks_of(RANDOM).items())
 
 
-def test_pruners_of_one_epoch_rank_by_what_was_there_as_it_began_in_whatever_order_they_stand() -> None:
+def test_pruners_of_one_epoch_rank_by_what_was_there_as_it_began_in_whatever_order_they_stand() -> (
+    None
+):
     pruner = "{{class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [{0}.weight]}}"
     names = ("conv1", "conv3", "fc1")
     pruners = "".join(f"  {name}: {pruner.format(name)}\n" for name in names)
     policies = [f"  - {{pruner: {{instance_name: {name}}}, epochs: [0]}}\n" for name in names]
-    found = [masks_of(f"pruners:\n{pruners}policies:\n{''.join(order)}") for order in (policies, policies[::-1])]
-    assert {n: m.tolist() for n, m in found[0].items()} == {n: m.tolist() for n, m in found[1].items()}
+    found = [
+        masks_of(f"pruners:\n{pruners}policies:\n{''.join(order)}")
+        for order in (policies, policies[::-1])
+    ]
+    assert {n: m.tolist() for n, m in found[0].items()} == {
+        n: m.tolist() for n, m in found[1].items()
+    }
     for name in names:
         weight = PARAMS[f"{name}.weight"].abs().flatten(1).sum(1)
         assert removed(found[0][name]) == set(weight.argsort()[: len(weight) // 2].tolist())

@@ -1,4 +1,6 @@
-"""The stand-in for torch's attention: the same function, heads of any width, and what rebuild makes of it."""
+"""The stand-in for torch's attention: the same function, heads of any width, and what rebuild makes
+of it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ CALLS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize(("options", "call"), [*itertools.product(OPTIONS, CALLS)], ids=str)
 @pytest.mark.parametrize("batched", [True, False])
-def test_the_stand_in_computes_what_torchs_class_does(options: dict[str, Any], call: dict[str, Any], batched: bool) -> None:
+def test_the_stand_in_computes_what_torchs_class_does(
+    options: dict[str, Any], call: dict[str, Any], batched: bool
+) -> None:
     torch.manual_seed(0)
     own = randomise(nn.MultiheadAttention(12, 3, **options))
     other = copy.deepcopy(own)
@@ -73,7 +77,9 @@ class Encoder(nn.Module):
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.embed, self.head = nn.Linear(5, 12), nn.Linear(12, 3)
-        self.body = nn.TransformerEncoder(nn.TransformerEncoderLayer(12, 4, 20, batch_first=True, **options), 2)
+        self.body = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(12, 4, 20, batch_first=True, **options), 2
+        )
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         return self.head(self.body(self.embed(x), src_key_padding_mask=padding))
@@ -93,30 +99,51 @@ def test_a_config_names_the_stand_in_and_is_plain_data() -> None:
     small = pt.rebuild(model, config, thinned)
     layers: Any = small.get_submodule("body.layers")
     assert isinstance(layers[0].self_attn, MultiheadAttention)
-    assert type(layers[1].self_attn) is nn.MultiheadAttention, "what stays as it was keeps its class"
-    assert layers[0].self_attn.in_proj_weight.shape == (27, 12) and layers[0].self_attn.out_proj.in_features == 9
+    assert type(layers[1].self_attn) is nn.MultiheadAttention, (
+        "what stays as it was keeps its class"
+    )
+    assert (
+        layers[0].self_attn.in_proj_weight.shape == (27, 12)
+        and layers[0].self_attn.out_proj.in_features == 9
+    )
     assert set(small.state_dict()) == set(model.state_dict())
     again = pt.infer(small, pt.params_of(small), x)
-    assert again.layout == pt.thin_spec(spec, {heads: torch.tensor([True, False, True, True])}).layout
+    assert (
+        again.layout == pt.thin_spec(spec, {heads: torch.tensor([True, False, True, True])}).layout
+    )
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:The PyTorch API of nested tensors")  # torch's own
+@pytest.mark.filterwarnings(
+    "ignore:enable_nested_tensor", "ignore:The PyTorch API of nested tensors"
+)  # torch's own
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 def test_an_encoder_thins_with_and_without_its_fast_path(norm_first: bool, padded: bool) -> None:
-    model, x = randomise(Encoder(norm_first=norm_first, dropout=0.1)), torch.randn(2, 6, 5, dtype=torch.float64)
+    model, x = (
+        randomise(Encoder(norm_first=norm_first, dropout=0.1)),
+        torch.randn(2, 6, 5, dtype=torch.float64),
+    )
     padding = torch.tensor([[False] * 6, [False] * 4 + [True] * 2]) if padded else None
     params = pt.params_of(model)
     spec = pt.infer(model, params, x, padding)
-    assert [a for a in spec.axes if a not in spec.exact] == ["embed"], "only the width, by its layer norms"
+    assert [a for a in spec.axes if a not in spec.exact] == ["embed"], (
+        "only the width, by its layer norms"
+    )
     masks = random_masks(spec)
     assert pt.check(model, params, spec, masks, x, padding).relative < 1e-12
     thinned, config = pt.thin(params, spec, masks)
-    dense, small = pt.rebuild(model, {}, pt.mask(params, spec, masks)), pt.rebuild(model, config, thinned)
+    dense, small = (
+        pt.rebuild(model, {}, pt.mask(params, spec, masks)),
+        pt.rebuild(model, config, thinned),
+    )
     kept = slice(None) if padding is None else ~padding
     with torch.no_grad():  # here torch's own layers take the fast path, which zeroes padded places
-        torch.testing.assert_close(small(x, padding)[kept], dense(x, padding)[kept], rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(small(x, padding), dense(x, padding), rtol=1e-10, atol=1e-10)  # with gradients it does not
+        torch.testing.assert_close(
+            small(x, padding)[kept], dense(x, padding)[kept], rtol=1e-10, atol=1e-10
+        )
+    torch.testing.assert_close(
+        small(x, padding), dense(x, padding), rtol=1e-10, atol=1e-10
+    )  # with gradients it does not
 
 
 def test_a_subclass_of_the_users_keeps_its_own_forward() -> None:

@@ -1,4 +1,6 @@
-"""The pattern table: each network's axes are what the table says, and on every exact axis masked equals thinned."""
+"""The pattern table: each network's axes are what the table says, and on every exact axis masked
+equals thinned.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,20 @@ def test_axes_are_as_the_table_says_and_masked_equals_thinned(pattern: Pattern) 
     for entry in pattern.prunable:
         mine = owned(entry, spec.axes)
         assert any(spec.axes[a].exact for a in mine), f"{entry} is not exact:\n{spec}"
-        assert entry in pattern.inexact or all(spec.axes[a].exact for a in mine), f"{entry} is partly inexact:\n{spec}"
+        assert entry in pattern.inexact or all(spec.axes[a].exact for a in mine), (
+            f"{entry} is partly inexact:\n{spec}"
+        )
     for entry in pattern.inexact:
         mine = owned(entry, spec.axes)
         assert any(not spec.axes[a].exact for a in mine), f"{entry} is not inexact:\n{spec}"
-        assert entry in pattern.prunable or not any(spec.axes[a].exact for a in mine), f"{entry} is partly exact:\n{spec}"
+        assert entry in pattern.prunable or not any(spec.axes[a].exact for a in mine), (
+            f"{entry} is partly exact:\n{spec}"
+        )
     for entry in pattern.frozen:
         parameter, dim = entry.rsplit(":", 1)
-        assert not list(ax.names(spec.layout[parameter][int(dim)])), f"{entry} is not frozen:\n{spec}"
+        assert not list(ax.names(spec.layout[parameter][int(dim)])), (
+            f"{entry} is not frozen:\n{spec}"
+        )
         assert any((f.parameter, f.dim) == (parameter, int(dim)) and f.reason for f in spec.frozen)
     for axis in spec.axes.values():
         assert axis.exact or axis.reason
@@ -51,7 +59,14 @@ def test_axes_are_as_the_table_says_and_masked_equals_thinned(pattern: Pattern) 
         masks = random_masks(spec, fraction=fraction, seed=seed)
         try:
             assert_thinned_equals_masked(model, params, spec, masks, *args, **kwargs)
-            pt.check(model, params, spec, random_masks(spec, inexact, fraction=fraction, seed=seed), *args, **kwargs)  # it runs
+            pt.check(
+                model,
+                params,
+                spec,
+                random_masks(spec, inexact, fraction=fraction, seed=seed),
+                *args,
+                **kwargs,
+            )  # it runs
         except pt.MaskError as refused:
             assert spec.conditions, refused
     pt.check(model, params, spec, {}, *args, **kwargs)
@@ -74,7 +89,9 @@ def test_a_mask_that_would_take_another_branch_is_refused(pattern: Pattern) -> N
 
 @given(networks())
 @settings(max_examples=150, deadline=None)
-def test_random_networks_thin_exactly(drawn: tuple[torch.nn.Module, tuple[torch.Tensor, ...]]) -> None:
+def test_random_networks_thin_exactly(
+    drawn: tuple[torch.nn.Module, tuple[torch.Tensor, ...]],
+) -> None:
     model, args = drawn
     randomise(model)
     params = pt.params_of(model)

@@ -1,4 +1,6 @@
-"""Plans: what a recipe will do to a network epoch by epoch, as a table and as data, and what of it will never fire."""
+"""Plans: what a recipe will do to a network epoch by epoch, as a table and as data, and what of it
+will never fire.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from purethin.recipes.groups import groups_of
 
 
 def test_a_plan_says_why_each_axis_is_pruned() -> None:
-    recipe = pt.load_recipe(pruning("[conv2.weight, conv3.weight]", "Channels", group_dependency="Auto"))
+    recipe = pt.load_recipe(
+        pruning("[conv2.weight, conv3.weight]", "Channels", group_dependency="Auto")
+    )
     assert [g.why for g in groups_of(recipe.pruners["low"], SPEC)] == ["Channels of conv2.weight"]
     led = pt.load_recipe(pruning("[conv2.weight, conv1.weight]", group_dependency="Leader"))
     assert [r.why for r in pt.plan(led, PARAMS, SPEC).rows] == ["Filters, led by conv2.weight"]
@@ -28,7 +32,18 @@ def test_a_plan_prints_as_an_aligned_table_with_the_cost_after_each_step() -> No
     text = edited(*AGP[:2], ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 4"))
     plan = planned(text)
     lines = str(plan).splitlines()
-    head = ["epoch", "pruner", "axis", "why", "sparsity", "size", "removed", "kept", "parameters", "MACs"]
+    head = [
+        "epoch",
+        "pruner",
+        "axis",
+        "why",
+        "sparsity",
+        "size",
+        "removed",
+        "kept",
+        "parameters",
+        "MACs",
+    ]
     why = ["Filters", "of", "conv3.weight"]
     assert lines[0].split() == head
     assert [line.split()[:10] for line in lines[1:4]] == [
@@ -62,7 +77,10 @@ def test_a_plan_notes_inexact_axes_and_prints_its_notes_last() -> None:
     decay = BASE[BASE.index("  - lr_scheduler:") : BASE.index("  - extension:")]
     text = edited((decay, ""))
     plan = pt.plan(pt.load_recipe(text), params, spec)
-    assert plan.notes == ("'decay' has no policy: it never acts", "the axis 'conv3' is inexact: a mean at net.py:7")
+    assert plan.notes == (
+        "'decay' has no policy: it never acts",
+        "the axis 'conv3' is inexact: a mean at net.py:7",
+    )
     assert str(plan).splitlines()[-2:] == [f"note: {note}" for note in plan.notes]
 
 
@@ -87,8 +105,12 @@ NOTES: list[tuple[str, list[tuple[str, str]], int | None, list[list[str]]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("edits", "epochs", "notes"), [c[1:] for c in NOTES], ids=[c[0] for c in NOTES])
-def test_a_plan_notes_what_will_never_fire(edits: list[tuple[str, str]], epochs: int | None, notes: list[list[str]]) -> None:
+@pytest.mark.parametrize(
+    ("edits", "epochs", "notes"), [c[1:] for c in NOTES], ids=[c[0] for c in NOTES]
+)
+def test_a_plan_notes_what_will_never_fire(
+    edits: list[tuple[str, str]], epochs: int | None, notes: list[list[str]]
+) -> None:
     plan = pt.plan(pt.load_recipe(edited(*edits)), PARAMS, SPEC, epochs=epochs)
     assert len(plan.notes) == len(notes), plan.notes
     for note, words in zip(plan.notes, notes, strict=True):
@@ -122,7 +144,9 @@ SHARED = ["conv1.weight, conv2.weight", "conv3.weight", "conv1.weight, conv3.wei
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_a_plan_of_any_pruners_leaves_the_masks_of_the_epochs_one_by_one(data: st.DataObject) -> None:
+def test_a_plan_of_any_pruners_leaves_the_masks_of_the_epochs_one_by_one(
+    data: st.DataObject,
+) -> None:
     def draw(*choices: object) -> object:
         return data.draw(st.sampled_from(choices))
 
@@ -169,22 +193,43 @@ policies:
 """)
     plan, masks, done = pt.plan(recipe, PARAMS, SPEC), dict[str, Tensor](), dict[str, Tensor]()
     for epoch in range(recipe.last_epoch + 1):
-        thinned, _ = pt.thin(PARAMS, SPEC, done)  # what was thinned already ranks as what is only masked
-        masks = recipe.masks_at(epoch, pt.mask(pt.expand(thinned, SPEC, done), SPEC, masks), SPEC, masks)
+        thinned, _ = pt.thin(
+            PARAMS, SPEC, done
+        )  # what was thinned already ranks as what is only masked
+        masks = recipe.masks_at(
+            epoch, pt.mask(pt.expand(thinned, SPEC, done), SPEC, masks), SPEC, masks
+        )
         done = masks if epoch % 3 == 1 else done
         at = [r for r in plan.rows if r.epoch == epoch]
         assert {r.axis: r.removed for r in at} == {r.axis: int((~masks[r.axis]).sum()) for r in at}
-        assert all((r.parameters, r.macs) == (pt.cost(SPEC, masks).parameters, pt.cost(SPEC, masks).macs) for r in at)
-    assert plan.masks.keys() == masks.keys() and all(torch.equal(plan.masks[n], m) for n, m in masks.items())
+        assert all(
+            (r.parameters, r.macs) == (pt.cost(SPEC, masks).parameters, pt.cost(SPEC, masks).macs)
+            for r in at
+        )
+    assert plan.masks.keys() == masks.keys() and all(
+        torch.equal(plan.masks[n], m) for n, m in masks.items()
+    )
 
 
-@pytest.mark.parametrize("build", [torchvision.models.resnet50, torchvision.models.densenet121, torchvision.models.googlenet])
-def test_thirty_steps_of_a_large_network_are_planned_in_seconds(build: Callable[..., nn.Module]) -> None:
-    options = {"init_weights": True, "aux_logits": True} if build is torchvision.models.googlenet else {}
+@pytest.mark.parametrize(
+    "build",
+    [torchvision.models.resnet50, torchvision.models.densenet121, torchvision.models.googlenet],
+)
+def test_thirty_steps_of_a_large_network_are_planned_in_seconds(
+    build: Callable[..., nn.Module],
+) -> None:
+    options = (
+        {"init_weights": True, "aux_logits": True} if build is torchvision.models.googlenet else {}
+    )
     model = build(weights=None, **options).eval()
     params = pt.params_of(model)
     spec = pt.infer(model, params, torch.zeros(1, 3, 224, 224))
-    listed = [p for axis in spec.axes.values() for p, d in axis.producers[:1] if d == 0 and len(spec.layout[p]) == 4]
+    listed = [
+        p
+        for axis in spec.axes.values()
+        for p, d in axis.producers[:1]
+        if d == 0 and len(spec.layout[p]) == 4
+    ]
     text = pruning(f"[{', '.join(dict.fromkeys(listed))}]", group_dependency="Auto")
     text = text.replace("Pruner\n    group_type", "Pruner_AGP\n    group_type")
     text = text.replace("desired_sparsity: 0.5", "initial_sparsity: 0.05\n    final_sparsity: 0.5")
@@ -193,4 +238,6 @@ def test_thirty_steps_of_a_large_network_are_planned_in_seconds(build: Callable[
     plan = pt.plan(recipe, params, spec)
     assert time.process_time() - start < 5
     assert len({r.epoch for r in plan.rows}) == 30
-    assert [r.removed for r in plan.rows[-len(plan.masks) :]] == [spec.axes[a].size // 2 for a in plan.masks]
+    assert [r.removed for r in plan.rows[-len(plan.masks) :]] == [
+        spec.axes[a].size // 2 for a in plan.masks
+    ]

@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 import purethin as pt
 from purethin import plot
 
-SPEC = pt.Spec.from_layout({"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)})
+SPEC = pt.Spec.from_layout(
+    {"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)}
+)
 MASKS = {"a": torch.arange(8) < 3}
 RECORDS = [pt.Record(e, 1.0 / (e + 1), None, 0.25 * (e > 0), 40, 80, 0.1, 0.05) for e in range(3)]
 
@@ -25,7 +27,10 @@ def test_widths_show_dense_and_kept_units_of_every_axis() -> None:
 def test_history_has_a_panel_for_each_thing_measured() -> None:
     figure = Figure()
     plot.history(RECORDS, figure)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["parameters removed", "training loss"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "parameters removed",
+        "training loss",
+    ]
     assert [text.get_text() for ax in figure.axes for text in ax.texts] == ["25.0%", "0.333"]
 
 
@@ -33,4 +38,7 @@ def test_each_writes_a_file(tmp_path: Path) -> None:
     plot.widths(SPEC, MASKS, tmp_path / "widths.png")
     plot.history(RECORDS, tmp_path / "history.png")
     plot.summary(SPEC, MASKS, RECORDS, tmp_path / "summary.svg")
-    assert all((tmp_path / name).stat().st_size > 1000 for name in ("widths.png", "history.png", "summary.svg"))
+    assert all(
+        (tmp_path / name).stat().st_size > 1000
+        for name in ("widths.png", "history.png", "summary.svg")
+    )

@@ -1,4 +1,6 @@
-"""What a person sees of a training: plain lines in a file, one live line in a terminal, the table at the end."""
+"""What a person sees of a training: plain lines in a file, one live line in a terminal, the table
+at the end.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from purethin.training.progress import closing_table, progress, remaining
 
 AXES = 15
 PARAMS = {f"l{i}.w": torch.zeros(8, 8 if i else 3) for i in range(AXES)}
-SPEC = pt.Spec.from_layout({f"l{i}.w": f"a{i} a{i - 1}" if i else "a0 3" for i in range(AXES)}, PARAMS)
+SPEC = pt.Spec.from_layout(
+    {f"l{i}.w": f"a{i} a{i - 1}" if i else "a0 3" for i in range(AXES)}, PARAMS
+)
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -35,16 +39,28 @@ def half(count: int) -> dict[str, Tensor]:
     return {f"a{i}": torch.arange(8) < 4 for i in range(count)}
 
 
-def fake(masks: Mapping[str, Tensor] | None = None, done: Mapping[str, Tensor] | None = None) -> SimpleNamespace:
+def fake(
+    masks: Mapping[str, Tensor] | None = None, done: Mapping[str, Tensor] | None = None
+) -> SimpleNamespace:
     masks = dict(masks or {})
-    return SimpleNamespace(spec=SPEC, masks=masks, done=masks if done is None else dict(done), history=[], best=None)
+    return SimpleNamespace(
+        spec=SPEC, masks=masks, done=masks if done is None else dict(done), history=[], best=None
+    )
 
 
 def record(epoch: int, metric: float | None = None) -> Record:
     return Record(epoch, 1 / (epoch + 1), metric, 0.0, 100, 1000, 1.0, 0.1)
 
 
-def watch(callbacks: Callbacks, trainer: Any, *, epochs: int = 3, steps: int | None = 4, begin: int = 0, fails: int = -1) -> None:
+def watch(
+    callbacks: Callbacks,
+    trainer: Any,
+    *,
+    epochs: int = 3,
+    steps: int | None = 4,
+    begin: int = 0,
+    fails: int = -1,
+) -> None:
     """What a trainer tells; it dies in epoch `fails`."""
 
     def tell(event: Any, epoch: int, **told: Any) -> None:
@@ -89,24 +105,39 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_time_that_remains_follows_the_macs_that_are_left(
-    past: list[tuple[int, float]], macs: int, left: int, elapsed: float, fraction: float | None, seconds: float | None
+    past: list[tuple[int, float]],
+    macs: int,
+    left: int,
+    elapsed: float,
+    fraction: float | None,
+    seconds: float | None,
 ) -> None:
-    assert remaining(past, macs, left, elapsed, fraction) == (None if seconds is None else pytest.approx(seconds))
+    assert remaining(past, macs, left, elapsed, fraction) == (
+        None if seconds is None else pytest.approx(seconds)
+    )
 
 
-def test_where_there_is_no_terminal_each_epoch_is_one_plain_line_with_the_time_that_remains() -> None:
+def test_where_there_is_no_terminal_each_epoch_is_one_plain_line_with_the_time_that_remains() -> (
+    None
+):
     out = io.StringIO()
     trainer = fake()
     watch(progress(file=out), trainer)
     lines = out.getvalue().splitlines()
-    assert lines[:3] == [f"{trainer.history[0]}  0:00:00 left", f"{trainer.history[1]}  0:00:00 left", str(trainer.history[2])]
+    assert lines[:3] == [
+        f"{trainer.history[0]}  0:00:00 left",
+        f"{trainer.history[1]}  0:00:00 left",
+        str(trainer.history[2]),
+    ]
     assert "last  loss 0.3333  metric 0.2000  epoch 2" in lines
     assert "best  loss 0.5000  metric 0.1000  epoch 1" in lines
     assert lines[-1] == "3 epochs in 0:00:00"
     assert "\x1b" not in out.getvalue()
 
 
-def test_standard_output_is_the_one_that_is_there_when_fit_begins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_output_is_the_one_that_is_there_when_fit_begins(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     watch(progress(), fake())
     assert capsys.readouterr().out.startswith("epoch   0  loss")
 
@@ -127,7 +158,9 @@ def test_a_terminal_has_one_line_with_everything_and_keeps_the_epochs_and_the_ta
         "MACs",
         "0:00:00 left",
     ):
-        assert part in text.replace("\xa0", " ").replace("\x1b[36m", "").replace("\x1b[0m", ""), part
+        assert part in text.replace("\xa0", " ").replace("\x1b[36m", "").replace("\x1b[0m", ""), (
+            part
+        )
     assert "epoch   2  loss 0.3333" in text and "3 epochs in" in text
 
 
@@ -174,7 +207,9 @@ def test_a_training_that_fails_leaves_the_cursor_and_the_streams_as_they_were(ho
     terminal, before = Terminal(), (sys.stdout, sys.stderr)
     callbacks = progress(file=terminal)
     watch(callbacks, fake(), fails=1)
-    assert terminal.getvalue().rindex(SHOW) > terminal.getvalue().rindex(HIDE), "a killed process could not show it again"
+    assert terminal.getvalue().rindex(SHOW) > terminal.getvalue().rindex(HIDE), (
+        "a killed process could not show it again"
+    )
     if how == "fitted again":
         watch(callbacks, fake())
     else:
@@ -188,12 +223,21 @@ def test_a_training_that_fails_leaves_the_cursor_and_the_streams_as_they_were(ho
     ("masks", "done", "said"),
     [
         (half(2), half(2), ["parameters  920  828  0.900", "a0  8  4"]),
-        (half(2), {}, ["parameters  920  920  1.000", "masked, not thinned yet: 2 axes; then 828 parameters, 0 MACs"]),
+        (
+            half(2),
+            {},
+            [
+                "parameters  920  920  1.000",
+                "masked, not thinned yet: 2 axes; then 828 parameters, 0 MACs",
+            ],
+        ),
         (half(AXES), half(AXES), ["a11  8  4", "... and 3 more"]),
         ({}, {}, ["bytes  3,680  3,680  1.000"]),
     ],
 )
-def test_the_closing_table_compares_dense_and_thinned(masks: Any, done: Any, said: list[str]) -> None:
+def test_the_closing_table_compares_dense_and_thinned(
+    masks: Any, done: Any, said: list[str]
+) -> None:
     lines = ["  ".join(line.split("  ")) for line in closing_table(SPEC, masks, done).splitlines()]
     plain = ["  ".join(cell.strip() for cell in line.split("  ") if cell.strip()) for line in lines]
     for line in said:
@@ -221,8 +265,19 @@ def test_an_error_that_nobody_catches_is_read_whole_and_leaves_a_terminal_in_ord
     import pty
 
     master, slave = pty.openpty()
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "TERM": "xterm", "COLUMNS": "100"}
-    process = subprocess.Popen([sys.executable, "-c", UNCAUGHT], stdout=slave, stderr=slave, env=environment, close_fds=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "TERM": "xterm",
+        "COLUMNS": "100",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", UNCAUGHT],
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        close_fds=True,
+    )
     os.close(slave)
     seen = bytearray()
     try:
@@ -235,5 +290,9 @@ def test_an_error_that_nobody_catches_is_read_whole_and_leaves_a_terminal_in_ord
     text = seen.decode()
     assert text.rindex(SHOW) > text.rindex(HIDE)
     assert text.endswith("\x1b[2K"), "the line is erased"
-    for line in ("a line of the user's own", "Traceback (most recent call last):", "ValueError: nobody catches this"):
+    for line in (
+        "a line of the user's own",
+        "Traceback (most recent call last):",
+        "ValueError: nobody catches this",
+    ):
         assert f"{line}\r\n" in text

@@ -1,4 +1,6 @@
-"""README's code runs as it stands and prints what README shows; its table of names is what `infer` finds."""
+"""README's code runs as it stands and prints what README shows; its table of names is what `infer`
+finds.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_the_readme_shows_what_its_code_prints(ran: tuple[list[Any], dict[str, A
         assert output.beginning == output.shown
 
 
-def test_the_ten_lines_thin_resnet18_to_what_the_masked_one_computes(ran: tuple[list[Any], dict[str, Any]]) -> None:
+def test_the_ten_lines_thin_resnet18_to_what_the_masked_one_computes(
+    ran: tuple[list[Any], dict[str, Any]],
+) -> None:
     _, names = ran
     assert names["report"].relative < 1e-5
     want = names["report"].outputs[0].shape
@@ -46,6 +50,8 @@ def test_the_rows_at_the_top_are_what_infer_finds_in_resnet20() -> None:
     model = resnet20()
     spec = pt.infer(model, pt.params_of(model), torch.zeros(1, 3, 32, 32))
     found = {" ".join(line.split()) for line in str(spec).splitlines()}
-    shown = [" ".join(line.partition("#")[0].split()) for line in blocks(README, "text")[0].splitlines()]
+    shown = [
+        " ".join(line.partition("#")[0].split()) for line in blocks(README, "text")[0].splitlines()
+    ]
     assert len(shown) >= 5
     assert set(shown) <= found

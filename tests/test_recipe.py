@@ -1,4 +1,6 @@
-"""Recipes: what Distiller's YAML means here, and for each mistake one error with its line and column."""
+"""Recipes: what Distiller's YAML means here, and for each mistake one error with its line and
+column.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,8 @@ READING: list[tuple[str, str, str, list[str]]] = [
      ["L1RankedFilterPruner prunes Filters", "for Channels write `class: L1RankedStructureParameterPruner`"]),
     ("a group type of single weights",
      "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired_sparsity: 0.5",
-     "AutomatedGradualPruner\n    §group_type: Filters\n    initial_sparsity: 0\n    final_sparsity: 0.5",
+     "AutomatedGradualPruner\n    §group_type: Filters\n    initial_sparsity: 0\n    "
+     "final_sparsity: 0.5",
      ["AutomatedGradualPruner has no argument 'group_type'", "weights"]),
     ("a desired sparsity of single weights",
      "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired",
@@ -156,7 +159,9 @@ MISSING = {
 
 
 @pytest.mark.parametrize(("name", "old", "new", "words"), READING, ids=[c[0] for c in READING])
-def test_a_mistake_in_a_recipe_is_one_error_with_line_column_and_remedy(name: str, old: str, new: str, words: list[str]) -> None:
+def test_a_mistake_in_a_recipe_is_one_error_with_line_column_and_remedy(
+    name: str, old: str, new: str, words: list[str]
+) -> None:
     text = BASE.replace(old, new, 1)
     if name in MISSING:
         entry = MISSING[name]
@@ -172,7 +177,10 @@ def test_a_mistake_in_a_recipe_is_one_error_with_line_column_and_remedy(name: st
         ("# nothing\n", ["recipe: empty"]),
         ("- a\n- b", ["recipe:1:1", "the recipe is a mapping", "a list"]),
         ("policies: &a\n  [*a]", ["recipe:1:11", "a policy is a mapping"]),
-        ("policies: []\nlr_schedulers:\n  s: {class: StepLR, step_size: &a [*a]}", ["recipe:3:33", "not a list"]),
+        (
+            "policies: []\nlr_schedulers:\n  s: {class: StepLR, step_size: &a [*a]}",
+            ["recipe:3:33", "not a list"],
+        ),
         ("a: " + "[" * 1000 + "\n", ["nested too deeply"]),
         ("a: 1\n--- \nb: 2", ["recipe:2:1", "not YAML"]),
     ],
@@ -183,7 +191,9 @@ def test_what_is_no_recipe_at_all_is_said_to_be_none(text: str, words: list[str]
 
 @pytest.mark.parametrize("path", ["\0", "no such file", "a" * 5000])
 def test_a_file_that_cannot_be_read_is_an_error_that_fits_a_screen(path: str) -> None:
-    with pytest.raises(pt.RecipeError, match=r"cannot be read: .*; give a path, or the YAML text itself") as caught:
+    with pytest.raises(
+        pt.RecipeError, match=r"cannot be read: .*; give a path, or the YAML text itself"
+    ) as caught:
         pt.load_recipe(path)
     assert len(str(caught.value)) < 700
 
@@ -191,12 +201,18 @@ def test_a_file_that_cannot_be_read_is_an_error_that_fits_a_screen(path: str) ->
 @pytest.mark.parametrize("key", ["initial_sparsity", "final_sparsity", "desired_sparsity"])
 def test_the_argument_of_the_other_form_is_refused_with_the_form_to_use(key: str) -> None:
     text, other = (edited(*AGP), "Pruner;") if key == "desired_sparsity" else (BASE, "Pruner_AGP;")
-    with pytest.raises(pt.RecipeError, match=f"has no argument '{key}'; that is of L1RankedStructureParameter{other}"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=f"has no argument '{key}'; that is of L1RankedStructureParameter{other}",
+    ):
         pt.load_recipe(text.replace("    weights", f"    {key}: 0.5\n    weights"))
 
 
 def test_an_agp_pruner_that_would_give_back_is_refused() -> None:
-    with pytest.raises(pt.RecipeError, match=r"recipe:7:21: final_sparsity 0.5 is below initial_sparsity 0.6: what is removed"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=r"recipe:7:21: final_sparsity 0.5 is below initial_sparsity 0.6: what is removed",
+    ):
         pt.load_recipe(edited(*AGP).replace("initial_sparsity: 0.1", "initial_sparsity: 0.6"))
 
 
@@ -207,7 +223,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_agp_pruner_by_epochs_is_refused_with_the_range_to_write() -> None:
-    with pytest.raises(pt.RecipeError, match=r"recipe:22:5: an _AGP pruner needs a range: write starting_epoch"):
+    with pytest.raises(
+        pt.RecipeError, match=r"recipe:22:5: an _AGP pruner needs a range: write starting_epoch"
+    ):
         pt.load_recipe(edited(*AGP[:2]))
 
 
@@ -244,7 +262,11 @@ FITTING: list[tuple[str, str, str, dict[str, str], list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("weights", "group_type", "more", "words"), [c[1:] for c in FITTING], ids=[c[0] for c in FITTING])
+@pytest.mark.parametrize(
+    ("weights", "group_type", "more", "words"),
+    [c[1:] for c in FITTING],
+    ids=[c[0] for c in FITTING],
+)
 def test_a_recipe_that_does_not_fit_the_network_is_refused_at_the_weights_place(
     weights: str, group_type: str, more: dict[str, str], words: list[str]
 ) -> None:
@@ -252,7 +274,9 @@ def test_a_recipe_that_does_not_fit_the_network_is_refused_at_the_weights_place(
     with pytest.raises(pt.RecipeError) as caught:
         planned(text.replace("§", ""))
     said = str(caught.value)
-    assert said.startswith(f"recipe:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: "), said
+    assert said.startswith(
+        f"recipe:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}: "
+    ), said
     for word in words:
         assert word in said, said
 
@@ -267,11 +291,16 @@ extensions:"""
 
 
 def twice(sparsity: float, epoch: int) -> str:
-    """Half of conv1's filters at epoch 0, and by another pruner, the channels of conv3, which are the same axis."""
+    """Half of conv1's filters at epoch 0, and by another pruner, the channels of conv3, which are
+    the same axis.
+    """
     return edited(
         ("[module.conv3.weight]", "[conv1.weight]"),
         ("extensions:", MORE.format(sparsity)),
-        ("policies:\n", f"policies:\n  - pruner:\n      instance_name: more\n    epochs: [{epoch}]\n"),
+        (
+            "policies:\n",
+            f"policies:\n  - pruner:\n      instance_name: more\n    epochs: [{epoch}]\n",
+        ),
     )
 
 
@@ -284,10 +313,17 @@ def test_two_pruners_of_one_axis_in_one_epoch_are_refused() -> None:
 
 
 def test_a_product_of_axes_is_refused_with_the_way_to_name_one() -> None:
-    params = {"qkv.weight": torch.ones(12, 5), "q.weight": torch.ones(3, 7), "k.weight": torch.ones(4, 7)}
-    spec = pt.Spec.from_layout({"qkv.weight": "(heads dim) 5", "q.weight": "heads 7", "k.weight": "dim 7"}, params)
+    params = {
+        "qkv.weight": torch.ones(12, 5),
+        "q.weight": torch.ones(3, 7),
+        "k.weight": torch.ones(4, 7),
+    }
+    spec = pt.Spec.from_layout(
+        {"qkv.weight": "(heads dim) 5", "q.weight": "heads 7", "k.weight": "dim 7"}, params
+    )
     with pytest.raises(
-        pt.RecipeError, match=r"recipe:7:15: .*'\(heads dim\)', a product.*pt\.select\(scores, \{'heads': 0\.5, 'dim'"
+        pt.RecipeError,
+        match=r"recipe:7:15: .*'\(heads dim\)', a product.*pt\.select\(scores, \{'heads': 0\.5, 'dim'",
     ):
         pt.plan(pt.load_recipe(pruning("[qkv.weight]", "Rows")), params, spec)
 
@@ -331,8 +367,14 @@ MEANINGS: list[tuple[str, str, str, str, dict[str, int]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("weights", "group_type", "dependency", "left"), [c[1:] for c in MEANINGS], ids=[c[0] for c in MEANINGS])
-def test_a_weight_and_a_group_type_pick_the_axes(weights: str, group_type: str, dependency: str, left: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    ("weights", "group_type", "dependency", "left"),
+    [c[1:] for c in MEANINGS],
+    ids=[c[0] for c in MEANINGS],
+)
+def test_a_weight_and_a_group_type_pick_the_axes(
+    weights: str, group_type: str, dependency: str, left: dict[str, int]
+) -> None:
     more = {"group_dependency": dependency} if dependency else {}
     assert kept(planned(pruning(weights, group_type, **more)).masks) == left
 
@@ -350,7 +392,9 @@ def test_a_weight_and_a_group_type_pick_the_axes(weights: str, group_type: str, 
 def test_the_first_listed_weight_ranks_its_group(
     weights: str, group_type: str, dependency: str, leader: str, others: tuple[int, ...], power: int
 ) -> None:
-    text = pruning(weights, group_type, group_dependency=dependency).replace("L1Ranked", f"L{power}Ranked")
+    text = pruning(weights, group_type, group_dependency=dependency).replace(
+        "L1Ranked", f"L{power}Ranked"
+    )
     masks = planned(text).masks
     lowest = (PARAMS[leader].abs() ** power).sum(others).argsort()[:8]
     assert set((~masks["conv1"]).nonzero()[:, 0].tolist()) == set(lowest.tolist())
@@ -362,7 +406,9 @@ def test_l1_and_l2_rank_differently() -> None:
     weight[:3, :2] = 6.0  # Σ|w| is 12 against 16, Σw² is 72 against 16
     params = PARAMS | {"conv3.weight": weight}
     kept_by = [
-        pt.plan(pt.load_recipe(BASE.replace("L1Ranked", ranked)), params, SPEC).masks["conv3"].tolist()
+        pt.plan(pt.load_recipe(BASE.replace("L1Ranked", ranked)), params, SPEC)
+        .masks["conv3"]
+        .tolist()
         for ranked in ("L1Ranked", "L2Ranked")
     ]
     assert kept_by == [[False] * 3 + [True] * 3, [True] * 3 + [False] * 3]
@@ -373,16 +419,26 @@ def test_one_leader_ranks_several_axes_of_one_size_alike() -> None:
     params = pt.params_of(model)
     spec = pt.infer(model, params, torch.zeros(1, 3))
     first, second = spec.axes
-    masks = pt.plan(pt.load_recipe(pruning("[2.weight, 0.weight]", "Rows", group_dependency="Leader")), params, spec).masks
+    masks = pt.plan(
+        pt.load_recipe(pruning("[2.weight, 0.weight]", "Rows", group_dependency="Leader")),
+        params,
+        spec,
+    ).masks
     assert torch.equal(masks[first], masks[second])
-    assert set((~masks[first]).nonzero()[:, 0].tolist()) == set(params["2.weight"].abs().sum(1).argsort()[:4].tolist())
+    assert set((~masks[first]).nonzero()[:, 0].tolist()) == set(
+        params["2.weight"].abs().sum(1).argsort()[:4].tolist()
+    )
 
 
 # ---- by epoch
 
 
 def test_half_and_half_again_of_16_leaves_8() -> None:
-    once = kept(planned(pruning("[conv3.weight, fc2.weight, conv2.weight]", "Channels", group_dependency="Auto")).masks)
+    once = kept(
+        planned(
+            pruning("[conv3.weight, fc2.weight, conv2.weight]", "Channels", group_dependency="Auto")
+        ).masks
+    )
     again = edited(
         ("[module.conv3.weight]", "[conv1.weight]"),
         ("Filters", "Filters\n    group_dependency: Leader"),
@@ -402,7 +458,9 @@ def test_what_is_removed_stays_removed_whatever_the_weights_become() -> None:
 
 
 @pytest.mark.parametrize(("sparsity", "left"), [(0.25, 8), (0.5, 8), (0.75, 4)])
-def test_another_pruner_of_the_axis_adds_to_what_is_removed_and_never_gives_back(sparsity: float, left: int) -> None:
+def test_another_pruner_of_the_axis_adds_to_what_is_removed_and_never_gives_back(
+    sparsity: float, left: int
+) -> None:
     recipe = pt.load_recipe(twice(sparsity, epoch=3))
     first = recipe.masks_at(0, PARAMS, SPEC, {})
     both = recipe.masks_at(3, PARAMS, SPEC, first)
@@ -410,27 +468,40 @@ def test_another_pruner_of_the_axis_adds_to_what_is_removed_and_never_gives_back
     assert not (both["conv1"] & ~first["conv1"]).any()
 
 
-@pytest.mark.parametrize(("sparsity", "left"), [(0, 6), (0.0, 6), (0.16, 6), (0.17, 5), (1, 1), (1.0, 1)])
+@pytest.mark.parametrize(
+    ("sparsity", "left"), [(0, 6), (0.0, 6), (0.16, 6), (0.17, 5), (1, 1), (1.0, 1)]
+)
 def test_of_6_filters_the_floor_goes_and_never_the_last(sparsity: float, left: int) -> None:
-    assert kept(planned(pruning("[conv3.weight]", desired_sparsity=sparsity)).masks) == {"conv3": left}
+    assert kept(planned(pruning("[conv3.weight]", desired_sparsity=sparsity)).masks) == {
+        "conv3": left
+    }
 
 
 def test_29_percent_of_100_units_are_29() -> None:
     params = {"w": torch.rand(100, 3)}
     spec = pt.Spec.from_layout({"w": "units 3"}, params)
-    assert kept(pt.plan(pt.load_recipe(pruning("[w]", "Rows", desired_sparsity=0.29)), params, spec).masks) == {"units": 71}
+    assert kept(
+        pt.plan(pt.load_recipe(pruning("[w]", "Rows", desired_sparsity=0.29)), params, spec).masks
+    ) == {"units": 71}
 
 
 def test_among_equal_filters_the_first_go_and_no_more_than_asked() -> None:
     params = PARAMS | {"conv3.weight": torch.ones_like(PARAMS["conv3.weight"])}
-    assert pt.plan(pt.load_recipe(BASE), params, SPEC).masks["conv3"].tolist() == [False] * 3 + [True] * 3
+    assert (
+        pt.plan(pt.load_recipe(BASE), params, SPEC).masks["conv3"].tolist()
+        == [False] * 3 + [True] * 3
+    )
 
 
 def test_an_agp_pruner_follows_the_formula_on_its_own_epochs() -> None:
-    recipe = pt.load_recipe(edited(*AGP, ("[module.conv3.weight]", "[fc1.weight]"), ("Filters", "Rows")))
+    recipe = pt.load_recipe(
+        edited(*AGP, ("[module.conv3.weight]", "[fc1.weight]"), ("Filters", "Rows"))
+    )
     rows = pt.plan(recipe, PARAMS, SPEC).rows
     assert [r.epoch for r in rows] == [1, 4, 7]
-    want = [int(12 * pt.agp(r.epoch, initial=0.1, final=0.5, begin=1, end=8, frequency=3)) for r in rows]
+    want = [
+        int(12 * pt.agp(r.epoch, initial=0.1, final=0.5, begin=1, end=8, frequency=3)) for r in rows
+    ]
     assert [r.removed for r in rows] == want == [1, 5, 6]
 
 
@@ -461,14 +532,21 @@ def test_thinning_and_schedulers_happen_at_their_epochs() -> None:
 @pytest.mark.parametrize(
     ("scheduler", "arguments"),
     [
-        ("{class: MultiStepLR, milestones: [30, 60], gamma: 0.2}", {"milestones": [30, 60], "gamma": 0.2}),
+        (
+            "{class: MultiStepLR, milestones: [30, 60], gamma: 0.2}",
+            {"milestones": [30, 60], "gamma": 0.2},
+        ),
         ("{class: CosineAnnealingLR, T_max: 9}", {"T_max": 9}),
         ("{class: StepLR, step_size: 3, gamma: 1e-1}", {"step_size": 3, "gamma": 0.1}),
         ("{class: CosineAnnealingWarmRestarts, T_0: 4}", {"T_0": 4}),
     ],
 )
-def test_schedulers_are_torchs_own_with_their_arguments(scheduler: str, arguments: dict[str, object]) -> None:
-    recipe = pt.load_recipe(edited(("\n    class: ExponentialLR\n    gamma: 0.95", f" {scheduler}")))
+def test_schedulers_are_torchs_own_with_their_arguments(
+    scheduler: str, arguments: dict[str, object]
+) -> None:
+    recipe = pt.load_recipe(
+        edited(("\n    class: ExponentialLR\n    gamma: 0.95", f" {scheduler}"))
+    )
     assert recipe.schedulers["decay"].arguments == arguments
     made = build_schedulers(recipe, torch.optim.SGD(MODEL.parameters(), lr=0.1))["decay"]
     assert type(made).__name__ == recipe.schedulers["decay"].kind
@@ -500,14 +578,19 @@ REFUSED = {  # class: what the answer must offer
 
 
 @pytest.mark.parametrize(("kind", "instead"), REFUSED.items(), ids=list(REFUSED))
-def test_a_pruner_of_distillers_that_is_not_done_is_refused_by_its_name_with_what_to_use(kind: str, instead: str) -> None:
+def test_a_pruner_of_distillers_that_is_not_done_is_refused_by_its_name_with_what_to_use(
+    kind: str, instead: str
+) -> None:
     with pytest.raises(pt.RecipeError, match=rf"recipe:4:12: {kind} is not supported: .*{instead}"):
         pt.load_recipe(edited(("L1RankedStructureParameterPruner", kind)))
 
 
 @pytest.mark.parametrize("kind", ["2D", "4D", "Blocks", "Channels2D", "Rows+Cols", "Channels+4D"])
 def test_a_group_type_that_leaves_no_smaller_network_is_refused_by_its_name(kind: str) -> None:
-    with pytest.raises(pt.RecipeError, match=rf"recipe:5:17: group_type {re.escape(kind)} removes .*use Filters or Channels"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=rf"recipe:5:17: group_type {re.escape(kind)} removes .*use Filters or Channels",
+    ):
         pt.load_recipe(edited(("group_type: Filters", f"group_type: {kind}")))
 
 
@@ -517,7 +600,10 @@ def test_a_group_type_that_leaves_no_smaller_network_is_refused_by_its_name(kind
      "reg_regims: {conv3.weight: [0.5, 3D]}"],
 )  # fmt: skip
 def test_an_argument_of_a_pruner_that_is_not_done_is_refused_by_its_name(argument: str) -> None:
-    with pytest.raises(pt.RecipeError, match=rf"recipe:7:5: '{argument.split(':')[0]}' is not supported: .*; remove it"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=rf"recipe:7:5: '{argument.split(':')[0]}' is not supported: .*; remove it",
+    ):
         pt.load_recipe(edited(("    weights", f"    {argument}\n    weights")))
 
 
@@ -525,21 +611,33 @@ SWITCHES = ["mask_on_forward_only", "mask_gradients", "use_double_copies", "disc
             "skip_first_minibatch", "fold_batchnorm"]  # fmt: skip
 
 
-@pytest.mark.parametrize("argument", [*(f"{switch}: True" for switch in SWITCHES), "levels: {conv3.weight: 0.5}"])
+@pytest.mark.parametrize(
+    "argument", [*(f"{switch}: True" for switch in SWITCHES), "levels: {conv3.weight: 0.5}"]
+)
 def test_an_argument_of_a_policy_that_is_not_done_is_refused_by_its_name(argument: str) -> None:
     text = edited(("instance_name: low\n", f"instance_name: low\n      args: {{{argument}}}\n"))
-    with pytest.raises(pt.RecipeError, match=rf"recipe:21:14: '{argument.split(':')[0]}' is not supported: .*; remove it"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=rf"recipe:21:14: '{argument.split(':')[0]}' is not supported: .*; remove it",
+    ):
         pt.load_recipe(text)
 
 
 def test_what_a_policy_switches_off_is_off_here_too() -> None:
     off = ", ".join(f"{switch}: False" for switch in SWITCHES)
-    text = edited(("instance_name: low\n", f"instance_name: low\n      args: {{{off}, keep_mask: True, levels: }}\n"))
+    text = edited(
+        (
+            "instance_name: low\n",
+            f"instance_name: low\n      args: {{{off}, keep_mask: True, levels: }}\n",
+        )
+    )
     assert pt.load_recipe(text) == pt.load_recipe(BASE)
 
 
 def test_one_weight_may_stand_without_brackets() -> None:
-    assert pt.load_recipe(edited(("[module.conv3.weight]", "module.conv3.weight"))) == pt.load_recipe(BASE)
+    assert pt.load_recipe(
+        edited(("[module.conv3.weight]", "module.conv3.weight"))
+    ) == pt.load_recipe(BASE)
 
 
 def test_a_parallel_wrapper_within_a_name_may_be_there_or_not() -> None:
@@ -557,7 +655,9 @@ def test_a_parallel_wrapper_within_a_name_may_be_there_or_not() -> None:
     [("L1Ranked", "l1"), ("L2Ranked", "l2"), ("ActivationAPoZRanked", "apoz"), ("ActivationMeanRanked", "activation_mean"),
      ("GradientRanked", "gradient"), ("RandomRanked", "random")],
 )  # fmt: skip
-def test_a_class_names_its_criterion_in_both_forms_and_gradually(first: str, criterion: str, form: str) -> None:
+def test_a_class_names_its_criterion_in_both_forms_and_gradually(
+    first: str, criterion: str, form: str
+) -> None:
     once = pt.load_recipe(edited(("L1RankedStructureParameterPruner", first + form)))
     text = edited(*AGP).replace("L1RankedStructureParameterPruner", first + form)
     slowly = pt.load_recipe(text).pruners["low"]
@@ -566,7 +666,9 @@ def test_a_class_names_its_criterion_in_both_forms_and_gradually(first: str, cri
 
 
 def test_a_filter_pruner_needs_no_group_type() -> None:
-    text = edited(("L1RankedStructureParameterPruner\n    group_type: Filters", "L1RankedFilterPruner"))
+    text = edited(
+        ("L1RankedStructureParameterPruner\n    group_type: Filters", "L1RankedFilterPruner")
+    )
     assert pt.load_recipe(text) == pt.load_recipe(BASE)
 
 
@@ -574,7 +676,9 @@ def test_a_filter_pruner_needs_no_group_type() -> None:
 
 
 def test_recipes_are_equal_that_say_the_same_wherever_it_stands(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("# elsewhere\n\n" + BASE.replace("[module.conv3.weight]", "\n    - module.conv3.weight"))
+    (tmp_path / "a.yaml").write_text(
+        "# elsewhere\n\n" + BASE.replace("[module.conv3.weight]", "\n    - module.conv3.weight")
+    )
     other = pt.load_recipe(tmp_path / "a.yaml")
     assert other == pt.load_recipe(BASE)
     assert other != pt.load_recipe(edited(("0.5", "0.6")))
@@ -583,7 +687,8 @@ def test_recipes_are_equal_that_say_the_same_wherever_it_stands(tmp_path: Path) 
 
 MERGED = BASE.replace(
     "extensions:",
-    "  high: {<<: *low, desired_sparsity: 0.25, weights: [conv1.weight]}\n  alike: {<<: [*own, *low]}\nextensions:",
+    "  high: {<<: *low, desired_sparsity: 0.25, weights: [conv1.weight]}\n  alike: {<<: [*own, "
+    "*low]}\nextensions:",
 ).replace("  low:\n", "  low: &low\n").replace(
     "pruners:\n", "pruners:\n  own: &own {class: L2RankedFilterPruner, desired_sparsity: 0.1, weights: [conv3.weight]}\n"
 )  # fmt: skip
@@ -600,19 +705,29 @@ def test_a_merge_key_gives_what_its_mapping_does_not_say_and_the_first_of_severa
     ("text", "words"),
     [
         ("policies: []\npruners: &a\n  <<: *a\n  p: {class: X}", ["recipe:4:14", "'X'"]),
-        ("policies: []\npruners:\n  p: {<<: 1}", ["recipe:3:11", "pruner 'p' is a mapping", "not '1'"]),
-        ("policies: []\npruners:\n  p: {<<: [[a]]}", ["recipe:3:12", "pruner 'p' is a mapping", "not a list"]),
+        (
+            "policies: []\npruners:\n  p: {<<: 1}",
+            ["recipe:3:11", "pruner 'p' is a mapping", "not '1'"],
+        ),
+        (
+            "policies: []\npruners:\n  p: {<<: [[a]]}",
+            ["recipe:3:12", "pruner 'p' is a mapping", "not a list"],
+        ),
         ("policies: []\npruners:\n  p: {<<: {a: 1, a: 2}}", ["recipe:3:18", "'a' stands twice"]),
         ("policies: []\npruners:\n  p: {<<: {}, <<: {}}", ["recipe:3:15", "'<<' stands twice"]),
     ],
 )
-def test_a_merge_key_that_merges_no_mapping_is_an_error_at_its_place(text: str, words: list[str]) -> None:
+def test_a_merge_key_that_merges_no_mapping_is_an_error_at_its_place(
+    text: str, words: list[str]
+) -> None:
     refused(text, words)
 
 
 def test_merges_of_merges_take_no_time() -> None:
     """Each line doubles what naive copying would read."""
-    lines = ["  p0: &p0 {class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [conv3.weight]}"]
+    lines = [
+        "  p0: &p0 {class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [conv3.weight]}"
+    ]
     lines += [f"  p{i}: &p{i} {{<<: [*p{i - 1}, *p{i - 1}]}}" for i in range(1, 200)]
     recipe = pt.load_recipe("policies: []\npruners:\n" + "\n".join(lines))
     assert len(recipe.pruners) == 200 and recipe.pruners["p199"].final == 0.5

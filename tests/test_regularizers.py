@@ -59,14 +59,21 @@ def test_the_penalty_is_the_sum_of_the_groups_norms(weight: str, group_type: str
 def test_several_weights_and_several_regularizers_add_up() -> None:
     both = "conv3.weight: [0.5, Filters]\n      fc1.weight: [0.25, Cols]"
     more = "  l1: {class: L1Regularizer, reg_regims: {bn1.weight: 0.125}}\nextensions:"
-    text = with_regims(both).replace("extensions:", more) + "  - regularizer: {instance_name: l1}\n    epochs: [2]\n"
+    text = (
+        with_regims(both).replace("extensions:", more)
+        + "  - regularizer: {instance_name: l1}\n    epochs: [2]\n"
+    )
     recipe = pt.load_recipe(text)
     first = 0.5 * sum(g.norm() for g in groups("conv3.weight", "Filters")) + 0.25 * sum(
         g.norm() for g in groups("fc1.weight", "Cols")
     )
-    assert torch.allclose(torch.as_tensor(recipe.penalty_at(1, PARAMS, SPEC)), torch.as_tensor(first))
+    assert torch.allclose(
+        torch.as_tensor(recipe.penalty_at(1, PARAMS, SPEC)), torch.as_tensor(first)
+    )
     second = first + 0.125 * PARAMS["bn1.weight"].abs().sum()
-    assert torch.allclose(torch.as_tensor(recipe.penalty_at(2, PARAMS, SPEC)), torch.as_tensor(second))
+    assert torch.allclose(
+        torch.as_tensor(recipe.penalty_at(2, PARAMS, SPEC)), torch.as_tensor(second)
+    )
 
 
 def test_there_is_a_penalty_at_the_epochs_of_the_policy_alone() -> None:
@@ -76,19 +83,33 @@ def test_there_is_a_penalty_at_the_epochs_of_the_policy_alone() -> None:
 
 def test_removed_units_add_nothing_to_the_penalty_nor_to_its_gradient() -> None:
     recipe = pt.load_recipe(
-        with_regims("conv3.weight: [0.5, Filters]\n      depthwise.weight: [0.1, Filters]\n      up.weight: [1, Channels]")
+        with_regims(
+            "conv3.weight: [0.5, Filters]\n      depthwise.weight: [0.1, Filters]\n      "
+            "up.weight: [1, Channels]"
+        )
     )
     masks = {"conv3": torch.arange(6) > 2, "conv1": torch.arange(16) % 3 > 0}
-    dense = {n: t.clone().requires_grad_(t.is_floating_point()) for n, t in pt.mask(PARAMS, SPEC, masks).items()}
-    small = {n: t.clone().requires_grad_(t.is_floating_point()) for n, t in pt.thin(PARAMS, SPEC, masks)[0].items()}
-    one, two = recipe.penalty_at(1, dense, SPEC), recipe.penalty_at(1, small, pt.thin_spec(SPEC, masks))
+    dense = {
+        n: t.clone().requires_grad_(t.is_floating_point())
+        for n, t in pt.mask(PARAMS, SPEC, masks).items()
+    }
+    small = {
+        n: t.clone().requires_grad_(t.is_floating_point())
+        for n, t in pt.thin(PARAMS, SPEC, masks)[0].items()
+    }
+    one, two = (
+        recipe.penalty_at(1, dense, SPEC),
+        recipe.penalty_at(1, small, pt.thin_spec(SPEC, masks)),
+    )
     assert one is not None and two is not None and torch.allclose(one, two)
     one.backward()
     two.backward()
     for name in ("conv3.weight", "depthwise.weight", "up.weight"):
         grad = dense[name].grad
         assert grad is not None and bool(grad.isfinite().all())
-        assert torch.allclose(pt.thin({**PARAMS, name: grad}, SPEC, masks)[0][name], torch.as_tensor(small[name].grad))
+        assert torch.allclose(
+            pt.thin({**PARAMS, name: grad}, SPEC, masks)[0][name], torch.as_tensor(small[name].grad)
+        )
     assert dense["conv1.weight"].grad is None
 
 
@@ -102,9 +123,15 @@ def weak(units: list[int], value: float = 0.01, weight: str = "conv3.weight") ->
     return PARAMS | {weight: tensor}
 
 
-def test_what_fell_below_its_threshold_is_removed_where_a_thinner_fires_and_as_the_policy_is_over() -> None:
+def test_what_fell_below_its_threshold_is_removed_where_a_thinner_fires_and_as_the_policy_is_over() -> (
+    None
+):
     recipe = pt.load_recipe(TEXT)
-    gone = {e: (~m["conv3"]).nonzero()[:, 0].tolist() for e in range(9) if (m := recipe.masks_at(e, weak([1, 4]), SPEC, {}))}
+    gone = {
+        e: (~m["conv3"]).nonzero()[:, 0].tolist()
+        for e in range(9)
+        if (m := recipe.masks_at(e, weak([1, 4]), SPEC, {}))
+    }
     assert gone == {3: [1, 4], 5: [1, 4]}
     assert recipe.last_epoch == 5
 
@@ -120,10 +147,15 @@ def test_what_fell_below_its_threshold_is_removed_where_a_thinner_fires_and_as_t
         ([("Mean_Abs", "null")], []),
         ([("    threshold_criteria: Mean_Abs\n", "")], []),
         ([("frequency: 1", "frequency: 3")], [3, 5]),
-        ([("starting_epoch: 1\n    ending_epoch: 5\n    frequency: 1", "epochs: [1, 2, 6]")], [3, 7]),
+        (
+            [("starting_epoch: 1\n    ending_epoch: 5\n    frequency: 1", "epochs: [1, 2, 6]")],
+            [3, 7],
+        ),
     ],
 )
-def test_removal_follows_the_policy_the_thinner_and_keep_mask(edits: list[tuple[str, str]], epochs: list[int]) -> None:
+def test_removal_follows_the_policy_the_thinner_and_keep_mask(
+    edits: list[tuple[str, str]], epochs: list[int]
+) -> None:
     text = TEXT
     for old, new in edits:
         assert old in text
@@ -139,7 +171,9 @@ def test_the_criterion_is_of_all_a_groups_magnitudes(criterion: str, gone: list[
     tensor[0] = -0.5  # its mean and its largest are the strength itself
     tensor[1] = 0.1
     tensor[1, 3] = -6.0  # on the average below a half, but for one element
-    masks = pt.load_recipe(TEXT.replace("Mean_Abs", criterion)).masks_at(3, PARAMS | {"conv3.weight": tensor}, SPEC, {})
+    masks = pt.load_recipe(TEXT.replace("Mean_Abs", criterion)).masks_at(
+        3, PARAMS | {"conv3.weight": tensor}, SPEC, {}
+    )
     assert (~masks["conv3"]).nonzero()[:, 0].tolist() == gone
 
 
@@ -152,8 +186,12 @@ def test_a_largest_magnitude_counts_for_channels_too() -> None:
 
 
 def test_a_shared_axis_loses_a_unit_only_where_all_listed_weights_agree() -> None:
-    params = weak([0, 1, 2], weight="conv1.weight") | {"conv2.weight": weak([1, 2, 3], weight="conv2.weight")["conv2.weight"]}
-    both = pt.load_recipe(with_regims("conv1.weight: [0.5, Filters]\n      conv2.weight: [0.5, Filters]"))
+    params = weak([0, 1, 2], weight="conv1.weight") | {
+        "conv2.weight": weak([1, 2, 3], weight="conv2.weight")["conv2.weight"]
+    }
+    both = pt.load_recipe(
+        with_regims("conv1.weight: [0.5, Filters]\n      conv2.weight: [0.5, Filters]")
+    )
     one = pt.load_recipe(with_regims("conv1.weight: [0.5, Filters]"))
     assert (~both.masks_at(3, params, SPEC, {})["conv1"]).nonzero()[:, 0].tolist() == [1, 2]
     assert (~one.masks_at(3, params, SPEC, {})["conv1"]).nonzero()[:, 0].tolist() == [0, 1, 2]
@@ -187,7 +225,9 @@ def test_what_was_removed_before_stays_removed_and_a_mean_is_over_what_is_left()
 
 def test_a_weight_that_holds_nan_removes_nothing() -> None:
     with pytest.raises(pt.MaskError, match=r"6 groups of conv3\.weight hold nan"):
-        pt.load_recipe(TEXT).masks_at(3, PARAMS | {"conv3.weight": PARAMS["conv3.weight"] * float("nan")}, SPEC, {})
+        pt.load_recipe(TEXT).masks_at(
+            3, PARAMS | {"conv3.weight": PARAMS["conv3.weight"] * float("nan")}, SPEC, {}
+        )
 
 
 def test_a_frozen_dimension_is_penalized_and_never_removed_and_the_plan_says_so() -> None:
@@ -196,7 +236,8 @@ def test_a_frozen_dimension_is_penalized_and_never_removed_and_the_plan_says_so(
     assert recipe.masks_at(3, PARAMS, SPEC, {}) == {}
     plan = pt.plan(recipe, PARAMS, SPEC)
     assert plan.rows == () and any(
-        "Channels of conv1.weight are penalized and never removed: its dim 1 is '3'" in n for n in plan.notes
+        "Channels of conv1.weight are penalized and never removed: its dim 1 is '3'" in n
+        for n in plan.notes
     )
 
 
@@ -211,7 +252,10 @@ def test_a_plan_shows_what_the_given_weights_would_lose_and_notes_that_training_
     ]
     assert plan.rows[0].why == "Filters of conv3.weight, Mean_Abs up to 0.5"
     assert kept(plan.masks) == {"conv3": 4} and plan.after == pt.cost(SPEC, plan.masks)
-    assert plan.notes == ("what 'lasso' removes, training decides: shown is what is at its threshold in the given weights",)
+    assert plan.notes == (
+        "what 'lasso' removes, training decides: shown is what is at its threshold in the given "
+        "weights",
+    )
 
 
 @pytest.mark.parametrize(
@@ -260,8 +304,12 @@ MISTAKES: list[tuple[str, str, str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "words"), [c[1:] for c in MISTAKES], ids=[c[0] for c in MISTAKES])
-def test_a_mistake_in_a_regularizer_is_one_error_with_line_column_and_remedy(old: str, new: str, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "words"), [c[1:] for c in MISTAKES], ids=[c[0] for c in MISTAKES]
+)
+def test_a_mistake_in_a_regularizer_is_one_error_with_line_column_and_remedy(
+    old: str, new: str, words: list[str]
+) -> None:
     text = TEXT.replace(old, new, 1)
     refused(text if "§" in text else text.replace("Mean_Abs", "§Mean_Abs"), words)
 
@@ -269,14 +317,26 @@ def test_a_mistake_in_a_regularizer_is_one_error_with_line_column_and_remedy(old
 @pytest.mark.parametrize(
     ("regims", "message"),
     [
-        ("§conv33.weight: [0.5, Filters]", r"no parameter is named 'conv33\.weight'; did you mean 'conv3\.weight'"),
+        (
+            "§conv33.weight: [0.5, Filters]",
+            r"no parameter is named 'conv33\.weight'; did you mean 'conv3\.weight'",
+        ),
         ("§conv3.bias: [0.5, Filters]", r"conv3\.bias has 1 dimensions and no Filters"),
-        ("§conv3.weight: [0.5, Rows]", r"conv3\.weight has 4 dimensions; Rows are of matrices: write `group_type: Filters`"),
+        (
+            "§conv3.weight: [0.5, Rows]",
+            r"conv3\.weight has 4 dimensions; Rows are of matrices: write `group_type: Filters`",
+        ),
     ],
 )
-def test_a_regularizer_that_does_not_fit_the_network_is_refused_at_the_weights_place(regims: str, message: str) -> None:
+def test_a_regularizer_that_does_not_fit_the_network_is_refused_at_the_weights_place(
+    regims: str, message: str
+) -> None:
     text = with_regims(regims)
     at = f"recipe:5:{text.splitlines()[4].index('§') + 1}: "
-    for act in (lambda r: r.groups(SPEC), lambda r: r.penalty_at(1, PARAMS, SPEC), lambda r: pt.plan(r, PARAMS, SPEC)):
+    for act in (
+        lambda r: r.groups(SPEC),
+        lambda r: r.penalty_at(1, PARAMS, SPEC),
+        lambda r: pt.plan(r, PARAMS, SPEC),
+    ):
         with pytest.raises(pt.RecipeError, match=at + message):
             act(pt.load_recipe(text.replace("§", "")))

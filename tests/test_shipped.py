@@ -1,4 +1,6 @@
-"""The shipped recipes, examples/recipes: each fits its network, and a run of it ends as its plan says."""
+"""The shipped recipes, examples/recipes: each fits its network, and a run of it ends as its plan
+says.
+"""
 
 from __future__ import annotations
 
@@ -62,12 +64,17 @@ def test_a_shipped_recipe_plans_exact_axes_to_the_cost_at_its_top(name: str) -> 
     }
 
 
-@pytest.mark.parametrize("name", [n if n not in LARGE else pytest.param(n, marks=pytest.mark.survey) for n in NETWORKS])
+@pytest.mark.parametrize(
+    "name", [n if n not in LARGE else pytest.param(n, marks=pytest.mark.survey) for n in NETWORKS]
+)
 def test_a_run_of_a_shipped_recipe_ends_as_its_plan_says(name: str) -> None:
     model, params, spec = inferred(name)
     recipe = pt.load_recipe(FOLDER / f"{name}.yaml")
     size = min(NETWORKS[name][1], 64)
-    batch = (torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3]))
+    batch = (
+        torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([1, 3]),
+    )
     trainer = pt.Trainer(
         model, recipe,
         loss_fn=lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1]),
@@ -79,7 +86,9 @@ def test_a_run_of_a_shipped_recipe_ends_as_its_plan_says(name: str) -> None:
     assert ends_of(trainer.masks) == ends_of(trainer.done) == ends_of(plan.masks)
     small = trainer.model()
     assert sum(p.numel() for p in small.parameters()) == plan.after.parameters
-    again = pt.infer(small, pt.params_of(small), torch.zeros(1, 3, NETWORKS[name][1], NETWORKS[name][1]))
+    again = pt.infer(
+        small, pt.params_of(small), torch.zeros(1, 3, NETWORKS[name][1], NETWORKS[name][1])
+    )
     assert pt.cost(again) == plan.after
     with torch.no_grad():
         assert small(batch[0]).isfinite().all()

@@ -1,4 +1,6 @@
-"""The laws of unification on random expressions: the two sides become equal entry for entry, and no more is tied than must be."""
+"""The laws of unification on random expressions: the two sides become equal entry for entry, and no
+more is tied than must be.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purethin.solver import (
+from purethin.inference.solver import (
     Node,
     constant,
     expression,
@@ -50,7 +52,9 @@ Plan = Callable[[list[Node]], Node]
 
 @st.composite
 def plans(draw: st.DrawFn, size: int, *, flat: bool) -> Plan:
-    """How to build an expression of this size from a pool of variables (so that two may share some)."""
+    """How to build an expression of this size from a pool of variables (so that two may share
+    some).
+    """
     kind = draw(st.sampled_from(["fresh", "pool", "constant", "sum", "product", "take"]))
     if kind == "sum" and size > 1:
         cut = draw(st.integers(1, size - 1))
@@ -117,7 +121,9 @@ def shape_of(n: Node) -> list[list[int]]:
 
 @given(pairs(flat=True))
 @settings(max_examples=500, deadline=None)
-def test_flat_sides_tie_and_freeze_exactly_the_orbits(pair: Callable[[], tuple[Node, Node]]) -> None:
+def test_flat_sides_tie_and_freeze_exactly_the_orbits(
+    pair: Callable[[], tuple[Node, Node]],
+) -> None:
     a, b = pair()
     up: dict[object, object] = {}
 
@@ -138,7 +144,9 @@ def test_flat_sides_tie_and_freeze_exactly_the_orbits(pair: Callable[[], tuple[N
             assert not (x and x == y and orbit != other), "two orbits are tied"
             assert not (x and orbit == other and x != y), "one orbit is two units"
     lone = {o for x, o in zip(after, before, strict=True) if not x and o != root("fixed")}
-    assert len(lone) <= len(leaves(a)) + 2, "more is frozen than pieces of one unit, which are no axis"
+    assert len(lone) <= len(leaves(a)) + 2, (
+        "more is frozen than pieces of one unit, which are no axis"
+    )
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def tensors() -> dict[str, torch.Tensor]:
 
 
 def by_hand() -> pt.Spec:
-    return pt.Spec.from_layout(LAYOUT, tensors(), inexact={"d": "an attention scale at attention.py:7"})
+    return pt.Spec.from_layout(
+        LAYOUT, tensors(), inexact={"d": "an attention scale at attention.py:7"}
+    )
 
 
 # ---- by hand
@@ -50,7 +52,12 @@ def test_a_layout_by_hand_has_its_axes_with_sizes_reasons_and_places() -> None:
     assert spec.sizes == {"c": 8, "h": 2, "d": 4}
     assert spec.exact == ("c", "h")
     assert spec.axes["d"].reason == "an attention scale at attention.py:7"
-    assert spec.axes["c"].places == (("conv.weight", 0), ("qkv.weight", 1), ("cat.weight", 1), ("back.weight", 0))
+    assert spec.axes["c"].places == (
+        ("conv.weight", 0),
+        ("qkv.weight", 1),
+        ("cat.weight", 1),
+        ("back.weight", 0),
+    )
     assert {n: spec.shape(n) for n in spec.layout} == SHAPES
     assert [(f.parameter, f.dim, f.size) for f in spec.frozen] == [("rest", 0, 2), ("rest", 1, 7)]
     assert spec.axis("h") is spec.axes["h"]
@@ -72,26 +79,48 @@ def test_a_layout_by_hand_has_its_axes_with_sizes_reasons_and_places() -> None:
 def test_sizes_are_solved_from_the_shapes(
     layout: dict[str, str], shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]
 ) -> None:
-    assert pt.Spec.from_layout(layout, {n: torch.zeros(s) for n, s in shapes.items()}).sizes == sizes
+    assert (
+        pt.Spec.from_layout(layout, {n: torch.zeros(s) for n, s in shapes.items()}).sizes == sizes
+    )
 
 
 @pytest.mark.parametrize(
     ("layout", "words"),
     [
-        ({"conv.wieght": "c 3 3 3"}, ["'conv.wieght'", "no parameter", "did you mean 'conv.weight'?"]),
-        ({"conv.weight": "c 3 (3 3)"}, ["'c 3 (3 3)'", "3 dimensions", "(8, 3, 3, 3)", "products in parentheses"]),
+        (
+            {"conv.wieght": "c 3 3 3"},
+            ["'conv.wieght'", "no parameter", "did you mean 'conv.weight'?"],
+        ),
+        (
+            {"conv.weight": "c 3 (3 3)"},
+            ["'c 3 (3 3)'", "3 dimensions", "(8, 3, 3, 3)", "products in parentheses"],
+        ),
         ({"conv.weight": "c 3 3 4"}, ["'4'", "does not make 3", "conv.weight"]),
         ({"conv.weight": "(c 3) 3 3 3"}, ["'(c 3)'", "does not make 8"]),
-        ({"conv.weight": "c 3 3 3", "back.weight": "c c"}, ["'c' (c=8)", "does not make 2", "back.weight"]),
-        ({"conv.weight": "(c d) 3 3 3"}, ["the size of c, d is not certain from '(c d)'", "by itself"]),
-        ({"conv.weight": "c[0:7] 3 3 3", "back.weight": "c 2"}, ["'c[0:7]' (c=8)", "does not make 8", "conv.weight"]),
-        ({"conv.weight": "c[::2] 3 3 3"}, ["the size of c is not certain from 'c[::2]'", "by itself"]),
+        (
+            {"conv.weight": "c 3 3 3", "back.weight": "c c"},
+            ["'c' (c=8)", "does not make 2", "back.weight"],
+        ),
+        (
+            {"conv.weight": "(c d) 3 3 3"},
+            ["the size of c, d is not certain from '(c d)'", "by itself"],
+        ),
+        (
+            {"conv.weight": "c[0:7] 3 3 3", "back.weight": "c 2"},
+            ["'c[0:7]' (c=8)", "does not make 8", "conv.weight"],
+        ),
+        (
+            {"conv.weight": "c[::2] 3 3 3"},
+            ["the size of c is not certain from 'c[::2]'", "by itself"],
+        ),
         ({"conv.weight": "8 3 3 c[0, 0, 2]"}, ["the size of c is not certain from 'c[0, 0, 2]'"]),
         ({"conv.weight": "c 3 3 3 +"}, ["c 3 3 3 +", "^"]),
         ({"step": "c"}, ["'c' gives step 1 dimensions", "()"]),
     ],
 )
-def test_a_layout_that_does_not_fit_is_answered_in_its_own_notation(layout: dict[str, str], words: list[str]) -> None:
+def test_a_layout_that_does_not_fit_is_answered_in_its_own_notation(
+    layout: dict[str, str], words: list[str]
+) -> None:
     with pytest.raises(pt.SpecError) as caught:
         pt.Spec.from_layout(layout, tensors())
     for word in words:
@@ -104,7 +133,9 @@ def test_a_reason_for_an_axis_that_nothing_carries_is_refused() -> None:
 
 
 def test_an_unknown_axis_is_answered_with_the_nearest_one() -> None:
-    with pytest.raises(pt.SpecError, match=r"no axis is named 'cc'; did you mean 'c'\? Known: c, d, h"):
+    with pytest.raises(
+        pt.SpecError, match=r"no axis is named 'cc'; did you mean 'c'\? Known: c, d, h"
+    ):
         by_hand().axis("cc")
 
 
@@ -112,7 +143,9 @@ def test_a_hand_written_layout_is_the_inferred_one() -> None:
     model = torchvision.models.resnet18(weights=None)
     params = pt.params_of(model)
     inferred = pt.infer(model, params, torch.zeros(1, 3, 64, 64))
-    written = pt.Spec.from_layout({n: ax.layout_text(d) for n, d in inferred.layout.items()}, params)
+    written = pt.Spec.from_layout(
+        {n: ax.layout_text(d) for n, d in inferred.layout.items()}, params
+    )
     assert written.layout == inferred.layout
     assert written.sizes == inferred.sizes
     assert [*written.axes] == [*inferred.axes]
@@ -140,7 +173,9 @@ PARTS = {
     part: next(p.name for p in PATTERNS if getattr(inferred(p.name)(), part))
     for part in ("attributes", "positions", "conditions", "frozen")
 }
-SPECS = {"by hand": by_hand, "resnet18": resnet18} | {f"with {part}": inferred(name) for part, name in PARTS.items()}
+SPECS = {"by hand": by_hand, "resnet18": resnet18} | {
+    f"with {part}": inferred(name) for part, name in PARTS.items()
+}
 
 
 @pytest.mark.parametrize("make", SPECS.values(), ids=[*SPECS])
@@ -156,14 +191,26 @@ def test_a_spec_comes_back_from_yaml_equal(make: Callable[[], pt.Spec]) -> None:
 @given(st.lists(expressions(), min_size=1, max_size=3))
 @settings(max_examples=50)
 def test_any_layout_comes_back_from_yaml_equal(dims: list[ax.Axes]) -> None:
-    params = {"w": torch.zeros([ax.size(e, SIZES) for e in dims]), **{n: torch.zeros(s) for n, s in SIZES.items()}}
+    params = {
+        "w": torch.zeros([ax.size(e, SIZES) for e in dims]),
+        **{n: torch.zeros(s) for n, s in SIZES.items()},
+    }
     spec = pt.Spec.from_layout({"w": ax.layout_text(dims)} | {n: n for n in SIZES}, params)
     assert spec.layout["w"] == tuple(dims)
     assert pt.Spec.from_yaml(spec.to_yaml()) == spec
 
 
 @pytest.mark.parametrize(
-    "text", ["", "- 1", "layout: 3", "layout: {w: 'a ('}", "layout: {w: a}", "{", "layout: {w: a}\naxes: {a: {producers: []}}"]
+    "text",
+    [
+        "",
+        "- 1",
+        "layout: 3",
+        "layout: {w: 'a ('}",
+        "layout: {w: a}",
+        "{",
+        "layout: {w: a}\naxes: {a: {producers: []}}",
+    ],
 )
 def test_a_text_that_is_no_spec_is_refused(text: str) -> None:
     with pytest.raises(pt.SpecError):

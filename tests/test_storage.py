@@ -15,7 +15,9 @@ import purethin as pt
 
 def small_net() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)
+    ).eval()
 
 
 def test_a_saved_network_comes_back_without_pickle(tmp_path: Path) -> None:
@@ -30,9 +32,14 @@ def test_a_saved_network_comes_back_without_pickle(tmp_path: Path) -> None:
     assert config_again == config
     assert {n: t.dtype for n, t in again.items()} == {n: t.dtype for n, t in thinned.items()}
     assert all(torch.equal(t, again[n]) for n, t in thinned.items())
-    want, got = pt.rebuild(model, config, thinned)(x), pt.rebuild(small_net(), config_again, again)(x)
+    want, got = (
+        pt.rebuild(model, config, thinned)(x),
+        pt.rebuild(small_net(), config_again, again)(x),
+    )
     assert torch.equal(want, got)
-    assert [p.name for p in tmp_path.iterdir()] == ["small.safetensors"], "nothing is left beside it"
+    assert [p.name for p in tmp_path.iterdir()] == ["small.safetensors"], (
+        "nothing is left beside it"
+    )
 
 
 def test_views_and_tensors_that_require_grad_are_saved_by_value(tmp_path: Path) -> None:
@@ -48,7 +55,9 @@ def test_a_truncated_file_is_one_error(tmp_path: Path, left: int) -> None:
     path = tmp_path / "small.safetensors"
     pt.save(path, {"w": torch.arange(100.0)}, {"": {"width": 3}})
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(pt.CheckpointError, match=r"small\.safetensors is damaged or no safetensors file"):
+    with pytest.raises(
+        pt.CheckpointError, match=r"small\.safetensors is damaged or no safetensors file"
+    ):
         pt.load(path)
 
 
@@ -62,7 +71,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(pt.CheckpointError, match=r"absent\.safetensors cannot be read: No such file"):
+    with pytest.raises(
+        pt.CheckpointError, match=r"absent\.safetensors cannot be read: No such file"
+    ):
         pt.load(tmp_path / "absent.safetensors")
     with pytest.raises(pt.CheckpointError, match="cannot be written: No such file"):
         pt.save(tmp_path / "absent" / "x.safetensors", {"w": torch.ones(1)}, {})

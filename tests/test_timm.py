@@ -1,4 +1,6 @@
-"""Survey: the smallest model of every module file of timm. Run by `pytest -m survey`; the table is docs/survey-timm.md."""
+"""Survey: the smallest model of every module file of timm. Run by `pytest -m survey`; the table is
+docs/survey-timm.md.
+"""
 
 from __future__ import annotations
 
@@ -56,29 +58,60 @@ SIZES = {
 # fmt: on
 """Smaller inputs than the model's own, where that is large and not fixed."""
 OPTIONS = {"deepseek_vit": {"depth": 4}}  # its only models have 412 M parameters and more
-TOLERANCES = {"efficientvit_mit": 1e-7}  # its linear attention is computed in float32: efficientvit_mit.py:361
+TOLERANCES = {
+    "efficientvit_mit": 1e-7
+}  # its linear attention is computed in float32: efficientvit_mit.py:361
 
-# One block of ten transformers, half of whose heads go: the attention module, and the shapes that follow. In the upper ones
-# only the attention shrinks; in the lower ones the source reshapes the heads to the width of the stream, which shrinks too.
+# One block of ten transformers, half of whose heads go: the attention module, and the shapes that
+# follow. In the upper ones only the attention shrinks; in the lower ones the source reshapes the
+# heads to the width of the stream, which shrinks too.
 HEADS = {
-    "test_vit": ("blocks.0.attn", {"qkv.weight": (96, 64), "qkv.bias": (96,), "proj.weight": (64, 32)}),
+    "test_vit": (
+        "blocks.0.attn",
+        {"qkv.weight": (96, 64), "qkv.bias": (96,), "proj.weight": (64, 32)},
+    ),
     "swin_tiny_patch4_window7_224": (
         "layers.1.blocks.0.attn",
-        {"qkv.weight": (288, 192), "proj.weight": (192, 96), "relative_position_bias_table": (169, 3)},
+        {
+            "qkv.weight": (288, 192),
+            "proj.weight": (192, 96),
+            "relative_position_bias_table": (169, 3),
+        },
     ),
     "levit_128s": (
         "stages.0.blocks.0.attn",
-        {"qkv.linear.weight": (128, 128), "proj.ln.linear.weight": (128, 64), "attention_biases": (2, 196)},
+        {
+            "qkv.linear.weight": (128, 128),
+            "proj.ln.linear.weight": (128, 64),
+            "attention_biases": (2, 196),
+        },
     ),
-    "pit_ti_224": ("transformers.0.blocks.0.attn", {"qkv.weight": (96, 64), "proj.weight": (64, 32)}),
-    "mvitv2_tiny": ("stages.1.blocks.0.attn", {"qkv.weight": (288, 96), "proj.weight": (192, 96), "rel_pos_h": (55, 96)}),
+    "pit_ti_224": (
+        "transformers.0.blocks.0.attn",
+        {"qkv.weight": (96, 64), "proj.weight": (64, 32)},
+    ),
+    "mvitv2_tiny": (
+        "stages.1.blocks.0.attn",
+        {"qkv.weight": (288, 96), "proj.weight": (192, 96), "rel_pos_h": (55, 96)},
+    ),
     "beit_base_patch16_224": (
         "blocks.0.attn",
-        {"qkv.weight": (1152, 384), "q_bias": (384,), "proj.weight": (384, 384), "relative_position_bias_table": (732, 6)},
+        {
+            "qkv.weight": (1152, 384),
+            "q_bias": (384,),
+            "proj.weight": (384, 384),
+            "relative_position_bias_table": (732, 6),
+        },
     ),
     "eva02_tiny_patch14_224": ("blocks.0.attn", {"qkv.weight": (192, 64), "proj.weight": (64, 64)}),
-    "cait_xxs24_224": ("blocks.0.attn", {"qkv.weight": (288, 96), "proj.weight": (96, 96), "proj_l.weight": (4, 2)}),
-    "xcit_nano_12_p8_224": ("blocks.0.attn", {"qkv.weight": (192, 64), "proj.weight": (64, 64), "temperature": (2, 1, 1)}),
+    "cait_xxs24_224": (
+        "blocks.0.attn",
+        {"qkv.weight": (288, 96), "proj.weight": (96, 96), "proj_l.weight": (4, 2)},
+    ),
+    "xcit_nano_12_p8_224": (
+        "blocks.0.attn",
+        {"qkv.weight": (192, 64), "proj.weight": (64, 64), "temperature": (2, 1, 1)},
+    ),
     "twins_svt_small": ("blocks.0.0.attn", {"qkv.weight": (96, 32), "proj.weight": (32, 32)}),
 }
 
@@ -92,18 +125,31 @@ def example(model: nn.Module, size: int | None = None) -> Tensor:
     """One random image, of the model's own size unless told."""
     config: Any = model.default_cfg
     side = size or config["input_size"][1]
-    return torch.randn(1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        1, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("module", MODELS)
 def test_half_of_all_exact_axes_goes_and_the_function_stays(module: str) -> None:
     model = built(module)
-    title = f"{module}/{MODELS[module]}" + "".join(f"({k}={v})" for k, v in OPTIONS.get(module, {}).items())
-    surveyed("timm", title, model, (example(model, SIZES.get(module)),), tolerance=TOLERANCES.get(module, 1e-9))
+    title = f"{module}/{MODELS[module]}" + "".join(
+        f"({k}={v})" for k, v in OPTIONS.get(module, {}).items()
+    )
+    surveyed(
+        "timm",
+        title,
+        model,
+        (example(model, SIZES.get(module)),),
+        tolerance=TOLERANCES.get(module, 1e-9),
+    )
 
 
 def test_the_table_has_every_module_file_of_timm() -> None:
-    files = {timm.models.model_entrypoint(name).__module__.rpartition(".")[2] for name in timm.list_models()}
+    files = {
+        timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
+        for name in timm.list_models()
+    }
     assert files == set(MODELS)
 
 
@@ -115,7 +161,11 @@ def test_half_of_a_block_s_heads_go_from_all_that_carries_them(name: str) -> Non
     spec = pt.infer(model, params, x)
     heads = str(spec.attributes[path]["num_heads"])
     size = spec.axes[heads].size
-    qkv, proj = (spec.layout[f"{path}.{p}"] for p in shapes if p.endswith("weight") and p.startswith(("qkv", "proj.")))
+    qkv, proj = (
+        spec.layout[f"{path}.{p}"]
+        for p in shapes
+        if p.endswith("weight") and p.startswith(("qkv", "proj."))
+    )
     assert heads in names(qkv[0])
     assert heads in names(proj[1])
     masks = {heads: torch.arange(size) < size // 2}

@@ -1,4 +1,6 @@
-"""Survey: every float model of torchvision. Run by `pytest -m survey`; the table is docs/survey-torchvision.md."""
+"""Survey: every float model of torchvision. Run by `pytest -m survey`; the table is
+docs/survey-torchvision.md.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ ATTENTION = ("vit_", "swin", "maxvit")
 LARGE = ("regnet_y_128gf", "vit_h_14")
 """5 GB and more in float64: in float32, to 1e-4."""
 
-# Fraction of parameters gone when Torch-Pruning 1.6.1 removes 30 % of each of its groups by L1; with hints for those in HINTED.
+# Fraction of parameters gone when Torch-Pruning 1.6.1 removes 30 % of each of its groups by L1;
+# with hints for those in HINTED.
 PEER = {
     "alexnet": 0.50, "convnext_base": 0.51, "convnext_large": 0.51, "convnext_small": 0.50, "convnext_tiny": 0.50,
     "densenet121": 0.49, "densenet161": 0.50, "densenet169": 0.49, "densenet201": 0.50, "efficientnet_b0": 0.45,
@@ -57,14 +60,22 @@ RELATIVE = {
 
 
 def built(name: str) -> nn.Module:
-    """The model with random weights; a detector small and fast, and so that no score is too low for it."""
-    options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    """The model with random weights; a detector small and fast, and so that no score is too low for
+    it.
+    """
+    options: dict[str, Any] = (
+        {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    )
     if name in SEGMENTATION + DETECTION:
         options["weights_backbone"] = None
     if name in DETECTION:
         options |= {} if name.startswith("ssd") else {"min_size": 96, "max_size": 128}
         if "rcnn" in name:
-            options |= {"box_score_thresh": 0.0, "box_detections_per_img": 10, "rpn_post_nms_top_n_test": 40}
+            options |= {
+                "box_score_thresh": 0.0,
+                "box_detections_per_img": 10,
+                "rpn_post_nms_top_n_test": 40,
+            }
         else:
             options |= {"score_thresh": 0.0, "detections_per_img": 10, "topk_candidates": 40}
     return randomise(models.get_model(name, weights=None, **options), dtype=dtype(name))
@@ -77,7 +88,13 @@ def dtype(name: str) -> torch.dtype:
 
 def inputs(name: str) -> tuple[Any, ...]:
     """Small example inputs."""
-    side = 299 if name == "inception_v3" else 224 if name.startswith(ATTENTION) or name == "alexnet" else 96
+    side = (
+        299
+        if name == "inception_v3"
+        else 224
+        if name.startswith(ATTENTION) or name == "alexnet"
+        else 96
+    )
     shape = {
         "s3d": (1, 3, 16, 224, 224),
         "mvit_v1_b": (1, 3, 16, 224, 224),
@@ -90,7 +107,9 @@ def inputs(name: str) -> tuple[Any, ...]:
 
 
 def gone(spec: pt.Spec) -> float:
-    """The fraction of parameters gone with 30 % of each axis, counted as the peer does, who keeps int(0.7 n) of n units."""
+    """The fraction of parameters gone with 30 % of each axis, counted as the peer does, who keeps
+    int(0.7 n) of n units.
+    """
     masks = {a.name: torch.arange(a.size) < max(1, int(0.7 * a.size)) for a in spec.axes.values()}
     return 1 - pt.cost(spec, masks).parameters / pt.cost(spec).parameters
 

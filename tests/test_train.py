@@ -1,4 +1,6 @@
-"""The trainer: thinning as it goes, where the recipe says, or at the end is one and the same network."""
+"""The trainer: thinning as it goes, where the recipe says, or at the end is one and the same
+network.
+"""
 
 from __future__ import annotations
 
@@ -127,45 +129,73 @@ def trainer(
     model = Net().to(dtype)
     example = torch.zeros(1, 3, 6, 6, dtype=dtype)
     options = {"callbacks": (), "thin": thin, **options}
-    return Trainer(model, pt.load_recipe(recipe), loss_fn, make or OPTIMIZERS[optimizer], example, **options)
+    return Trainer(
+        model, pt.load_recipe(recipe), loss_fn, make or OPTIMIZERS[optimizer], example, **options
+    )
 
 
 def assert_same(one: Trainer, other: Trainer, tolerance: float) -> None:
-    assert {n: m.tolist() for n, m in one.masks.items()} == {n: m.tolist() for n, m in other.masks.items()}
+    assert {n: m.tolist() for n, m in one.masks.items()} == {
+        n: m.tolist() for n, m in other.masks.items()
+    }
     assert one.config == other.config
     for name, tensor in one.params.items():
-        torch.testing.assert_close(tensor, other.params[name], atol=tolerance, rtol=tolerance, msg=lambda m: f"{name}: {m}")  # noqa: B023
+        torch.testing.assert_close(
+            tensor,
+            other.params[name],
+            atol=tolerance,
+            rtol=tolerance,
+            msg=lambda m, name=name: f"{name}: {m}",
+        )
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-9), (torch.float32, 1e-4)],
+    ids=["float64", "float32"],
+)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_thinning_as_it_goes_gives_the_network_that_masking_and_thinning_at_the_end_gives(
     optimizer: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    ways: dict[When, Trainer] = {way: trainer(way, optimizer=optimizer, dtype=dtype) for way in ("end", "now", "recipe")}
+    ways: dict[When, Trainer] = {
+        way: trainer(way, optimizer=optimizer, dtype=dtype) for way in ("end", "now", "recipe")
+    }
     for t in ways.values():
         t.fit(batches(dtype), 7)
         assert t.params["a.conv1.weight"].shape == (6, 4, 3, 3)
         assert t.params["stem.weight"].shape == (4, 3, 3, 3)
     assert_same(ways["now"], ways["end"], tolerance)
     assert_same(ways["recipe"], ways["end"], tolerance)
-    assert ways["end"].history[-1].loss < ways["end"].history[4].loss, "it trains on after the last pruning step"
+    assert ways["end"].history[-1].loss < ways["end"].history[4].loss, (
+        "it trains on after the last pruning step"
+    )
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_moments(optimizer: str) -> None:
+def test_removed_units_are_exactly_zero_after_every_epoch_with_gradients_and_moments(
+    optimizer: str,
+) -> None:
     seen: list[int] = []
 
     def look(_: Moment) -> None:
         gone = pt.mask({n: torch.ones_like(p) for n, p in t.params.items()}, t.spec, t.masks)
         for name, p in t.params.items():
-            kept = [s for s in t.optimizer.state.get(p, {}).values() if isinstance(s, Tensor) and s.shape == p.shape]
+            kept = [
+                s
+                for s in t.optimizer.state.get(p, {}).values()
+                if isinstance(s, Tensor) and s.shape == p.shape
+            ]
             for tensor in (p, p.grad, *kept):
                 if tensor is not None:
                     assert not tensor[gone[name] == 0].any(), name
             seen.append(int((gone[name] == 0).sum()))
 
-    t = trainer(optimizer=optimizer, callbacks=[{"epoch": look}], recipe=RECIPE.replace("epochs: [3, 5]", "epochs: [99]"))
+    t = trainer(
+        optimizer=optimizer,
+        callbacks=[{"epoch": look}],
+        recipe=RECIPE.replace("epochs: [3, 5]", "epochs: [99]"),
+    )
     t.fit(batches(torch.float64), 6)
     assert sum(seen) > 0
 
@@ -191,7 +221,13 @@ def test_gradients_that_exactness_does_not_stop_are_stopped_by_the_trainer() -> 
     ends = {}
     for way in ("now", "end"):
         t = Trainer(
-            model, pt.load_recipe(recipe), lambda y, _: y.square().mean(), OPTIMIZERS["SGD"], data[0], thin=way, callbacks=()
+            model,
+            pt.load_recipe(recipe),
+            lambda y, _: y.square().mean(),
+            OPTIMIZERS["SGD"],
+            data[0],
+            thin=way,
+            callbacks=(),
         )
         assert t.spec.axes["lift"].exact
         t.fit(data, 3)
@@ -205,7 +241,14 @@ def test_the_users_model_is_left_as_it_was() -> None:
     model = Net().double()
     before = {n: t.clone() for n, t in model.state_dict().items()}
     model.eval()
-    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["Adam"], torch.zeros(1, 3, 6, 6).double(), callbacks=())
+    t = Trainer(
+        model,
+        pt.load_recipe(RECIPE),
+        loss_fn,
+        OPTIMIZERS["Adam"],
+        torch.zeros(1, 3, 6, 6).double(),
+        callbacks=(),
+    )
     t.fit(batches(torch.float64), 6)
     assert not model.training
     assert all(p.grad is None for p in model.parameters())
@@ -219,7 +262,11 @@ def test_the_model_it_returns_is_the_users_class_and_is_what_is_validated() -> N
     def accuracy(model: nn.Module) -> float:
         seen.append(model)
         assert not model.training
-        return float(torch.stack([(model(x).argmax(1) == y).double().mean() for x, y in batches(torch.float64)]).mean())
+        return float(
+            torch.stack(
+                [(model(x).argmax(1) == y).double().mean() for x, y in batches(torch.float64)]
+            ).mean()
+        )
 
     t = trainer("recipe")
     t.fit(batches(torch.float64), 6, accuracy)
@@ -236,7 +283,9 @@ def test_masks_and_sparsities_speak_of_the_dense_network(way: When) -> None:
     widths: list[tuple[int, int]] = []
 
     def look(_: Moment) -> None:
-        left = {n: int(t.masks[n].sum()) if n in t.masks else size for n, size in t.spec.sizes.items()}
+        left = {
+            n: int(t.masks[n].sum()) if n in t.masks else size for n, size in t.spec.sizes.items()
+        }
         widths.append((left["a.conv1"], left["stem"]))
 
     t = trainer(way, callbacks=[{"epoch": look}])
@@ -256,9 +305,14 @@ def test_the_learning_rate_schedule_runs_through_the_thinning() -> None:
 
 
 def test_a_warm_up_holds_from_the_first_epoch_of_its_policy_on() -> None:
-    warm = RECIPE.replace("class: ExponentialLR\n    gamma: 0.8", "class: LinearLR\n    start_factor: 0.1\n    total_iters: 2")
+    warm = RECIPE.replace(
+        "class: ExponentialLR\n    gamma: 0.8",
+        "class: LinearLR\n    start_factor: 0.1\n    total_iters: 2",
+    )
     rates: list[float] = []
-    t = trainer("now", recipe=warm, callbacks=[{"epoch": lambda moment: rates.append(moment.record.lr)}])
+    t = trainer(
+        "now", recipe=warm, callbacks=[{"epoch": lambda moment: rates.append(moment.record.lr)}]
+    )
     t.fit(batches(torch.float64), 4)
     assert rates == pytest.approx([0.005, 0.0275, 0.05, 0.05])
 
@@ -267,14 +321,20 @@ def test_a_warm_up_holds_from_the_first_epoch_of_its_policy_on() -> None:
 def test_parameter_groups_keep_their_parameters_and_options(way: When) -> None:
     def grouped(params: list[Tensor]) -> Optimizer:
         norms, rest = [p for p in params if p.dim() == 1], [p for p in params if p.dim() > 1]
-        return SGD([{"params": norms, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.1}], lr=0.01, momentum=0.9)
+        return SGD(
+            [{"params": norms, "weight_decay": 0.0}, {"params": rest, "weight_decay": 0.1}],
+            lr=0.01,
+            momentum=0.9,
+        )
 
     t = trainer(way, make=grouped)
     t.fit(batches(torch.float64), 6)
     norms, rest = t.optimizer.param_groups
     assert (norms["weight_decay"], rest["weight_decay"]) == (0.0, 0.1)
     assert all(p.dim() == 1 for p in norms["params"]) and all(p.dim() > 1 for p in rest["params"])
-    assert {id(p) for g in (norms, rest) for p in g["params"]} == {id(p) for p in t.params.values() if p.requires_grad}
+    assert {id(p) for g in (norms, rest) for p in g["params"]} == {
+        id(p) for p in t.params.values() if p.requires_grad
+    }
 
 
 def test_a_second_fit_goes_on_where_the_first_stopped() -> None:
@@ -290,7 +350,14 @@ def test_frozen_parameters_are_thinned_and_not_trained() -> None:
     torch.manual_seed(0)
     model = Net().double()
     model.stem.requires_grad_(False)
-    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], torch.zeros(1, 3, 6, 6).double(), callbacks=())
+    t = Trainer(
+        model,
+        pt.load_recipe(RECIPE),
+        loss_fn,
+        OPTIMIZERS["SGD"],
+        torch.zeros(1, 3, 6, 6).double(),
+        callbacks=(),
+    )
     t.fit(batches(torch.float64), 6)
     assert torch.equal(t.params["stem.weight"], model.stem.weight[t.masks["stem"]])
     assert not t.params["stem.weight"].requires_grad
@@ -330,11 +397,17 @@ def test_each_epoch_prints_as_one_line(capsys: pytest.CaptureFixture[str]) -> No
     trainer("now", callbacks=[lines]).fit(batches(torch.float64), 2)
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2
-    assert printed[1].startswith("epoch   1  loss 1.") and "sparsity  15.4%  4,014 parameters  139,360 MACs" in printed[1]
+    assert (
+        printed[1].startswith("epoch   1  loss 1.")
+        and "sparsity  15.4%  4,014 parameters  139,360 MACs" in printed[1]
+    )
 
 
 def test_a_recipe_that_does_not_fit_is_refused_before_training() -> None:
-    with pytest.raises(pt.RecipeError, match=r"no parameter is named 'a\.conv9\.weight'; did you mean 'a\.conv1\.weight'\?"):
+    with pytest.raises(
+        pt.RecipeError,
+        match=r"no parameter is named 'a\.conv9\.weight'; did you mean 'a\.conv1\.weight'\?",
+    ):
         trainer(recipe=RECIPE.replace("a.conv1.weight", "a.conv9.weight"))
 
 
@@ -351,10 +424,18 @@ def test_an_unknown_way_to_thin_is_refused() -> None:
     frequency=st.integers(1, 2),
     final=st.floats(0.2, 0.9),
     thinner=st.sets(st.integers(0, 5), min_size=1, max_size=3),
-    options=st.fixed_dictionaries({}, optional={"accumulate": st.just(2), "clip_norm": st.just(0.5), "ema": st.just(0.9)}),
+    options=st.fixed_dictionaries(
+        {}, optional={"accumulate": st.just(2), "clip_norm": st.just(0.5), "ema": st.just(0.9)}
+    ),
 )
 def test_for_exact_axes_the_three_ways_to_thin_end_in_one_function(
-    optimizer: str, begin: int, length: int, frequency: int, final: float, thinner: set[int], options: dict[str, Any]
+    optimizer: str,
+    begin: int,
+    length: int,
+    frequency: int,
+    final: float,
+    thinner: set[int],
+    options: dict[str, Any],
 ) -> None:
     times = f"starting_epoch: {begin}, ending_epoch: {begin + length}, frequency: {frequency}"
     recipe = RECIPE.replace("starting_epoch: 1, ending_epoch: 4, frequency: 1", times).replace(
@@ -375,7 +456,10 @@ def test_for_exact_axes_the_three_ways_to_thin_end_in_one_function(
 def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
     plain = "policies: []\n"
     small = batches(torch.float64)
-    large = [(torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]])) for a, b in zip(small[::2], small[1::2], strict=True)]
+    large = [
+        (torch.cat([a[0], b[0]]), torch.cat([a[1], b[1]]))
+        for a, b in zip(small[::2], small[1::2], strict=True)
+    ]
 
     class Still(Net):
         def train(self, mode: bool = True) -> Net:
@@ -385,11 +469,21 @@ def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
     for data, accumulate in ((small, 2), (large, 1)):
         torch.manual_seed(0)
         model, example = Still().double().eval(), small[0][0]
-        t = Trainer(model, pt.load_recipe(plain), loss_fn, OPTIMIZERS["AdamW"], example, accumulate=accumulate, callbacks=())
+        t = Trainer(
+            model,
+            pt.load_recipe(plain),
+            loss_fn,
+            OPTIMIZERS["AdamW"],
+            example,
+            accumulate=accumulate,
+            callbacks=(),
+        )
         t.fit(data, 3)
         assert t.step == 9
         ends.append(t)
-    assert [r.loss for r in ends[0].history] == pytest.approx([r.loss for r in ends[1].history], rel=1e-9)
+    assert [r.loss for r in ends[0].history] == pytest.approx(
+        [r.loss for r in ends[1].history], rel=1e-9
+    )
     assert_same(ends[0], ends[1], 1e-9)
 
 
@@ -404,17 +498,26 @@ def test_the_gradients_norm_is_clipped() -> None:
 
     class Watching(SGD):
         def step(self, closure: Any = None) -> None:
-            grads = [p.grad.flatten() for g in self.param_groups for p in g["params"] if p.grad is not None]
+            grads = [
+                p.grad.flatten()
+                for g in self.param_groups
+                for p in g["params"]
+                if p.grad is not None
+            ]
             seen.append(float(torch.cat(grads).norm()))
             super().step(closure)
 
-    trainer("now", make=lambda params: Watching(params, lr=0.01), clip_norm=0.25).fit(batches(torch.float64), 1)
+    trainer("now", make=lambda params: Watching(params, lr=0.01), clip_norm=0.25).fit(
+        batches(torch.float64), 1
+    )
     assert max(seen) <= 0.25 + 1e-9
     assert max(seen) > 0.24
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_is(dtype: torch.dtype) -> None:
+def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_is(
+    dtype: torch.dtype,
+) -> None:
     seen: set[torch.dtype] = set()
 
     def loss(outputs: Tensor, batch: Batch) -> Tensor:
@@ -423,7 +526,14 @@ def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_i
 
     torch.manual_seed(0)
     t = Trainer(
-        Net(), pt.load_recipe(RECIPE), loss, OPTIMIZERS["Adam"], torch.zeros(1, 3, 6, 6), autocast=dtype, thin="now", callbacks=()
+        Net(),
+        pt.load_recipe(RECIPE),
+        loss,
+        OPTIMIZERS["Adam"],
+        torch.zeros(1, 3, 6, 6),
+        autocast=dtype,
+        thin="now",
+        callbacks=(),
     )
     t.fit(batches(torch.float32), 6)
     assert seen == {dtype}
@@ -455,7 +565,9 @@ def test_the_average_follows_the_parameters_and_is_thinned_with_them() -> None:
     t.fit(batches(torch.float64), 2)
     for params in kept:
         average = 0.8 * average + 0.2 * params["head.weight"]
-    torch.testing.assert_close(dict(t.model(ema=True).named_parameters())["head.weight"].detach(), average)
+    torch.testing.assert_close(
+        dict(t.model(ema=True).named_parameters())["head.weight"].detach(), average
+    )
     with pytest.raises(ValueError, match=r"`ema=0\.999`"):
         trainer("now").model(ema=True)
 
@@ -504,7 +616,9 @@ def test_events_come_in_their_order_with_what_they_tell() -> None:
 
 def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
     weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
-    t = trainer("now", make=lambda params: Adam([{"params": params}, {"params": [weight], "lr": 0.1}]))
+    t = trainer(
+        "now", make=lambda params: Adam([{"params": params}, {"params": [weight], "lr": 0.1}])
+    )
     t._update = replace(t._update, loss_fn=lambda y, b: loss_fn(y, b) * torch.exp(-weight) + weight)
     t.fit(batches(torch.float64), 4)
     assert weight != 0
@@ -517,7 +631,10 @@ def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
 
 
 def test_an_optimizer_whose_state_no_thinning_can_carry_is_refused_at_its_first_step() -> None:
-    with pytest.raises(pt.SpecError, match=r"Adafactor keeps 'row_var' of shape \(.*only state shaped like its parameter"):
+    with pytest.raises(
+        pt.SpecError,
+        match=r"Adafactor keeps 'row_var' of shape \(.*only state shaped like its parameter",
+    ):
         trainer("now", make=lambda params: Adafactor(params)).fit(batches(torch.float64), 1)
 
 
@@ -526,7 +643,9 @@ def test_a_parameter_without_a_gradient_is_thinned_and_left() -> None:
     model = Net().double()
     model.a.bn1.bias.requires_grad_(False)
     example = torch.zeros(1, 3, 6, 6).double()
-    t = Trainer(model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], example, thin="now", callbacks=())
+    t = Trainer(
+        model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], example, thin="now", callbacks=()
+    )
     t.optimizer.add_param_group({"params": [t.params["a.bn1.bias"]]})
     t.fit(batches(torch.float64), 4)
     assert t.params["a.bn1.bias"].shape == (6,)
@@ -537,11 +656,16 @@ def test_a_loader_that_gives_nothing_is_an_error_that_says_so() -> None:
     t = trainer("now")
     once = iter(batches(torch.float64))
     t.fit(once, 1)
-    with pytest.raises(pt.PurethinError, match=r"no batch in epoch 1: .*a generator is used up after one"):
+    with pytest.raises(
+        pt.PurethinError, match=r"no batch in epoch 1: .*a generator is used up after one"
+    ):
         t.fit(once, 1)
 
 
-@pytest.mark.parametrize("options", [{"accumulate": 0}, {"ema": 1.0}, {"clip_norm": 0.0}, {"calibrate": 0}, {"best": "most"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"accumulate": 0}, {"ema": 1.0}, {"clip_norm": 0.0}, {"calibrate": 0}, {"best": "most"}],
+)
 def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|'max', 'min' or None"):
         trainer("now", **options)

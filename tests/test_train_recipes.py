@@ -1,4 +1,6 @@
-"""What a recipe may ask of a training beside unit masks by norm: data, chance, penalties, single weights, steps in an epoch."""
+"""What a recipe may ask of a training beside unit masks by norm: data, chance, penalties, single
+weights, steps in an epoch.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,16 @@ TIMES = "starting_epoch: 1, ending_epoch: 4, frequency: 1"
 
 
 def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> Trainer:
-    recipe = f"pruners:\n{pruners}\nextensions: {{thinner: {{class: FilterRemover}}}}\npolicies:\n{policies}"
+    recipe = (
+        f"pruners:\n{pruners}\nextensions: {{thinner: {{class: "
+        f"FilterRemover}}}}\npolicies:\n{policies}"
+    )
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
     options = {"callbacks": (), "optimizer": OPTIMIZERS["SGD"], **options}
-    return Trainer(Net().double(), pt.load_recipe(recipe), loss_fn, example=example, thin=thin, **options)
+    return Trainer(
+        Net().double(), pt.load_recipe(recipe), loss_fn, example=example, thin=thin, **options
+    )
 
 
 def ranked(kind: str) -> str:
@@ -34,7 +41,10 @@ def ranked(kind: str) -> str:
 
 @pytest.mark.parametrize("kind", ["ActivationAPoZ", "ActivationMean", "Gradient", "Random", "L2"])
 def test_each_criterion_thins_in_training_and_as_it_goes_is_at_the_end(kind: str) -> None:
-    ends = [trainer(ranked(kind), f"  - {{pruner: {{instance_name: p}}, {TIMES}}}", way) for way in ("now", "end")]
+    ends = [
+        trainer(ranked(kind), f"  - {{pruner: {{instance_name: p}}, {TIMES}}}", way)
+        for way in ("now", "end")
+    ]
     for t in ends:
         t.fit(DATA, 5)
         assert t.params["a.conv1.weight"].shape == (6, 10, 3, 3)
@@ -42,7 +52,10 @@ def test_each_criterion_thins_in_training_and_as_it_goes_is_at_the_end(kind: str
 
 
 def test_what_is_measured_changes_no_statistic_and_no_gradient() -> None:
-    measured = trainer(ranked("ActivationMean"), "  - {pruner: {instance_name: p}, epochs: [0]}".replace("epochs: [0]", TIMES))
+    measured = trainer(
+        ranked("ActivationMean"),
+        "  - {pruner: {instance_name: p}, epochs: [0]}".replace("epochs: [0]", TIMES),
+    )
     measured.fit(DATA, 1)
     before = measured.state["params"]
     measured._measured(DATA)
@@ -52,7 +65,8 @@ def test_what_is_measured_changes_no_statistic_and_no_gradient() -> None:
 
 def test_the_units_that_stay_are_those_of_the_largest_mean_activation() -> None:
     pruner = (
-        "  p: {class: ActivationMeanRankedFilterPruner, desired_sparsity: 0.5, group_type: Filters, weights: [a.conv1.weight]}"
+        "  p: {class: ActivationMeanRankedFilterPruner, desired_sparsity: 0.5, group_type: "
+        "Filters, weights: [a.conv1.weight]}"
     )
     t = trainer(pruner, "  - {pruner: {instance_name: p}, epochs: [0]}", calibrate=len(DATA))
     model = Net().double()
@@ -63,7 +77,9 @@ def test_the_units_that_stay_are_those_of_the_largest_mean_activation() -> None:
         model(x)
     means = torch.cat(seen).mean((0, 2, 3))
     t.fit(DATA, 1)
-    assert set(t.masks["a.conv1"].nonzero()[:, 0].tolist()) == set(means.argsort(descending=True)[:6].tolist())
+    assert set(t.masks["a.conv1"].nonzero()[:, 0].tolist()) == set(
+        means.argsort(descending=True)[:6].tolist()
+    )
 
 
 def test_random_pruners_draw_by_the_trainers_seed_alone() -> None:
@@ -112,12 +128,22 @@ def test_a_pruner_may_act_within_an_epoch() -> None:
     def look(moment: Moment) -> None:
         seen.append((moment.epoch, moment.trainer.step))
 
-    pruner = "  single: {class: AutomatedGradualPruner, initial_sparsity: 0.5, final_sparsity: 0.5, weights: [head.weight]}"
-    policy = f"  - {{pruner: {{instance_name: single, args: {{mini_batch_pruning_frequency: 2}}}}, {TIMES}}}"
+    pruner = (
+        "  single: {class: AutomatedGradualPruner, initial_sparsity: 0.5, final_sparsity: 0.5, "
+        "weights: [head.weight]}"
+    )
+    policy = (
+        f"  - {{pruner: {{instance_name: single, args: {{mini_batch_pruning_frequency: 2}}}}, "
+        f"{TIMES}}}"
+    )
     t = trainer(pruner, policy, callbacks=[{"prune": look}])
     t.fit(DATA, 2)
     assert seen[0] == (1, 6)
-    assert t._recipe.acts_within(1, 2) and not t._recipe.acts_within(1, 3) and not t._recipe.acts_within(0, 2)
+    assert (
+        t._recipe.acts_within(1, 2)
+        and not t._recipe.acts_within(1, 3)
+        and not t._recipe.acts_within(0, 2)
+    )
 
 
 LASSO = """
@@ -138,8 +164,23 @@ def test_a_group_lasso_thins_what_it_brought_below_its_threshold(way: When) -> N
     recipe = f"{LASSO}extensions: {{thinner: {{class: FilterRemover}}}}\npolicies:\n{policies}"
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
-    t = Trainer(Net().double(), pt.load_recipe(recipe), loss_fn, OPTIMIZERS["SGD"], example, thin=way, callbacks=())
-    plain = Trainer(Net().double(), pt.load_recipe("policies: []\n"), loss_fn, OPTIMIZERS["SGD"], example, callbacks=())
+    t = Trainer(
+        Net().double(),
+        pt.load_recipe(recipe),
+        loss_fn,
+        OPTIMIZERS["SGD"],
+        example,
+        thin=way,
+        callbacks=(),
+    )
+    plain = Trainer(
+        Net().double(),
+        pt.load_recipe("policies: []\n"),
+        loss_fn,
+        OPTIMIZERS["SGD"],
+        example,
+        callbacks=(),
+    )
     t.fit(DATA, 7)
     plain.fit(DATA, 7)
     norms = [u.params["a.conv1.weight"].detach().flatten(1).norm(dim=1).sum() for u in (t, plain)]

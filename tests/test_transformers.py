@@ -1,7 +1,8 @@
 """Survey: tiny networks of Hugging Face's transformers, random weights. Run by `pytest -m survey`.
 
-A row gives a config and what the layout must say, in the row's own words: an axis is called as the row calls it where it first
-stands, `~` marks an inexact one, and a word's size stands in SIZES or in the word itself (`state4`).
+A row gives a config and what the layout must say, in the row's own words: an axis is called as the
+row calls it where it first stands, `~` marks an inexact one, and a word's size stands in SIZES or
+in the word itself (`state4`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ SIZES = {"width": 64, "heads": 8, "dim": 8, "ffn": 96, "kv": 2, "rep": 4, "pair"
 
 SMALL = {"vocab_size": 64, "hidden_size": 64, "num_hidden_layers": 2}
 SPECIAL = {"vocab_size": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-TEXT = SMALL | SPECIAL | {"intermediate_size": 96, "num_attention_heads": 8, "max_position_embeddings": 64}
+TEXT = (
+    SMALL
+    | SPECIAL
+    | {"intermediate_size": 96, "num_attention_heads": 8, "max_position_embeddings": 64}
+)
 GROUPED = dict(TEXT, num_key_value_heads=2, head_dim=12)
 GPT = dict(SPECIAL, n_embd=64, n_layer=2, n_head=8, n_positions=64, n_inner=96)
 MIXED = dict(GROUPED, intermediate_size=32, num_local_experts=8, num_experts_per_tok=2)
@@ -40,7 +45,15 @@ LATENT = dict(
     first_k_dense_replace=1, topk_group=1,
 )  # fmt: skip
 APART = dict(TEXT, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8)
-T5 = {"vocab_size": 64, "d_model": 64, "d_kv": 12, "d_ff": 96, "num_layers": 2, "num_heads": 8, "decoder_start_token_id": 0}
+T5 = {
+    "vocab_size": 64,
+    "d_model": 64,
+    "d_kv": 12,
+    "d_ff": 96,
+    "num_layers": 2,
+    "num_heads": 8,
+    "decoder_start_token_id": 0,
+}
 BART = dict(
     SPECIAL, d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=8, decoder_attention_heads=8,
     encoder_ffn_dim=96, decoder_ffn_dim=96, max_position_embeddings=64, decoder_start_token_id=1, forced_eos_token_id=2,
@@ -49,7 +62,14 @@ IMAGE = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 8, "image_size": 32,
     "patch_size": 8,
 }  # fmt: skip
-WINDOWS = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+WINDOWS = {
+    "image_size": 32,
+    "patch_size": 2,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 4],
+    "window_size": 4,
+}
 SOUND = dict(
     SMALL, num_attention_heads=8, intermediate_size=96, conv_dim=(16, 20, 24), conv_stride=(5, 2, 2), conv_kernel=(10, 3, 3),
     num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
@@ -65,7 +85,9 @@ MEL = {"input_features": torch.randn(2, 8, 32, generator=chance), "decoder_input
 
 
 class Only(nn.Module):
-    """One field of the model's output: a model that returns inner states too has their sizes frozen, as an output's are."""
+    """One field of the model's output: a model that returns inner states too has their sizes
+    frozen, as an output's are.
+    """
 
     def __init__(self, model: Any, name: str) -> None:
         super().__init__()
@@ -87,7 +109,8 @@ class Row:
         inputs: the example.
         only: the field of the output to look at, None for all.
         tolerance: of masked against thinned.
-        experts: the implementation of a mixture's experts; the default, grouped_mm, refuses float64.
+        experts: the implementation of a mixture's experts; the default, grouped_mm, refuses
+            float64.
     """
 
     kind: str
@@ -111,10 +134,17 @@ class Row:
         return {k: v.to(self.dtype) if v.is_floating_point() else v for k, v in self.inputs.items()}
 
 
-def attention(parameters: str, query: str, key: str | None = None, width: str = "width~") -> dict[str, str]:
+def attention(
+    parameters: str, query: str, key: str | None = None, width: str = "width~"
+) -> dict[str, str]:
     """What the query, key, value and output projections must say."""
     q, k, v, out = parameters.split()
-    return {q: f"{query} {width}", k: f"{key or query} {width}", v: f"{key or query} {width}", out: f"{width} {query}"}
+    return {
+        q: f"{query} {width}",
+        k: f"{key or query} {width}",
+        v: f"{key or query} {width}",
+        out: f"{width} {query}",
+    }
 
 
 def mlp(*parameters: str, ffn: str = "ffn", width: str = "width~") -> dict[str, str]:
@@ -128,7 +158,10 @@ def llama(query: str = "(kv rep (pair + pair))", key: str = "(kv (pair + pair))"
 
 GATED = mlp("gate_proj", "up_proj", "down_proj")
 NORMED = llama("(kv rep (pair~ + pair~))", "(kv (pair~ + pair~))")  # a norm over each head
-EXPERTS = {"experts.gate_up_proj": "8 (expert + expert) width~", "experts.down_proj": "8 width~ expert"}
+EXPERTS = {
+    "experts.gate_up_proj": "8 (expert + expert) width~",
+    "experts.down_proj": "8 width~ expert",
+}
 LATENTS = EXPERTS | {
     "q_a_proj": "query12~ width~", "q_b_proj": "(heads (nope6 + (turn4 2))) query12~",
     "kv_a_proj": "(rank16~ + (turn4 2)) width~", "kv_b_proj": "(heads (nope6 + value10)) rank16~",
@@ -142,13 +175,21 @@ DEBERTA = mlp("intermediate.dense", "layer.0.output.dense") | {
 }  # fmt: skip
 VIT = llama("(heads dim)", "(heads dim)") | mlp("fc1", "fc2")
 T5S = attention("SelfAttention.q SelfAttention.k SelfAttention.v SelfAttention.o", "(heads key12)")
-T5S |= attention("EncDecAttention.q EncDecAttention.k EncDecAttention.v EncDecAttention.o", "(cross8 crossed12)")
+T5S |= attention(
+    "EncDecAttention.q EncDecAttention.k EncDecAttention.v EncDecAttention.o", "(cross8 crossed12)"
+)
 T5S |= {"relative_attention_bias": "32 heads"}
 PAIRED = attention("q_proj k_proj v_proj self_attn.out_proj", "(heads dim)") | mlp("fc1", "fc2")
-PAIRED |= attention("encoder_attn.q_proj encoder_attn.k_proj encoder_attn.v_proj encoder_attn.out_proj", "(cross8 crossed8)")
+PAIRED |= attention(
+    "encoder_attn.q_proj encoder_attn.k_proj encoder_attn.v_proj encoder_attn.out_proj",
+    "(cross8 crossed8)",
+)
 SOUNDS = attention("k_proj v_proj q_proj out_proj", "(heads dim)", width="(groups4~ inner16~)")
 SOUNDS |= mlp("intermediate_dense", "output_dense", width="(groups4~ inner16~)")
-SOUNDS |= {"original1": "(groups4~ inner16~) inner16~ 16", "feature_projection.projection": "(groups4~ inner16~) last24~"}
+SOUNDS |= {
+    "original1": "(groups4~ inner16~) inner16~ 16",
+    "feature_projection.projection": "(groups4~ inner16~) last24~",
+}
 MERGED = {"reduction": "width32~ (width16~ + width16~ + width16~ + width16~)"}
 MAMBA2 = "(groups2 rep~ dim16~)"
 
@@ -287,7 +328,10 @@ ROWS = {
         "dt_proj": "inner128 rank6", "A_log": "inner128 state4", "out_proj": "width~ inner128"}),
     "Mamba2": Row("mamba2", LM, SMALL | {"state_size": 12, "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 4}, {
         "A_log": "(groups2 rep~)", "conv1d": f"({MAMBA2} + (groups2 state12) + (groups2 state12)) 1 4",
-        "in_proj": f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) width~",
+        "in_proj": (
+            f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) "
+            "width~"
+        ),
         "out_proj": f"width~ {MAMBA2}"},  # a norm over rep and dim
         tolerance=1e-6),  # modeling_mamba2.py:282 casts to float32
     "RWKV": Row("rwkv", LM, SMALL | {"intermediate_size": 96}, {
@@ -298,7 +342,9 @@ NAME = re.compile(r"[A-Za-z_][\w.#]*~?")
 
 
 def asserted(spec: pt.Spec, layout: Mapping[str, str]) -> None:
-    """That parameters have these layouts, up to the axes' names, and the axes the sizes and exactness that their words say."""
+    """That parameters have these layouts, up to the axes' names, and the axes the sizes and
+    exactness that their words say.
+    """
     words: dict[str, str] = {}
     found = {}
     for part, text in layout.items():
@@ -310,7 +356,10 @@ def asserted(spec: pt.Spec, layout: Mapping[str, str]) -> None:
     assert len({w.rstrip("~") for w in words.values()}) == len(words), "two axes go by one word"
     for name, word in words.items():
         size = SIZES.get(word.rstrip("~")) or int(re.sub(r"\D", "", word))
-        assert (spec.axes[name].size, spec.axes[name].exact) == (size, not word.endswith("~")), (word, spec.axes[name])
+        assert (spec.axes[name].size, spec.axes[name].exact) == (size, not word.endswith("~")), (
+            word,
+            spec.axes[name],
+        )
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in ROWS])
@@ -325,20 +374,37 @@ WRITERS = ("Llama", "Mistral", "Qwen2", "Gemma 2", "GPT-2", "Mixtral")
 
 @pytest.mark.parametrize("fraction", [0.25, 0.5])
 @pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in WRITERS])
-def test_masked_and_thinned_write_the_same_tokens_from_their_caches(name: str, fraction: float) -> None:
+def test_masked_and_thinned_write_the_same_tokens_from_their_caches(
+    name: str, fraction: float
+) -> None:
     model = ROWS[name].build()
     params = pt.params_of(model)
     spec = pt.infer(model, params, input_ids=IDS)
     masks = random_masks(spec, fraction=fraction)
     thinned, config = pt.thin(params, spec, masks)
-    both: Any = pt.rebuild(model, {}, pt.mask(params, spec, masks)).eval(), pt.rebuild(model, config, thinned).eval()
-    wanted = {"min_new_tokens": 12, "max_new_tokens": 12, "no_repeat_ngram_size": 1, "do_sample": False, "use_cache": True}
+    both: Any = (
+        pt.rebuild(model, {}, pt.mask(params, spec, masks)).eval(),
+        pt.rebuild(model, config, thinned).eval(),
+    )
+    wanted = {
+        "min_new_tokens": 12,
+        "max_new_tokens": 12,
+        "no_repeat_ngram_size": 1,
+        "do_sample": False,
+        "use_cache": True,
+    }
     told = {"return_dict_in_generate": True, "output_logits": True}
-    masked, small = (m.generate(IDS, attention_mask=torch.ones_like(IDS), **wanted, **told) for m in both)
+    masked, small = (
+        m.generate(IDS, attention_mask=torch.ones_like(IDS), **wanted, **told) for m in both
+    )
     assert masked.sequences.shape == (2, 9 + 12)
     assert torch.equal(masked.sequences, small.sequences)
-    torch.testing.assert_close(torch.stack(masked.logits), torch.stack(small.logits), rtol=0, atol=1e-9)
-    keys = [cache.layers[0].keys.numel() for cache in (masked.past_key_values, small.past_key_values)]
+    torch.testing.assert_close(
+        torch.stack(masked.logits), torch.stack(small.logits), rtol=0, atol=1e-9
+    )
+    keys = [
+        cache.layers[0].keys.numel() for cache in (masked.past_key_values, small.past_key_values)
+    ]
     assert keys[1] <= (1 - fraction) * keys[0]
 
 
@@ -350,10 +416,15 @@ class Looked(Only):
         return super().forward(**inputs)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in ("Llama", "StableLM", "GPT-2")])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=name) for name in ("Llama", "StableLM", "GPT-2")]
+)
 def test_the_layout_is_the_same_on_meta_and_on_real_tensors(name: str) -> None:
     model = ROWS[name].build()
-    meta, real = (pt.infer(m, pt.params_of(m), input_ids=IDS) for m in (Only(model, "logits"), Looked(model, "logits")))
+    meta, real = (
+        pt.infer(m, pt.params_of(m), input_ids=IDS)
+        for m in (Only(model, "logits"), Looked(model, "logits"))
+    )
     assert not meta.notes
     assert [note.split(":")[0] for note in real.notes] == ["inferred on real tensors"]
     assert real.layout == meta.layout

@@ -1,4 +1,6 @@
-"""The trial: what a second trace, with half of the units gone, finds that the first could not see."""
+"""The trial: what a second trace, with half of the units gone, finds that the first could
+not see.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +43,16 @@ UNSEEN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "an entry of a list": lambda net, h: h * list(range(20))[h.shape[1]],
     "a list of that length": lambda net, h: h * len([0.0] * h.shape[1]),
     "its digits, read back": lambda net, h: h * int(f"{h.shape[1]}"),
-    "a tensor that is written out": lambda net, h: h * torch.tensor([0.5 * h.shape[1]], dtype=h.dtype),
+    "a tensor that is written out": lambda net, h: (
+        h * torch.tensor([0.5 * h.shape[1]], dtype=h.dtype)
+    ),
 }
 
 
 @pytest.mark.parametrize("between", UNSEEN.values(), ids=UNSEEN)
-def test_a_size_among_the_numbers_of_the_forward_makes_its_axis_inexact(between: Callable[[Any, Tensor], Tensor]) -> None:
+def test_a_size_among_the_numbers_of_the_forward_makes_its_axis_inexact(
+    between: Callable[[Any, Tensor], Tensor],
+) -> None:
     net = randomise(Net(between))
     axis = spec_of(net).axes["up"]
     assert not axis.exact
@@ -65,7 +71,9 @@ def test_a_loop_over_the_units_freezes_them() -> None:
     assert any("takes another way" in f.reason and "test_trial.py" in f.reason for f in spec.frozen)
 
 
-def test_a_size_in_a_place_that_nothing_tracks_freezes_its_axis_with_the_error_and_the_line() -> None:
+def test_a_size_in_a_place_that_nothing_tracks_freezes_its_axis_with_the_error_and_the_line() -> (
+    None
+):
     """A dict of tensors by size: the key is not there for another size."""
     net = randomise(Net(lambda net, h: h + net.table[int(h.shape[1])], table={8: 1.0}))
     spec = spec_of(net)
@@ -117,10 +125,17 @@ def test_what_a_kernel_asks_for_is_a_condition_and_not_a_reason_to_freeze() -> N
     params, spec = pt.params_of(net), spec_of(net)
     name = next(n for n, a in spec.axes.items() if a.size == 8 and ("parts.weight", 0) in a.places)
     condition = next(c for c in spec.conditions if str(c.left) == name)
-    assert (condition.relation, str(condition.right)) == ("%", "2") and "test_trial.py" in condition.place
-    with pytest.raises(pt.MaskError, match=r"multiple of 2 and would be 5.*test_trial\.py.*round_to=2"):
+    assert (condition.relation, str(condition.right)) == (
+        "%",
+        "2",
+    ) and "test_trial.py" in condition.place
+    with pytest.raises(
+        pt.MaskError, match=r"multiple of 2 and would be 5.*test_trial\.py.*round_to=2"
+    ):
         pt.thin(params, spec, {name: torch.arange(8) < 5})
-    report = pt.check(net, params, spec, {name: torch.arange(8) < 6}, torch.randn(4, 5, dtype=torch.float64))
+    report = pt.check(
+        net, params, spec, {name: torch.arange(8) < 6}, torch.randn(4, 5, dtype=torch.float64)
+    )
     assert report.relative < 1e-12
 
 
@@ -156,10 +171,16 @@ def test_an_index_that_the_data_gave_freezes_the_whole_dim() -> None:
 
         def forward(self, x: Tensor, which: Tensor) -> Tensor:
             second: Any = which[1].item()
-            return self.head(x @ self.experts[which[0]] + x @ self.experts[second] + x @ self.experts[which.tolist()[0]])
+            return self.head(
+                x @ self.experts[which[0]]
+                + x @ self.experts[second]
+                + x @ self.experts[which.tolist()[0]]
+            )
 
     net = randomise(Experts())
-    spec = pt.infer(net, pt.params_of(net), torch.randn(4, 5, dtype=torch.float64), torch.tensor([1, 2]))
+    spec = pt.infer(
+        net, pt.params_of(net), torch.randn(4, 5, dtype=torch.float64), torch.tensor([1, 2])
+    )
     assert str(spec.layout["experts"][0]) == "6"
     assert str(spec.layout["experts"][2]) in spec.exact
 
@@ -208,7 +229,9 @@ class Cached(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         einops = pytest.importorskip("einops")
-        q, k, v = einops.rearrange(self.qkv(x), "n (three h d) -> three h n d", three=3, h=self.heads)
+        q, k, v = einops.rearrange(
+            self.qkv(x), "n (three h d) -> three h n d", three=3, h=self.heads
+        )
         out = einops.rearrange((q @ k.mT * 0.3).softmax(-1) @ v, "h n d -> n (h d)")
         return self.head(out.view(-1, area(out.shape[1])).view(-1, self.same(out.shape[1])))
 
@@ -219,4 +242,9 @@ def test_what_caches_keep_does_not_come_between_two_traces() -> None:
     assert len(first.exact) == 2 and first == second
     assert area.cache_info().currsize == 0, "nothing tracked got into the user's cache"
     half = random_masks(first)
-    assert pt.check(net, pt.params_of(net), first, half, torch.randn(4, 5, dtype=torch.float64)).relative < 1e-12
+    assert (
+        pt.check(
+            net, pt.params_of(net), first, half, torch.randn(4, 5, dtype=torch.float64)
+        ).relative
+        < 1e-12
+    )

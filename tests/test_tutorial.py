@@ -1,4 +1,6 @@
-"""The tutorial is its own test: each section's blocks run in order, and what they print is compared with the page."""
+"""The tutorial is its own test: each section's blocks run in order, and what they print is compared
+with the page.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,17 @@ def test_channel_pruning_gives_the_shapes_of_filter_pruning(tmp_path: Path) -> N
     assert channels.shapes("thinned") == filters.shapes("thinned") != filters.shapes("params")
 
 
-def test_summed_convolutions_without_a_leader_are_refused_with_axis_weights_line_and_remedy(tmp_path: Path) -> None:
+def test_summed_convolutions_without_a_leader_are_refused_with_axis_weights_line_and_remedy(
+    tmp_path: Path,
+) -> None:
     page = Ran(section(4), tmp_path).names
     with pytest.raises(pt.RecipeError) as refused:
         pt.plan(pt.load_recipe("no_leader.yaml"), page["params"], page["spec"])
-    for part in ("'conv1'", "conv1.weight", "conv2.weight", "add at residual.py:16", "group_dependency: Leader"):
+    for part in (
+        "'conv1'",
+        "conv1.weight",
+        "conv2.weight",
+        "add at residual.py:16",
+        "group_dependency: Leader",
+    ):
         assert part in str(refused.value)

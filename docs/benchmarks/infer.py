@@ -1,9 +1,12 @@
-"""Time of `infer`, and of select + thin + rebuild, beside one plain forward pass; a peer's where it is installed.
+"""Time of `infer`, and of select + thin + rebuild, beside one plain forward pass; a peer's where it
+is installed.
 
-    python docs/benchmarks/infer.py [--models resnet50 densenet201 ...] [--repeats 5] [--peer yes|no|auto]
+    python docs/benchmarks/infer.py [--models resnet50 densenet201 ...] [--repeats 5] [--peer
+    yes|no|auto]
 
-One thread, batch 1, 224x224, float32. `infer` and the forward on meta are timed alternately in one process, and each
-figure is a median. The peer (Torch-Pruning, `pip install torch-pruning`) prunes the same 30 % by L1, once.
+One thread, batch 1, 224x224, float32. `infer` and the forward on meta are timed alternately in one
+process, and each figure is a median. The peer (Torch-Pruning, `pip install torch-pruning`) prunes
+the same 30 % by L1, once.
 """
 
 from __future__ import annotations
@@ -42,7 +45,9 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def alternately(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The median time of each, run in turn, so that a busy moment of the machine meets all of them."""
+    """The median time of each, run in turn, so that a busy moment of the machine meets all
+    of them.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
@@ -78,7 +83,9 @@ def timed(name: str, repeats: int) -> dict[str, float]:
     row["parameters"] = sum(t.numel() for t in model.parameters()) / 1e6
 
     forward(model, x)
-    row["cpu"] = statistics.median(seconds(lambda: forward(model, x)) for _ in range(min(repeats, 3)))
+    row["cpu"] = statistics.median(
+        seconds(lambda: forward(model, x)) for _ in range(min(repeats, 3))
+    )
 
     spec = infer()
     row["score"] = seconds(lambda: pt.lp_norm(params, spec))
@@ -104,7 +111,11 @@ def peer_timed(peer: Any, name: str) -> dict[str, float]:
         classifier = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
         importance = peer.importance.MagnitudeImportance(p=1)
         pruner = peer.pruner.MagnitudePruner(
-            model, example_inputs=x, importance=importance, pruning_ratio=SPARSITY, ignored_layers=classifier
+            model,
+            example_inputs=x,
+            importance=importance,
+            pruning_ratio=SPARSITY,
+            ignored_layers=classifier,
         )
         pruner.step()
 
@@ -133,24 +144,52 @@ def milliseconds(t: float) -> str:
 
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The rows aligned, a column per figure; without a peer its columns are left out."""
-    shown = {c: f for c, f in COLUMNS.items() if not c.startswith("peer") or any("peer build" in r for r in rows.values())}
-    lines = [["model", *shown], *([name, *(text(row) for text in shown.values())] for name, row in rows.items())]
+    shown = {
+        c: f
+        for c, f in COLUMNS.items()
+        if not c.startswith("peer") or any("peer build" in r for r in rows.values())
+    }
+    lines = [
+        ["model", *shown],
+        *([name, *(text(row) for text in shown.values())] for name, row in rows.items()),
+    ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="torchvision classification models")
-    parser.add_argument("--repeats", type=int, default=5, help="timings of which each figure is the median (default 5)")
-    parser.add_argument("--peer", choices=["auto", "yes", "no"], default="auto", help="time Torch-Pruning too (if installed)")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        default=MODELS,
+        metavar="NAME",
+        help="torchvision classification models",
+    )
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        default=5,
+        help="timings of which each figure is the median (default 5)",
+    )
+    parser.add_argument(
+        "--peer",
+        choices=["auto", "yes", "no"],
+        default="auto",
+        help="time Torch-Pruning too (if installed)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     installed = importlib.util.find_spec("torch_pruning") is not None
     if options.peer == "yes" and not installed:
         parser.error("Torch-Pruning is not installed: pip install torch-pruning")
     peer = importlib.import_module("torch_pruning") if installed and options.peer != "no" else None
-    print(f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}", flush=True)
+    print(
+        f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}",
+        flush=True,
+    )
     if peer is not None:
         print(f"peer: Torch-Pruning {importlib.metadata.version('torch-pruning')}", flush=True)
     rows: dict[str, dict[str, float]] = {}
@@ -160,7 +199,9 @@ def main() -> None:
         if peer is not None:
             try:
                 rows[name] |= peer_timed(peer, name)
-            except Exception as error:  # whatever the peer raises: its cell stays empty, ours are still printed
+            except (
+                Exception
+            ) as error:  # whatever the peer raises: its cell stays empty, ours are still printed
                 print(f"the peer failed on {name}: {type(error).__name__}: {error}", flush=True)
     print("\n" + table(rows))
 

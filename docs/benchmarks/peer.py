@@ -1,10 +1,13 @@
-"""Torch-Pruning beside purethin on the surveys' models: what builds, prunes and still runs, how fast, how much is gone.
+"""Torch-Pruning beside purethin on the surveys' models: what builds, prunes and still runs, how
+fast, how much is gone.
 
-    python docs/benchmarks/peer.py --collection torchvision|timm [--models NAME ...] [--limit 60] [--largest 30]
+    python docs/benchmarks/peer.py --collection torchvision|timm [--models NAME ...] [--limit 60]
+    [--largest 30]
 
-Both remove 30 % by L1 magnitude, on one thread, in float32 and with the surveys' inputs. The peer (`pip install torch-pruning`)
-is told which layers make the outputs, and nothing else of a model; purethin is told nothing. Each runs in a forked process of its
-own, at most `--limit` seconds long. Prints a Markdown table and the counts.
+Both remove 30 % by L1 magnitude, on one thread, in float32 and with the surveys' inputs. The peer
+(`pip install torch-pruning`) is told which layers make the outputs, and nothing else of a model;
+purethin is told nothing. Each runs in a forked process of its own, at most `--limit` seconds long.
+Prints a Markdown table and the counts.
 """
 
 from __future__ import annotations
@@ -28,13 +31,16 @@ from torch import nn
 import purethin as pt
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 SPARSITY = 0.3
 STEPS = ("builds", "prunes", "runs")
 OUTPUTS = (
     "cls_logits", "bbox_reg", "bbox_pred", "bbox_ctrness", "cls_score", "mask_fcn_logits", "kps_score_lowres",
     "low_classifier", "high_classifier",
 )  # fmt: skip
-"""The last layers of torchvision's detectors and of LRASPP, by name; the other segmenters' is a convolution, classifier.4."""
+"""The last layers of torchvision's detectors and of LRASPP, by name; the other segmenters' is a
+convolution, classifier.4.
+"""
 
 Row = tuple[nn.Module, tuple[Any, ...], dict[str, Any]]
 Tell = Callable[[str, float], None]
@@ -43,7 +49,9 @@ Tell = Callable[[str, float], None]
 def torchvision_row(name: str) -> Row:
     """A model of torchvision's survey, its inputs, its keywords."""
     survey = importlib.import_module("test_torchvision")
-    args = tuple([x.float() for x in a] if isinstance(a, list) else a.float() for a in survey.inputs(name))
+    args = tuple(
+        [x.float() for x in a] if isinstance(a, list) else a.float() for a in survey.inputs(name)
+    )
     return survey.built(name).float(), args, {"num_flow_updates": 2} if name in survey.FLOW else {}
 
 
@@ -59,7 +67,14 @@ def names_of(collection: str) -> dict[str, str]:
     survey: Any = importlib.import_module(f"test_{collection}")
     if collection == "timm":
         return dict(survey.MODELS)
-    return {n: n for n in survey.CLASSIFICATION + survey.SEGMENTATION + survey.DETECTION + survey.VIDEO + survey.FLOW}
+    return {
+        n: n
+        for n in survey.CLASSIFICATION
+        + survey.SEGMENTATION
+        + survey.DETECTION
+        + survey.VIDEO
+        + survey.FLOW
+    }
 
 
 def last_layers(model: nn.Module) -> list[nn.Module]:
@@ -69,7 +84,8 @@ def last_layers(model: nn.Module) -> list[nn.Module]:
     named = [
         m
         for n, m in layers.items()
-        if (n == "classifier.4" and not isinstance(m, nn.Linear)) or any(part in OUTPUTS for part in n.split("."))
+        if (n == "classifier.4" and not isinstance(m, nn.Linear))
+        or any(part in OUTPUTS for part in n.split("."))
     ]
     answer: Any = getattr(model, "get_classifier", None)  # timm's own
     own = answer() if answer else None
@@ -129,7 +145,9 @@ def count(model: nn.Module) -> int:
 
 
 def in_a_process(work: Callable[[Row, Tell], None], row: Row, limit: float) -> dict[str, Any]:
-    """What one library told of its steps within the limit; under `failed` the step that it did not reach, and why."""
+    """What one library told of its steps within the limit; under `failed` the step that it did not
+    reach, and why.
+    """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 
@@ -169,9 +187,26 @@ def cells(told: dict[str, Any], dense: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--collection", choices=["torchvision", "timm"], required=True)
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="some of the survey's models (timm: module files)")
-    parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="per model and library (default 60)")
-    parser.add_argument("--largest", type=float, default=float("inf"), metavar="MILLIONS", help="leave out larger models")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        help="some of the survey's models (timm: module files)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="per model and library (default 60)",
+    )
+    parser.add_argument(
+        "--largest",
+        type=float,
+        default=float("inf"),
+        metavar="MILLIONS",
+        help="leave out larger models",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -182,9 +217,15 @@ def main() -> None:
     for work in works.values():  # imports and caches are paid here
         work((small, (torch.zeros(1, 3, 4, 4),), {}), lambda step, value: None)
     version = importlib.metadata.version("torch-pruning")
-    print(f"{options.collection}; {platform.machine()}, one thread, torch {torch.__version__}, Torch-Pruning {version}\n")
+    print(
+        f"{options.collection}; {platform.machine()}, one thread, torch {torch.__version__}, "
+        f"Torch-Pruning {version}\n"
+    )
     columns = [f"{who}: {what}" for who in works for what in (*STEPS, "seconds", "gone")]
-    print("| model | M parameters | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2), flush=True)
+    print(
+        "| model | M parameters | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 2),
+        flush=True,
+    )
     ran, seen = dict.fromkeys(works, 0), 0
     for key in options.models or titles:
         row = make(key)
@@ -197,7 +238,10 @@ def main() -> None:
             ran[who] += "runs" in told
             line += cells(told, dense)
         print("| " + " | ".join(line) + " |", flush=True)
-    print(f"\nOf {seen} models the peer's pruned network runs for {ran['peer']}, purethin's for {ran['purethin']}.")
+    print(
+        f"\nOf {seen} models the peer's pruned network runs for {ran['peer']}, purethin's for "
+        f"{ran['purethin']}."
+    )
 
 
 if __name__ == "__main__":

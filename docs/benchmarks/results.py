@@ -1,11 +1,13 @@
 """What half of every axis costs on real data, after the same epochs: the table of docs/results.md.
 
-    python docs/benchmarks/results.py --data /usr/share/datasets/fashion-mnist [--images 20000] [--seeds 0 1 2] [--threads 1]
+    python docs/benchmarks/results.py --data /usr/share/datasets/fashion-mnist [--images 20000]
+    [--seeds 0 1 2] [--threads 1]
 
-ResNet-20 on Fashion-MNIST. For each seed a dense network is trained. From there it is trained on as it is (dense), with half of
-each of its axes removed along AGP (agp), at once before the first of these epochs (one-shot), or at once where AGP ends (late);
-each for as many epochs and at the same rates. A network of the thinned widths with new weights is trained for all the epochs
-(scratch). Each run's numbers are kept as a line of --runs, so what was interrupted goes on.
+ResNet-20 on Fashion-MNIST. For each seed a dense network is trained. From there it is trained on as
+it is (dense), with half of each of its axes removed along AGP (agp), at once before the first of
+these epochs (one-shot), or at once where AGP ends (late); each for as many epochs and at the same
+rates. A network of the thinned widths with new weights is trained for all the epochs (scratch).
+Each run's numbers are kept as a line of --runs, so what was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -67,14 +69,24 @@ def recipe(way: str, model: nn.Module, epochs: int, steps: int) -> pt.Recipe:
         return pt.load_recipe(rates)
     if way == "agp":
         amount = "initial_sparsity: 0.15\n    final_sparsity: 0.5"
-        when, thinned = f"starting_epoch: 0\n    ending_epoch: {steps}\n    frequency: 1", ", ".join(map(str, range(steps)))
-        return pt.load_recipe(rates + PRUNED.format(weights=weights, form="_AGP", amount=amount, when=when, thinned=thinned))
+        when, thinned = (
+            f"starting_epoch: 0\n    ending_epoch: {steps}\n    frequency: 1",
+            ", ".join(map(str, range(steps))),
+        )
+        return pt.load_recipe(
+            rates
+            + PRUNED.format(weights=weights, form="_AGP", amount=amount, when=when, thinned=thinned)
+        )
     at = 0 if way == "one-shot" else steps - 1
-    once = PRUNED.format(weights=weights, form="", amount="desired_sparsity: 0.5", when=f"epochs: [{at}]", thinned=at)
+    once = PRUNED.format(
+        weights=weights, form="", amount="desired_sparsity: 0.5", when=f"epochs: [{at}]", thinned=at
+    )
     return pt.load_recipe(rates + once)
 
 
-def trained(model: nn.Module, recipe: pt.Recipe, lr: float, epochs: int, train: Batch, seed: int) -> pt.Trainer:
+def trained(
+    model: nn.Module, recipe: pt.Recipe, lr: float, epochs: int, train: Batch, seed: int
+) -> pt.Trainer:
     trainer = pt.Trainer(
         model, recipe, lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
         lambda params: torch.optim.SGD(params, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4), train[0][:1],
@@ -83,7 +95,9 @@ def trained(model: nn.Module, recipe: pt.Recipe, lr: float, epochs: int, train: 
     return trainer
 
 
-def new_weights(model: nn.Module, spec: pt.Spec, masks: Mapping[str, Tensor], seed: int) -> nn.Module:
+def new_weights(
+    model: nn.Module, spec: pt.Spec, masks: Mapping[str, Tensor], seed: int
+) -> nn.Module:
     """A network of the masked widths, initialised as torch initialises its layers."""
     thinned, config = pt.thin(pt.params_of(model), spec, masks)
     small = pt.rebuild(model, config, thinned)
@@ -107,11 +121,25 @@ def runs(args: argparse.Namespace, seed: int, ways: Sequence[str]) -> Iterator[d
     for way in ways:
         if way == "scratch":
             small = new_weights(model, spec, half, seed + 2000)
-            result = trained(small, recipe(way, small, before + after, args.steps), 0.1, before + after, train, seed)
+            result = trained(
+                small,
+                recipe(way, small, before + after, args.steps),
+                0.1,
+                before + after,
+                train,
+                seed,
+            )
             left = pt.cost(result.spec)
         else:
-            first = first or trained(model, recipe("dense", model, before, args.steps), 0.1, before, train, seed).model()
-            result = trained(first, recipe(way, model, after, args.steps), args.lr, after, train, seed + 1000)
+            first = (
+                first
+                or trained(
+                    model, recipe("dense", model, before, args.steps), 0.1, before, train, seed
+                ).model()
+            )
+            result = trained(
+                first, recipe(way, model, after, args.steps), args.lr, after, train, seed + 1000
+            )
             left = pt.cost(result.spec, result.masks)
         yield {
             "seed": seed, "way": way, "accuracy": accuracy(result.model()), "loss": result.history[-1].loss,
@@ -130,12 +158,20 @@ def page(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:
         "late": f"half at once, before the last {after - args.steps + 1} of them",
         "scratch": f"from scratch at the thinned widths, {before + after} epochs",
     }
-    lines = ["| | parameters | MACs | accuracy, % | seeds | lost against dense, points |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| | parameters | MACs | accuracy, % | seeds | lost against dense, points |",
+        "|---|---|---|---|---|---|",
+    ]
     for way, title in titles.items():
-        its = sorted((r for r in found if r["way"] == way and r["seed"] in dense), key=lambda r: r["seed"])
+        its = sorted(
+            (r for r in found if r["way"] == way and r["seed"] in dense), key=lambda r: r["seed"]
+        )
         if not its:
             continue
-        scores, lost = [100 * r["accuracy"] for r in its], [100 * (dense[r["seed"]] - r["accuracy"]) for r in its]
+        scores, lost = (
+            [100 * r["accuracy"] for r in its],
+            [100 * (dense[r["seed"]] - r["accuracy"]) for r in its],
+        )
         lines.append(
             f"| {title} | {its[0]['parameters']:,} | {its[0]['macs']:,} | {spread(scores)} | "
             f"{', '.join(f'{s:.2f}' for s in scores)} | {'' if way == 'dense' else spread(lost)} |"
@@ -149,22 +185,42 @@ def spread(values: list[float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with the full set's four IDX files; else the images of examples/data")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder with the full set's four IDX files; else the images of examples/data",
+    )
     parser.add_argument("--images", type=int, default=20_000, help="images to train on")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(4, 5), help="dense epochs before, and epochs from there")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        nargs=2,
+        default=(4, 5),
+        help="dense epochs before, and epochs from there",
+    )
     parser.add_argument("--steps", type=int, default=4, help="epochs over which AGP prunes")
-    parser.add_argument("--lr", type=float, default=0.02, help="the rate from which the later epochs anneal")
+    parser.add_argument(
+        "--lr", type=float, default=0.02, help="the rate from which the later epochs anneal"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=ROOT / "docs" / "benchmarks" / "results.jsonl")
     args = parser.parse_args()
     args.download = False
     torch.set_num_threads(args.threads)
-    found = [json.loads(line) for line in args.runs.read_text().splitlines()] if args.runs.exists() else []
+    found = (
+        [json.loads(line) for line in args.runs.read_text().splitlines()]
+        if args.runs.exists()
+        else []
+    )
     for seed in args.seeds:
-        left = [way for way in args.ways if (seed, way) not in {(r["seed"], r["way"]) for r in found}]
+        left = [
+            way for way in args.ways if (seed, way) not in {(r["seed"], r["way"]) for r in found}
+        ]
         for run in runs(args, seed, left):
             print(run, flush=True)
             found.append(run)

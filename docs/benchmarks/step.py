@@ -1,11 +1,15 @@
-"""What a step of the trainer costs beside a hand-written loop on the same network, masked and thinned.
+"""What a step of the trainer costs beside a hand-written loop on the same network, masked and
+thinned.
 
-    python docs/benchmarks/step.py [--models resnet20 mlp transformer] [--rounds 30] [--steps 5] [--threads 1]
+    python docs/benchmarks/step.py [--models resnet20 mlp transformer] [--rounds 30] [--steps 5]
+    [--threads 1]
 
-Half of every exact axis that a recipe can name is masked (and not thinned), then thinned. The loop is zero_grad, forward,
-backward and step on the dense network, or on the thinned one; "re-masked" also multiplies the masks into the weights after
-each step, as a loop that prunes by hand must. All take turns in short blocks, in random order; the medians of the blocks are
-compared, and between the quartiles of the rounds' ratios lies the noise of the machine. With one thread the time is the CPU's.
+Half of every exact axis that a recipe can name is masked (and not thinned), then thinned. The loop
+is zero_grad, forward, backward and step on the dense network, or on the thinned one; "re-masked"
+also multiplies the masks into the weights after each step, as a loop that prunes by hand must. All
+take turns in short blocks, in random order; the medians of the blocks are compared, and between the
+quartiles of the rounds' ratios lies the noise of the machine. With one thread the time is the
+CPU's.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ Block = Callable[[], float]
 
 
 class Timed:
-    """Batches, and the seconds of a step from the first one until the next after the last is asked for."""
+    """Batches, and the seconds of a step from the first one until the next after the last is asked
+    for.
+    """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
@@ -50,7 +56,9 @@ def by_trainer(trainer: pt.Trainer, batches: Timed) -> Block:
 
 
 def by_hand(model: nn.Module, batches: Timed, kept: Sequence[tuple[Tensor, Tensor]] = ()) -> Block:
-    """The loop that a person writes; `kept` are parameters and the masks that are multiplied into them."""
+    """The loop that a person writes; `kept` are parameters and the masks that are multiplied into
+    them.
+    """
     model.train()
     optimizer = sgd(list(model.parameters()))
 
@@ -86,7 +94,9 @@ def contestants(name: str, steps: int) -> list[tuple[str, Block, Block]]:
     model, batches = make(), Timed(random_batches(inputs, steps))
     example = batches.batches[0][0]
     spec = pt.infer(model, pt.params_of(model), example)
-    recipe = pt.load_recipe(pt.recipe_for(spec, sparsity=0.5, initial=0.5, begin=0, end=1, frequency=1))
+    recipe = pt.load_recipe(
+        pt.recipe_for(spec, sparsity=0.5, initial=0.5, begin=0, end=1, frequency=1)
+    )
     masked = pt.Trainer(model, without_thinner(recipe), loss_fn, sgd, example, callbacks=())
     thinned = pt.Trainer(model, recipe, loss_fn, sgd, example, thin="now", callbacks=())
     for trainer in (masked, thinned):
@@ -106,14 +116,19 @@ def contestants(name: str, steps: int) -> list[tuple[str, Block, Block]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=5, help="in a block")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} rounds of {args.steps} steps")
+    print(
+        f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} rounds of "
+        f"{args.steps} steps"
+    )
     rows: list[tuple[str, str, float, float, float, float, float]] = []
     for name in args.models:
         compared = contestants(name, args.steps)
@@ -126,7 +141,10 @@ def main() -> None:
             rows.append((name, what, 1000 * theirs, 1000 * ours, ours / theirs, low, high))
     print(f"\n{'network':<13}{'':<24}{'loop, ms':>10}{'trainer, ms':>13}{'ratio':>8}   quartiles")
     for name, what, theirs, ours, ratio, low, high in rows:
-        print(f"{name:<13}{what:<24}{theirs:>10.2f}{ours:>13.2f}{ratio:>8.3f}   {low:.3f} to {high:.3f}")
+        print(
+            f"{name:<13}{what:<24}{theirs:>10.2f}{ours:>13.2f}{ratio:>8.3f}   {low:.3f} to "
+            f"{high:.3f}"
+        )
 
 
 if __name__ == "__main__":

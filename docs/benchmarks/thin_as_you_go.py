@@ -1,9 +1,12 @@
-"""The time that thinning as you go saves against masking all along and thinning at the end, on the same recipe.
+"""The time that thinning as you go saves against masking all along and thinning at the end, on the
+same recipe.
 
-    python docs/benchmarks/thin_as_you_go.py [--model resnet20|mlp|transformer] [--epochs 7] [--batches 8] [--threads 1]
+    python docs/benchmarks/thin_as_you_go.py [--model resnet20|mlp|transformer] [--epochs 7]
+    [--batches 8] [--threads 1]
 
-Random data; a recipe that `recipe_for` wrote prunes half of every exact axis that it can name, a little more in each of the first
-epochs. The two train alternately, an epoch each, so that a busy machine slows both.
+Random data; a recipe that `recipe_for` wrote prunes half of every exact axis that it can name, a
+little more in each of the first epochs. The two train alternately, an epoch each, so that a busy
+machine slows both.
 """
 
 from __future__ import annotations
@@ -32,7 +35,10 @@ class Transformer(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(1000, width)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True) for _ in range(depth)
+            nn.TransformerEncoderLayer(
+                width, 4, 4 * width, dropout=0.0, batch_first=True, norm_first=True
+            )
+            for _ in range(depth)
         )
         self.head = nn.Linear(width, 10)
 
@@ -71,11 +77,15 @@ def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
 
 def without_thinner(recipe: pt.Recipe) -> pt.Recipe:
     """Masks on and on; `thin="end"` would thin when `fit` returns."""
-    return replace(recipe, thinners=(), policies=tuple(p for p in recipe.policies if p.kind != "extension"))
+    return replace(
+        recipe, thinners=(), policies=tuple(p for p in recipe.policies if p.kind != "extension")
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=MODELS, default="resnet20")
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--batches", type=int, default=8, help="in an epoch")
@@ -86,19 +96,32 @@ def main() -> None:
     make, inputs = MODELS[args.model]
     model, batches = make(), random_batches(inputs, args.batches)
     spec = pt.infer(model, pt.params_of(model), batches[0][0])
-    recipe = pt.load_recipe(pt.recipe_for(spec, sparsity=0.5, initial=0.2, begin=1, end=max(2, args.epochs // 2), frequency=1))
+    recipe = pt.load_recipe(
+        pt.recipe_for(
+            spec, sparsity=0.5, initial=0.2, begin=1, end=max(2, args.epochs // 2), frequency=1
+        )
+    )
     masked = pt.Trainer(model, without_thinner(recipe), loss_fn, sgd, batches[0][0], callbacks=())
     thinned = pt.Trainer(model, recipe, loss_fn, sgd, batches[0][0], thin="now", callbacks=())
 
-    print(f"{args.model}, torch {torch.__version__}, {args.threads} thread(s), {args.batches} batches an epoch")
+    print(
+        f"{args.model}, torch {torch.__version__}, {args.threads} thread(s), {args.batches} "
+        "batches an epoch"
+    )
     print(f"{'epoch':>5}{'MACs left':>11}{'masked, s':>11}{'thinned, s':>12}{'ratio':>7}")
     for _ in range(args.epochs):
         (a,), (b,) = masked.fit(batches, 1), thinned.fit(batches, 1)
         left = b.macs / pt.cost(spec).macs
-        print(f"{b.epoch:>5}{left:>11.1%}{a.seconds:>11.2f}{b.seconds:>12.2f}{b.seconds / a.seconds:>7.2f}", flush=True)
+        print(
+            f"{b.epoch:>5}{left:>11.1%}{a.seconds:>11.2f}{b.seconds:>12.2f}{b.seconds / a.seconds:>7.2f}",
+            flush=True,
+        )
     totals = [sum(r.seconds for r in t.history) for t in (masked, thinned)]
     saved = 1 - totals[1] / totals[0]
-    print(f"in all {totals[0]:.1f} s masked, {totals[1]:.1f} s thinned as it goes: {saved:.0%} of the time saved")
+    print(
+        f"in all {totals[0]:.1f} s masked, {totals[1]:.1f} s thinned as it goes: {saved:.0%} of "
+        "the time saved"
+    )
 
 
 if __name__ == "__main__":

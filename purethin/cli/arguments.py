@@ -1,4 +1,6 @@
-"""What the command line takes: four commands, their options, and their help. Nothing is imported, read or made here."""
+"""What the command line takes: four commands, their options, and their help. Nothing is imported,
+read or made here.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ from purethin.cli.imported import parse_argument, parse_arguments, parse_input, 
 PROGRAM = "python -m purethin"
 DEFAULT_INPUT = "1,3,224,224"
 _MODEL = """\
-MODEL is an import path of what makes an nn.Module: torchvision.models:resnet50; timm:create_model with
---arg model_name=resnet18; path/to/net.py:Net. Where its signature has weights or pretrained, they are turned off
+MODEL is an import path of what makes an nn.Module: torchvision.models:resnet50;
+timm:create_model with --arg model_name=resnet18; path/to/net.py:Net. Where its
+signature has weights or pretrained, they are turned off
 unless given. The spec is that of eval mode, on the inputs that --input describes.
 """
 _COMMANDS = {
     "show": (
-        "the spec: which dimensions share an axis, what is exact, what is frozen and why, and the cost",
+        "the spec: which dimensions share an axis, what is exact, what is frozen and why, and the "
+        "cost",
         "torchvision.models:vgg16_bn",
         "timm:create_model --arg model_name=resnet18 --arg num_classes=10",
         "net.py:Net --kwargs '{\"width\": 64}' --input 1,128:long --input mask=1,128:bool",
@@ -31,10 +35,12 @@ _COMMANDS = {
     "recipe": (
         "write a commented recipe for a model that has none",
         "torchvision.models:resnet50 -o resnet50.yaml",
-        "torchvision.models:resnet50 --axes 'layer[34].*' --sparsity 0.5 --sparsity '*.conv3=0.3' --end 60",
+        "torchvision.models:resnet50 --axes 'layer[34].*' --sparsity 0.5 --sparsity '*.conv3=0.3' "
+        "--end 60",
     ),
     "thin": (
-        "remove units by their L1 norms, all at once; check that against the masked model; save the smaller one",
+        "remove units by their L1 norms, all at once; check that against the masked model; save "
+        "the smaller one",
         "torchvision.models:resnet50 --sparsity 0.5 --weights resnet50.safetensors --out thinned",
         "net.py:Net --recipe net.yaml --weights net.safetensors --out thinned --input 1,3,32,32",
     ),
@@ -54,11 +60,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "exit status: 0 done, 1 an error, 2 usage, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="COMMAND"
+    )
     by_name = {name: _command(commands, name, *texts) for name, texts in _COMMANDS.items()}
     by_name["plan"].add_argument("recipe", metavar="RECIPE", help="a recipe in Distiller's YAML")
     by_name["plan"].add_argument(
-        "--epochs", type=int, metavar="N", help="how many will be trained: what comes after them never fires, and is noted"
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="how many will be trained: what comes after them never fires, and is noted",
     )
     for command in by_name.values():
         _add_model(command)
@@ -69,7 +80,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.command == "thin":
         if options.recipe and (options.sparsity or options.axes):
-            by_name["thin"].error("--recipe says which axes and how much of each: leave out --sparsity and --axes")
+            by_name["thin"].error(
+                "--recipe says which axes and how much of each: leave out --sparsity and --axes"
+            )
         if not options.recipe and not options.sparsity:
             by_name["thin"].error("give --sparsity, as 0.5, or --recipe")
     return options
@@ -77,56 +90,113 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _command(commands: Any, name: str, what: str, *examples: str) -> argparse.ArgumentParser:
     return commands.add_parser(
-        name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"{_MODEL}\n{_examples({name: examples})}",
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"{_MODEL}\n{_examples({name: examples})}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
 
 
 def _examples(lines: dict[str, Sequence[str]]) -> str:
-    return "\n".join(["examples:", *(f"  {PROGRAM} {name} {line}" for name, each in lines.items() for line in each)])
+    return "\n".join(
+        [
+            "examples:",
+            *(f"  {PROGRAM} {name} {line}" for name, each in lines.items() for line in each),
+        ]
+    )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", type=_typed(parse_model), metavar="MODEL", help="module:callable or file.py:callable")
     command.add_argument(
-        "--arg", action="append", default=[], type=_typed(parse_argument), metavar="NAME=VALUE",
+        "model",
+        type=_typed(parse_model),
+        metavar="MODEL",
+        help="module:callable or file.py:callable",
+    )
+    command.add_argument(
+        "--arg",
+        action="append",
+        default=[],
+        type=_typed(parse_argument),
+        metavar="NAME=VALUE",
         help="an argument of the callable, its value as YAML; repeatable",
-    )  # fmt: skip
-    command.add_argument("--kwargs", default={}, type=_typed(parse_arguments), metavar="JSON", help="arguments as a JSON object")
+    )
     command.add_argument(
-        "--input", action="append", type=_typed(parse_input), metavar="[NAME=]SHAPE[:DTYPE]",
+        "--kwargs",
+        default={},
+        type=_typed(parse_arguments),
+        metavar="JSON",
+        help="arguments as a JSON object",
+    )
+    command.add_argument(
+        "--input",
+        action="append",
+        type=_typed(parse_input),
+        metavar="[NAME=]SHAPE[:DTYPE]",
         help=f"an example input, as 1,128:long; repeatable (default {DEFAULT_INPUT})",
-    )  # fmt: skip
+    )
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_amount(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--sparsity", action="append", type=_typed(_amount), metavar="[PATTERN=]FRACTION",
-        help="the fraction of units to remove, from every axis or from those that a pattern matches; repeatable",
-    )  # fmt: skip
+        "--sparsity",
+        action="append",
+        type=_typed(_amount),
+        metavar="[PATTERN=]FRACTION",
+        help=(
+            "the fraction of units to remove, from every axis or from those that a pattern "
+            "matches; repeatable"
+        ),
+    )
     command.add_argument(
-        "--axes", action="append", metavar="PATTERN", help="these axes only, as 'layer3.*'; repeatable (default: all exact ones)"
+        "--axes",
+        action="append",
+        metavar="PATTERN",
+        help="these axes only, as 'layer3.*'; repeatable (default: all exact ones)",
     )
 
 
 def _add_schedule(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--initial", type=_typed(_fraction), default=0.0, metavar="FRACTION", help="removed at first (default 0)"
+        "--initial",
+        type=_typed(_fraction),
+        default=0.0,
+        metavar="FRACTION",
+        help="removed at first (default 0)",
     )
-    helps = {"begin": (0, "the first epoch"), "end": (30, "the epoch after the last"), "frequency": (2, "epochs between steps")}
+    helps = {
+        "begin": (0, "the first epoch"),
+        "end": (30, "the epoch after the last"),
+        "frequency": (2, "epochs between steps"),
+    }
     for name, (default, what) in helps.items():
-        command.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default {default})")
-    command.add_argument("-o", "--out", type=Path, metavar="FILE", help="write it there, not to standard output")
+        command.add_argument(
+            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default {default})"
+        )
+    command.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="write it there, not to standard output"
+    )
     command.add_argument("--force", action="store_true", help="replace FILE")
 
 
 def _add_files(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--recipe", metavar="RECIPE", help="the end state of this recipe, instead of --sparsity and --axes")
     command.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="safetensors: a state dict, or what pt.save wrote"
+        "--recipe",
+        metavar="RECIPE",
+        help="the end state of this recipe, instead of --sparsity and --axes",
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty")
+    command.add_argument(
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="safetensors: a state dict, or what pt.save wrote",
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty"
+    )
     command.add_argument("--force", action="store_true", help="replace files in DIR")
 
 

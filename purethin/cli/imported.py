@@ -1,7 +1,7 @@
 """A model from the command line: an import path and arguments make it, shapes make its inputs.
 
-Invariant: no weights are fetched unless an argument asks for them, and what the user's own code raises comes as one SpecError
-that says where.
+Invariant: no weights are fetched unless an argument asks for them, and what the user's own code
+raises comes as one SpecError that says where.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ _DTYPES = {name: value for name, value in vars(torch).items() if isinstance(valu
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: a module's name or a `.py` file, a callable in it, and its keyword arguments."""
+    """Where a model comes from: a module's name or a `.py` file, a callable in it, and its keyword
+    arguments.
+    """
 
     where: str
     name: str
@@ -57,7 +59,8 @@ def parse_model(text: str) -> Source:
     named = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) is not None
     if not named or not (where.endswith(".py") or re.fullmatch(r"\w+(\.\w+)*", where)):
         raise ValueError(
-            f"'{text}' is no import path: write module:callable, as torchvision.models:resnet50, or file.py:callable"
+            f"'{text}' is no import path: write module:callable, as torchvision.models:resnet50, "
+            "or file.py:callable"
         )
     return Source(where, name)
 
@@ -77,7 +80,9 @@ def parse_argument(text: str) -> tuple[str, Any]:
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ValueError(f"the value of '{text}' is no YAML: {getattr(error, 'problem', error)}") from error
+        raise ValueError(
+            f"the value of '{text}' is no YAML: {getattr(error, 'problem', error)}"
+        ) from error
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
@@ -97,7 +102,9 @@ def parse_arguments(text: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Input:
-    """One example input: its shape, its dtype, and the name of the argument that takes it, None by position."""
+    """One example input: its shape, its dtype, and the name of the argument that takes it, None by
+    position.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -109,7 +116,9 @@ class Input:
         return self.text
 
     def tensor(self) -> Tensor:
-        """Random numbers, repeatable; of an integer type 0 and 1, which every vocabulary has; True of bool."""
+        """Random numbers, repeatable; of an integer type 0 and 1, which every vocabulary has; True
+        of bool.
+        """
         state = torch.Generator().manual_seed(0)
         if self.dtype == torch.bool:
             return torch.ones(self.shape, dtype=self.dtype)
@@ -126,7 +135,10 @@ def parse_input(text: str) -> Input:
     """
     match = _INPUT.fullmatch(text)
     if match is None:
-        raise ValueError(f"'{text}' is no input: write its shape, as 1,3,224,224, with :long for integers, mask=… by name")
+        raise ValueError(
+            f"'{text}' is no input: write its shape, as 1,3,224,224, with :long for integers, "
+            "mask=… by name"
+        )
     name, shape, dtype = match.groups()
     if (dtype or "float32") not in _DTYPES:
         raise ValueError(f"torch has no dtype '{dtype}'; {nearest(dtype, _DTYPES)}")
@@ -135,7 +147,9 @@ def parse_input(text: str) -> Input:
 
 def tensors(inputs: Sequence[Input]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     """The inputs by position and by name."""
-    return tuple(i.tensor() for i in inputs if i.name is None), {i.name: i.tensor() for i in inputs if i.name is not None}
+    return tuple(i.tensor() for i in inputs if i.name is None), {
+        i.name: i.tensor() for i in inputs if i.name is not None
+    }
 
 
 @contextmanager
@@ -151,21 +165,33 @@ def explained(what: str) -> Iterator[None]:
 
 
 def make(source: Source) -> tuple[nn.Module, str, str]:
-    """Import and call, with the same random weights each time. `weights=None`, `pretrained=False` where the signature has them.
+    """Import and call, with the same random weights each time. `weights=None`, `pretrained=False`
+    where the signature has them.
 
     Returns:
-        The model in eval mode; the Python statement that imports its maker, and the expression that makes it again.
+        The model in eval mode; the Python statement that imports its maker, and the expression that
+        makes it again.
 
     Raises:
         SpecError: there is no such module or callable, it fails, or makes no `nn.Module`.
     """
     with explained(f"importing {source.where}"):
-        module = _file(Path(source.where)) if source.where.endswith(".py") else importlib.import_module(source.where)
+        module = (
+            _file(Path(source.where))
+            if source.where.endswith(".py")
+            else importlib.import_module(source.where)
+        )
     try:
         maker: Any = reduce(getattr, source.name.split("."), module)
     except AttributeError:
-        public = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise SpecError(f"{source.where} has no '{source.name}'; {nearest(source.name, public)}") from None
+        public = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("_")
+        ]
+        raise SpecError(
+            f"{source.where} has no '{source.name}'; {nearest(source.name, public)}"
+        ) from None
     first = source.name.partition(".")[0]
     if source.where.endswith(".py"):
         statement = f"import runpy; {first} = runpy.run_path({str(source.where)!r})[{first!r}]"
@@ -180,15 +206,25 @@ def make(source: Source) -> tuple[nn.Module, str, str]:
     with explained(f"making {source.title}"):
         model = maker(**arguments)
     if not isinstance(model, nn.Module):
-        raise SpecError(f"{source.title} made a {type(model).__name__}; MODEL names what makes an nn.Module")
-    return model.eval(), statement, f"{source.name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+        raise SpecError(
+            f"{source.title} made a {type(model).__name__}; MODEL names what makes an nn.Module"
+        )
+    return (
+        model.eval(),
+        statement,
+        f"{source.name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})",
+    )
 
 
 def _file(path: Path) -> ModuleType:
     """A Python file as a module; its folder is searched for what it imports."""
     if not path.is_file():
         raise SpecError(f"there is no file {path}")
-    name = path.stem if path.stem.isidentifier() and path.stem not in sys.modules else f"{path.stem}_model"
+    name = (
+        path.stem
+        if path.stem.isidentifier() and path.stem not in sys.modules
+        else f"{path.stem}_model"
+    )
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SpecError(f"{path} cannot be imported")
@@ -205,14 +241,20 @@ def _file(path: Path) -> ModuleType:
 
 
 def _plain_defaults(maker: Any) -> dict[str, Any]:
-    """The arguments that would fetch trained weights, turned off, where they are not off by themselves."""
+    """The arguments that would fetch trained weights, turned off, where they are not off by
+    themselves.
+    """
     try:
         parameters = inspect.signature(maker).parameters.values()
     except (TypeError, ValueError):
         return {}
     off: dict[str, Any] = {}
     for p in parameters:
-        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL, p.POSITIONAL_ONLY) or p.default is None or p.default is False:
+        if (
+            p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL, p.POSITIONAL_ONLY)
+            or p.default is None
+            or p.default is False
+        ):
             continue
         if p.name == "weights" or p.name.startswith("weights_"):
             off[p.name] = None

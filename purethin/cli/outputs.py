@@ -1,4 +1,6 @@
-"""Files written whole or not at all: made beside their place, then renamed; nothing is replaced unless asked."""
+"""Files written whole or not at all: made beside their place, then renamed; nothing is replaced
+unless asked.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     if not path.is_dir():
         raise PurethinError(f"{path} exists: choose another place, or give --force to replace it")
     if any(path.iterdir()):
-        raise PurethinError(f"{path} is not empty: choose another place, or give --force to replace files in it")
+        raise PurethinError(
+            f"{path} is not empty: choose another place, or give --force to replace files in it"
+        )
 
 
 def write_file(path: Path, text: str) -> None:
@@ -37,7 +41,9 @@ def write_file(path: Path, text: str) -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder of what `fill` writes into the one it is given; in a folder that has files, those of the same name go."""
+    """Make a folder of what `fill` writes into the one it is given; in a folder that has files,
+    those of the same name go.
+    """
 
     def place(folder: Path) -> None:
         path.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
-"""Tables for people: drawn by rich where it is installed and a terminal shows them, else plain text."""
+"""Tables for people: drawn by rich where it is installed and a terminal shows them, else plain
+text.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ def show(*parts: Table | str) -> None:
 
             drawn = Drawn(box=None, header_style="bold", pad_edge=False)
             for j, name in enumerate(part.head):
-                drawn.add_column(name, justify="right" if j in part.numbers else "left", overflow="fold")
+                drawn.add_column(
+                    name, justify="right" if j in part.numbers else "left", overflow="fold"
+                )
             for row in part.rows:
                 drawn.add_row(*row)
             console.print(drawn)

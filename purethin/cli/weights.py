@@ -1,6 +1,7 @@
 """Weights for a model from a safetensors file: a plain state dict, or what `save` wrote.
 
-Invariant: nothing is unpickled, and a file fits wholly or is refused with every name that differs counted.
+Invariant: nothing is unpickled, and a file fits wholly or is refused with every name that differs
+counted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from purethin.errors import CheckpointError, nearest
 from purethin.modules import rebuild, tensors_of
 from purethin.storage import load, safetensors_library
-from purethin.thin import Config
+from purethin.thinning import Config
 
 _SHOWN = 5
 
@@ -24,26 +25,40 @@ def with_weights(model: nn.Module, path: Path) -> tuple[nn.Module, Config]:
         A new module, and the config of what was thinned already (empty for a dense network).
 
     Raises:
-        CheckpointError: the file cannot be read, or its names or shapes are not the model's; names them all, the first ones
-            in full.
+        CheckpointError: the file cannot be read, or its names or shapes are not the model's; names
+            them all, the first ones in full.
     """
     given, config = _read(path)
     dense = dict(tensors_of(model, duplicates=True))
-    wrong = [f"{name}, which the model lacks; {nearest(name, dense, shown=2)}" for name in given if name not in dense]
+    wrong = [
+        f"{name}, which the model lacks; {nearest(name, dense, shown=2)}"
+        for name in given
+        if name not in dense
+    ]
     kept = set(model.state_dict(keep_vars=True))
     have = {id(dense[name]) for name in given if name in dense}
     optional = "num_batches_tracked"  # counts batches; files from other tools leave it out
-    wrong += [f"no {name}" for name, t in dense.items() if name in kept and id(t) not in have and not name.endswith(optional)]
+    wrong += [
+        f"no {name}"
+        for name, t in dense.items()
+        if name in kept and id(t) not in have and not name.endswith(optional)
+    ]
     if not config:
         wrong += [
             f"{name} of shape {tuple(t.shape)}, which is {tuple(dense[name].shape)} in the model"
-            for name, t in given.items() if name in dense and t.shape != dense[name].shape
-        ]  # fmt: skip
+            for name, t in given.items()
+            if name in dense and t.shape != dense[name].shape
+        ]
     if wrong:
         more = f"\n  and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         listed = "".join(f"\n  {line}" for line in wrong[:_SHOWN])
-        raise CheckpointError(f"{path} does not fit this {type(model).__name__}: {len(wrong)} differences. It has{listed}{more}")
-    cast = {name: t.to(dense[name].dtype) if t.is_floating_point() else t for name, t in given.items()}
+        raise CheckpointError(
+            f"{path} does not fit this {type(model).__name__}: {len(wrong)} differences. It "
+            f"has{listed}{more}"
+        )
+    cast = {
+        name: t.to(dense[name].dtype) if t.is_floating_point() else t for name, t in given.items()
+    }
     return rebuild(model, config, cast).eval(), config
 
 
@@ -57,8 +72,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Config]:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file: {error}. A file of torch.save is not read, for unpickling runs code: "
-            "convert it, safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
+            f"{path} is damaged or no safetensors file: {error}. A file of torch.save is not read, "
+            "for unpickling runs code: "
+            "convert it, safetensors.torch.save_file(torch.load(path, weights_only=True), "
+            "'weights.safetensors')"
         ) from error
     return load(path)
 

@@ -1,6 +1,8 @@
-"""Which weights a pruner lists to reach an axis, and with which group type: `groups_of` read backwards.
+"""Which weights a pruner lists to reach an axis, and with which group type: `groups_of` read
+backwards.
 
-Invariant: what is listed here, `groups_of` resolves to those very axes; each axis is reached by one pruner alone.
+Invariant: what is listed here, `groups_of` resolves to those very axes; each axis is reached by one
+pruner alone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ _KINDS = ("Filters", "Channels")
 class Carrier:
     """A weight and the group type by which a pruner reaches these axes.
 
-    `makes` is whether the weight makes their values, `whole` whether every unit of each has entries in it.
+    `makes` is whether the weight makes their values, `whole` whether every unit of each has entries
+    in it.
     """
 
     weight: str
@@ -33,7 +36,9 @@ class Carrier:
 
 @dataclass(frozen=True)
 class Listing:
-    """What one pruner lists: `{axis: the weights that carry it alone; the first ranks}`, and weights that join several axes."""
+    """What one pruner lists: `{axis: the weights that carry it alone; the first ranks}`, and
+    weights that join several axes.
+    """
 
     name: str
     kind: str
@@ -43,9 +48,11 @@ class Listing:
 
 
 def listings(spec: Spec, wanted: Mapping[str, float]) -> tuple[list[Listing], dict[str, str]]:
-    """What pruners list, one for each group type and fraction, and `{axis: why no weight names it}`.
+    """What pruners list, one for each group type and fraction, and `{axis: why no weight names
+    it}`.
 
-    An axis that only concatenations carry (`(a + b)`) goes first: all axes of such a weight lose the same fraction by one pruner.
+    An axis that only concatenations carry (`(a + b)`) goes first: all axes of such a weight lose
+    the same fraction by one pruner.
 
     Args:
         spec: the network's spec.
@@ -57,7 +64,9 @@ def listings(spec: Spec, wanted: Mapping[str, float]) -> tuple[list[Listing], di
     joints: list[Carrier] = []
     left: dict[str, str] = {}
     for name in (n for n in wanted if not alone[n] and n not in kinds):
-        if joint := next((c for c in carriers if name in c.axes and _agree(c, wanted, kinds)), None):
+        if joint := next(
+            (c for c in carriers if name in c.axes and _agree(c, wanted, kinds)), None
+        ):
             kinds |= dict.fromkeys(joint.axes, joint.kind)
             joints.append(joint)
         else:
@@ -74,7 +83,13 @@ def listings(spec: Spec, wanted: Mapping[str, float]) -> tuple[list[Listing], di
     for (kind, fraction), weights in grouped.items():
         name = f"{kind.lower()}_{100 * fraction:.3g}".replace(".", "_")
         name = name if name not in found else f"{name}_{len(found)}"  # 0.501 and 0.5011
-        found[name] = Listing(name, kind, fraction, weights, tuple(c for c in joints if c.kind == kind and c.axes[0] in weights))
+        found[name] = Listing(
+            name,
+            kind,
+            fraction,
+            weights,
+            tuple(c for c in joints if c.kind == kind and c.axes[0] in weights),
+        )
     return list(found.values()), left
 
 
@@ -89,34 +104,44 @@ def some(names: Sequence[str], shown: int = 3) -> str:
 
 
 def _agree(carrier: Carrier, wanted: Mapping[str, float], kinds: Mapping[str, str]) -> bool:
-    """Whether all axes of a weight are to lose the same fraction, and none is another group type's already."""
-    return len({wanted.get(a) for a in carrier.axes}) == 1 and {kinds.get(a, carrier.kind) for a in carrier.axes} == {
-        carrier.kind
-    }
+    """Whether all axes of a weight are to lose the same fraction, and none is another group type's
+    already.
+    """
+    return len({wanted.get(a) for a in carrier.axes}) == 1 and {
+        kinds.get(a, carrier.kind) for a in carrier.axes
+    } == {carrier.kind}
 
 
 def _carriers(spec: Spec) -> list[Carrier]:
-    """Every weight that a pruner can list, asked of the recipe's own rules; the best to rank an axis by come first."""
+    """Every weight that a pruner can list, asked of the recipe's own rules; the best to rank an
+    axis by come first.
+    """
     found = []
     for weight, dims in spec.layout.items():
         for kind in _KINDS if len(dims) > 1 and weight not in spec.buffers else ():
             try:
-                groups = groups_of(Pruner("probe", "l1", (weight,), kind, None, 0.5, 0.5, gradual=False), spec)
+                groups = groups_of(
+                    Pruner("probe", "l1", (weight,), kind, None, 0.5, 0.5, gradual=False), spec
+                )
             except RecipeError:  # frozen, or a product of several axes
                 continue
             dim, names = groups[0].by[0].dim, tuple(name for group in groups for name in group.axes)
             found.append(
                 Carrier(
-                    weight, kind, names,
+                    weight,
+                    kind,
+                    names,
                     makes=any((weight, dim) in spec.axes[name].producers for name in names),
                     whole=all(_reaches_all(dims[dim], name, spec) for name in names),
                 )
-            )  # fmt: skip
+            )
     return sorted(found, key=lambda c: (not c.whole, not c.makes))
 
 
 def _reaches_all(expr: ax.Axes, name: str, spec: Spec) -> bool:
-    return isinstance(expr, ax.Name) or set(range(spec.sizes[name])) <= set(ax.units(expr, name, spec.sizes).tolist())
+    return isinstance(expr, ax.Name) or set(range(spec.sizes[name])) <= set(
+        ax.units(expr, name, spec.sizes).tolist()
+    )
 
 
 def _why_left(name: str, spec: Spec) -> str:

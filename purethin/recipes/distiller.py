@@ -1,4 +1,5 @@
-"""What Distiller's schedules may ask for and purethin does not do: by name, why, and what to write instead.
+"""What Distiller's schedules may ask for and purethin does not do: by name, why, and what to write
+instead.
 
 Nothing of Distiller's is refused as merely unknown, and nothing is taken and then left undone.
 """
@@ -13,12 +14,19 @@ from purethin.errors import nearest
 from purethin.recipes.located import Fields, empty, fail, value
 
 _RANKED = "use L1RankedStructureParameterPruner (or its _AGP form)"
-_SINGLE = f"it zeroes single weights by a rule of its own; use AutomatedGradualPruner, or to thin, {_RANKED[4:]}"
+_SINGLE = (
+    "it zeroes single weights by a rule of its own; use AutomatedGradualPruner, or to thin, "
+    f"{_RANKED[4:]}"
+)
 _DROPS = f"it drops other filters at every batch and removes none; {_RANKED}"
 _FUNCTION = "it needs a function, which YAML cannot hold; use ExponentialLR or MultiStepLR"
 _SCHEDULERS = "it needs schedulers as arguments; list them under lr_schedulers, each with a policy"
-_ELEMENTS = "it pulls single weights, or blocks, and no unit becomes empty; use GroupLassoRegularizer"
-_TRAINING = "it belongs to the training script: put it into the trainer's loss function, and remove it here"
+_ELEMENTS = (
+    "it pulls single weights, or blocks, and no unit becomes empty; use GroupLassoRegularizer"
+)
+_TRAINING = (
+    "it belongs to the training script: put it into the trainer's loss function, and remove it here"
+)
 CLASSES = {
     "MagnitudeParameterPruner": _SINGLE,
     "SparsityLevelParameterPruner": _SINGLE,
@@ -28,7 +36,10 @@ CLASSES = {
     "StructuredAGP": "name its ranking: L1RankedStructureParameterPruner_AGP",
     "StructuredAutomatedGradualPruner": "it is an older name; use L1RankedStructureParameterPruner_AGP",
     "LpRankedStructureParameterPruner": f"name its power; {_RANKED}",
-    "StructureParameterPruner": "it prunes below a fixed threshold; use L1RankedStructureParameterPruner with desired_sparsity",
+    "StructureParameterPruner": (
+        "it prunes below a fixed threshold; use L1RankedStructureParameterPruner with "
+        "desired_sparsity"
+    ),
     "ActivationRankedFilterPruner": "name its statistic: ActivationAPoZRankedFilterPruner or …Mean…",
     "FMReconstructionChannelPruner": f"it solves for new weights from feature maps; {_RANKED} with group_type: Channels",
     "RandomLevelStructureParameterPruner": _DROPS,
@@ -67,7 +78,10 @@ GROUPS = {
 }
 """Group types, and what they would remove."""
 ARGUMENTS = {
-    "reg_regims": "it is an older form; a pruner has one `group_type`, one sparsity, and its weights under `weights`",
+    "reg_regims": (
+        "it is an older form; a pruner has one `group_type`, one sparsity, and its weights under "
+        "`weights`"
+    ),
     "kwargs": "it holds the shape of blocks, and blocks leave no smaller network",
     "group_size": "units are removed one by one; for multiples use pt.select(scores, sparsity, round_to=…)",
     "rounding_fn": "of n units floor(sparsity · n) are removed",
@@ -99,12 +113,20 @@ def class_of(name: str, at: yaml.Node, fields: Fields, known: Iterable[str]) -> 
     kind = str(value(node))
     if kind not in known:
         refused = CLASSES.get(kind) or CLASSES.get(kind.removesuffix("_AGP"))
-        why = f"{kind} is not supported: {refused}" if refused else f"no class is named '{kind}' here; {nearest(kind, known)}"
+        why = (
+            f"{kind} is not supported: {refused}"
+            if refused
+            else f"no class is named '{kind}' here; {nearest(kind, known)}"
+        )
         fail(node, why)
     return kind
 
 
 def refuse_argument(name: str, at: yaml.Node, entry: yaml.Node) -> None:
-    """Refuse an argument that purethin does not do, by name; but not where it is switched off, which is Distiller's default."""
-    if name in ARGUMENTS and not (empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)):
+    """Refuse an argument that purethin does not do, by name; but not where it is switched off,
+    which is Distiller's default.
+    """
+    if name in ARGUMENTS and not (
+        empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)
+    ):
         fail(at, f"'{name}' is not supported: {ARGUMENTS[name]}; remove it")

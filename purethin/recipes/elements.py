@@ -1,6 +1,8 @@
-"""Element masks: the single weights of least magnitude, zeroed. They thin nothing, and a thinning carries them along.
+"""Element masks: the single weights of least magnitude, zeroed. They thin nothing, and a thinning
+carries them along.
 
-What belongs to a removed unit counts as gone, so that unit and element sparsity of one weight compose.
+What belongs to a removed unit counts as gone, so that unit and element sparsity of one weight
+compose.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from torch import Tensor
 from purethin.criteria import wide
 from purethin.errors import MaskError
 from purethin.spec import Masks, Spec
-from purethin.thin import masked_leaf
+from purethin.thinning import masked_leaf
 
 
 def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: int) -> Tensor:
@@ -22,7 +24,8 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
         spec: the dense spec.
         name: the parameter's name.
         masks: the masks so far; what they remove stays removed and is counted.
-        removed: how many elements of the dense tensor are gone, those of removed units among them; never the last one.
+        removed: how many elements of the dense tensor are gone, those of removed units among them;
+            never the last one.
 
     Returns:
         `BoolTensor` of the dense shape, True = keep; among equal magnitudes the first go.
@@ -36,7 +39,9 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
     sizes = wide(tensor.detach().abs().flatten())
     if bool(sizes.sum().isnan()):
         raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
-    gone = kept.numel() - int(kept.count_nonzero())  # several times as fast as the sum of a bool tensor
+    gone = kept.numel() - int(
+        kept.count_nonzero()
+    )  # several times as fast as the sum of a bool tensor
     count = min(max(removed, gone), kept.numel() - 1)
     if count == gone:
         return kept.view_as(tensor)

@@ -1,17 +1,21 @@
-"""What of a recipe will never fire, or fires otherwise than a reader may think: the notes of a plan. Each names what to write."""
+"""What of a recipe will never fire, or fires otherwise than a reader may think: the notes of a
+plan. Each names what to write.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from purethin.measures import KINDS
 from purethin.recipes.groups import prunable
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.rows import Row
 from purethin.spec import Spec
-from purethin.statistics import KINDS
 
 
-def notes_of(recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None) -> tuple[str, ...]:
+def notes_of(
+    recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None
+) -> tuple[str, ...]:
     """What a reader of a plan should know beside its rows.
 
     Args:
@@ -37,37 +41,56 @@ def notes_of(recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None
 def _without_policy(recipe: Recipe) -> Iterator[str]:
     used = {(policy.kind, policy.instance) for policy in recipe.policies}
     defined = {
-        "pruner": recipe.pruners, "regularizer": recipe.regularizers, "extension": recipe.thinners,
+        "pruner": recipe.pruners,
+        "regularizer": recipe.regularizers,
+        "extension": recipe.thinners,
         "lr_scheduler": recipe.schedulers,
-    }  # fmt: skip
+    }
     for kind, names in defined.items():
-        yield from (f"'{name}' has no policy: it never acts" for name in names if (kind, name) not in used)
+        yield from (
+            f"'{name}' has no policy: it never acts" for name in names if (kind, name) not in used
+        )
 
 
 def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
     if epochs is None:
         return
     for policy in recipe.policies:
-        where = f"the policy of '{policy.instance}'" + (f" at {policy.place}" if policy.place else "")
+        where = f"the policy of '{policy.instance}'" + (
+            f" at {policy.place}" if policy.place else ""
+        )
         gradual = policy.kind == "pruner" and recipe.pruners[policy.instance].gradual
         if policy.begin >= epochs:
-            yield f"{where} begins at epoch {policy.begin}, but the last of {epochs} epochs is {epochs - 1}: it never fires"
+            yield (
+                f"{where} begins at epoch {policy.begin}, but the last of {epochs} epochs is "
+                f"{epochs - 1}: it never fires"
+            )
         elif gradual and policy.epochs[-1] >= epochs:
             pruner = recipe.pruners[policy.instance]
             reached = pruner.sparsity_at(epochs - 1, policy)
             yield (
-                f"{where} lasts until epoch {policy.epochs[-1]}, but the last of {epochs} epochs is {epochs - 1}: "
+                f"{where} lasts until epoch {policy.epochs[-1]}, but the last of {epochs} epochs "
+                f"is {epochs - 1}: "
                 f"it reaches {reached:.4g}, not {pruner.final:g}"
             )
         elif policy.keep_mask and policy.over >= epochs:
             yield (
-                f"{where} keeps its mask at epoch {policy.over}, but the last of {epochs} epochs is {epochs - 1}: "
+                f"{where} keeps its mask at epoch {policy.over}, but the last of {epochs} epochs "
+                f"is {epochs - 1}: "
                 "only a thinner before that removes anything; end it earlier, or train longer"
             )
 
 
-def _never_thinned(recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None) -> Iterator[str]:
-    thinning = [e for p in recipe.policies if p.kind == "extension" for e in p.epochs if epochs is None or e < epochs]
+def _never_thinned(
+    recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int | None
+) -> Iterator[str]:
+    thinning = [
+        e
+        for p in recipe.policies
+        if p.kind == "extension"
+        for e in p.epochs
+        if epochs is None or e < epochs
+    ]
     last: dict[str, tuple[int, str]] = {}
     gone: dict[str, int] = {}
     for row in rows:
@@ -80,7 +103,8 @@ def _never_thinned(recipe: Recipe, rows: Sequence[Row], spec: Spec, epochs: int 
             late[pruner] = max(epoch, late.get(pruner, 0))
     for pruner, epoch in late.items():
         yield (
-            f"no thinner follows what '{pruner}' removes until epoch {epoch}: it stays in the tensors, as zeros; "
+            f"no thinner follows what '{pruner}' removes until epoch {epoch}: it stays in the "
+            "tensors, as zeros; "
             "add a policy of an extension (FilterRemover) at that epoch or later"
         )
 
@@ -89,10 +113,16 @@ def _not_known(recipe: Recipe) -> Iterator[str]:
     used = {(policy.kind, policy.instance) for policy in recipe.policies}
     for name, pruner in recipe.pruners.items():
         if pruner.criterion in KINDS and ("pruner", name) in used:
-            yield f"which units '{name}' removes, its {pruner.criterion} says in training; how many is certain"
+            yield (
+                f"which units '{name}' removes, its {pruner.criterion} says in training; how many "
+                "is certain"
+            )
     for name, regularizer in recipe.regularizers.items():
         if regularizer.threshold and ("regularizer", name) in used:
-            yield f"what '{name}' removes, training decides: shown is what is at its threshold in the given weights"
+            yield (
+                f"what '{name}' removes, training decides: shown is what is at its threshold in "
+                "the given weights"
+            )
 
 
 def _never_removed(recipe: Recipe, spec: Spec) -> Iterator[str]:
@@ -102,12 +132,18 @@ def _never_removed(recipe: Recipe, spec: Spec) -> Iterator[str]:
             continue
         policies = [p for p in recipe.policies if (p.kind, p.instance) == ("regularizer", name)]
         thinning = [e for p in recipe.policies if p.kind == "extension" for e in p.epochs]
-        if policies and not any(p.keep_mask or any(p.begin < e <= p.over for e in thinning) for p in policies):
+        if policies and not any(
+            p.keep_mask or any(p.begin < e <= p.over for e in thinning) for p in policies
+        ):
             yield (
-                f"'{name}' has a threshold, but removes nothing: let a thinner fire while its policy lasts, "
+                f"'{name}' has a threshold, but removes nothing: let a thinner fire while its "
+                "policy lasts, "
                 "or give the policy `args: {keep_mask: True}`"
             )
         for listed, _, kind in regularizer.listed(spec):
             if not prunable(listed, spec):
                 expr = spec.layout[listed.weight][listed.dim]
-                yield f"{kind} of {listed.weight} are penalized and never removed: its dim {listed.dim} is '{expr}'"
+                yield (
+                    f"{kind} of {listed.weight} are penalized and never removed: its dim "
+                    f"{listed.dim} is '{expr}'"
+                )

@@ -1,6 +1,8 @@
-"""From a pruner to axes: what a listed weight and a group type mean on a network, and what ranks the units.
+"""From a pruner to axes: what a listed weight and a group type mean on a network, and what ranks
+the units.
 
-Two listed weights that share an axis never rank it twice: one leads, they rank it together, or the recipe is refused.
+Two listed weights that share an axis never rank it twice: one leads, they rank it together, or the
+recipe is refused.
 """
 
 from __future__ import annotations
@@ -11,17 +13,25 @@ from typing import NoReturn
 
 from purethin import axes as ax
 from purethin.errors import nearest
+from purethin.measures import KINDS, Measure
 from purethin.recipes.located import fail
 from purethin.recipes.pruners import GROUP_TYPES, Pruner
 from purethin.spec import Spec
-from purethin.statistics import KINDS, Measure
 
-_OTHER = {"Filters": "Channels", "3D": "Channels", "Channels": "Filters", "Rows": "Cols", "Cols": "Rows"}
+_OTHER = {
+    "Filters": "Channels",
+    "3D": "Channels",
+    "Channels": "Filters",
+    "Rows": "Cols",
+    "Cols": "Rows",
+}
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A listed weight, resolved: its name in the spec, its place in the recipe, and the dim that a group type means."""
+    """A listed weight, resolved: its name in the spec, its place in the recipe, and the dim that a
+    group type means.
+    """
 
     weight: str
     place: str
@@ -39,7 +49,9 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Group:
-    """Axes that lose the same units: `by` ranks them (the scores of several add up, or are averaged); `why` says so."""
+    """Axes that lose the same units: `by` ranks them (the scores of several add up, or are
+    averaged); `why` says so.
+    """
 
     axes: tuple[str, ...]
     by: tuple[Ranking, ...]
@@ -53,11 +65,13 @@ class Group:
 
 
 def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
-    """The axes that a pruner prunes on this network, and what ranks each; none where it zeroes single weights.
+    """The axes that a pruner prunes on this network, and what ranks each; none where it zeroes
+    single weights.
 
     Raises:
-        RecipeError: a weight is unknown, has no such dim, a frozen one, or one that is a product of several axes; several listed
-            weights carry one axis without `group_dependency`; or a Leader's axis is of another size than one that it leads.
+        RecipeError: a weight is unknown, has no such dim, a frozen one, or one that is a product of
+            several axes; several listed weights carry one axis without `group_dependency`; or a
+            Leader's axis is of another size than one that it leads.
     """
     if pruner.group_type is None:
         elements_of(pruner, spec)
@@ -74,20 +88,29 @@ def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
     for axis, members in found.items():
         if len(members) > 1 and pruner.group_dependency is None:
             _refuse_shared(pruner, axis, members, spec)
-    return [_alone(f"{pruner.group_type} of {members[0].weight}", members[0], axis) for axis, members in found.items()]
+    return [
+        _alone(f"{pruner.group_type} of {members[0].weight}", members[0], axis)
+        for axis, members in found.items()
+    ]
 
 
 def measures_of(pruner: Pruner, groups: Iterable[Group]) -> list[Measure]:
     """What a pruner must know of data before it ranks these groups."""
     if pruner.criterion not in KINDS:
         return []
-    return [Measure(pruner.criterion, r.weight, r.dim, r.axis) for group in groups for r in group.by]
+    return [
+        Measure(pruner.criterion, r.weight, r.dim, r.axis) for group in groups for r in group.by
+    ]
 
 
 def refuse_rivals(
-    groups: Mapping[str, Sequence[Group]], pruners: Mapping[str, Pruner], together: Sequence[str], spec: Spec
+    groups: Mapping[str, Sequence[Group]],
+    pruners: Mapping[str, Pruner],
+    together: Sequence[str],
+    spec: Spec,
 ) -> None:
-    """That no two pruners which act in the same epoch reach one axis, or one parameter's single weights.
+    """That no two pruners which act in the same epoch reach one axis, or one parameter's single
+    weights.
 
     Raises:
         RecipeError: two do; names the axis, both, and what ties their weights.
@@ -100,9 +123,12 @@ def refuse_rivals(
                 if first != name:
                     fail(
                         pruners[name].place,
-                        f"pruners '{first}' (by {its.leader}) and '{name}' (by {group.leader}) both prune the axis '{axis}' "
-                        f"({spec.axes[axis].size} units) in the same epoch.{_meeting(axis, spec)} Each would keep other units: "
-                        "list the weights in one pruner, with `group_dependency: Auto`, or give the pruners different epochs",
+                        f"pruners '{first}' (by {its.leader}) and '{name}' (by {group.leader}) "
+                        f"both prune the axis '{axis}' "
+                        f"({spec.axes[axis].size} units) in the same epoch.{_meeting(axis, spec)} "
+                        "Each would keep other units: "
+                        "list the weights in one pruner, with `group_dependency: Auto`, or give "
+                        "the pruners different epochs",
                     )
     single: dict[str, str] = {}
     for name in together:
@@ -110,7 +136,8 @@ def refuse_rivals(
             if (first := single.setdefault(weight, name)) != name:
                 fail(
                     pruners[name].place,
-                    f"pruners '{first}' and '{name}' both zero single weights of {weight} in the same epoch: "
+                    f"pruners '{first}' and '{name}' both zero single weights of {weight} in the "
+                    "same epoch: "
                     "list it in one of them, or give the pruners different epochs",
                 )
 
@@ -142,7 +169,9 @@ def _alone(why: str, listed: Listed, axis: str) -> Group:
 def _together(pruner: Pruner, members: Sequence[Listed], axis: str) -> Group:
     by = tuple(Ranking(m.weight, m.dim, axis) for m in members)
     more = f" and {len(by) - 1} more" if len(by) > 1 else ""
-    why = f"{pruner.group_type}, {str(pruner.group_dependency).lower()} of {members[0].weight}{more}"
+    why = (
+        f"{pruner.group_type}, {str(pruner.group_dependency).lower()} of {members[0].weight}{more}"
+    )
     return Group((axis,), by, why, mean=pruner.group_dependency == "Mean")
 
 
@@ -157,14 +186,18 @@ def _led(pruner: Pruner, found: Mapping[str, list[Listed]], spec: Spec) -> list[
         if len(own) > 1:
             fail(
                 members[0].place,
-                f"{members[0].weight} carries the axis '{axis}', which the Leader {leader.weight} lacks; the Leader has several "
-                f"({', '.join(own)}), and which of them should rank it is not said: write `group_dependency: Auto`",
+                f"{members[0].weight} carries the axis '{axis}', which the Leader {leader.weight} "
+                "lacks; the Leader has several "
+                f"({', '.join(own)}), and which of them should rank it is not said: write "
+                "`group_dependency: Auto`",
             )
         if spec.axes[axis].size != spec.axes[own[0]].size:
             fail(
                 members[0].place,
-                f"{members[0].weight} has {spec.axes[axis].size} units ('{axis}'), but the Leader {leader.weight} ranks "
-                f"{spec.axes[own[0]].size} ('{own[0]}'): list it in a pruner of its own, or write `group_dependency: Auto`",
+                f"{members[0].weight} has {spec.axes[axis].size} units ('{axis}'), but the Leader "
+                f"{leader.weight} ranks "
+                f"{spec.axes[own[0]].size} ('{own[0]}'): list it in a pruner of its own, or write "
+                "`group_dependency: Auto`",
             )
     if len(own) > 1:
         return [_alone(why, leader, axis) for axis in own]
@@ -174,12 +207,14 @@ def _led(pruner: Pruner, found: Mapping[str, list[Listed]], spec: Spec) -> list[
 def _refuse_shared(pruner: Pruner, axis: str, members: Sequence[Listed], spec: Spec) -> NoReturn:
     fail(
         members[1].place,
-        f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' ({spec.axes[axis].size} units): "
+        f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' "
+        f"({spec.axes[axis].size} units): "
         f"{', '.join(m.weight for m in members)}.{_meeting(axis, spec) or ' They read one tensor.'} "
         "Ranked one by one they would keep different units. Write\n"
         "    group_dependency: Leader   # the first listed weight ranks for all\n"
         "or\n"
-        "    group_dependency: Auto     # weights that share an axis are grouped, each group ranked by its first\n"
+        "    group_dependency: Auto     # weights that share an axis are grouped, each group "
+        "ranked by its first\n"
         f"in the pruner at {pruner.place}",
     )
 
@@ -192,14 +227,19 @@ def _meeting(axis: str, spec: Spec) -> str:
 
 
 def resolve(name: str, place: str, spec: Spec) -> str:
-    """The parameter that a recipe means: `module.`, which a parallel wrapper puts in, may be there or not, wherever it is."""
+    """The parameter that a recipe means: `module.`, which a parallel wrapper puts in, may be there
+    or not, wherever it is.
+    """
     for candidate in (name, name.removeprefix("module."), f"module.{name}"):
         if candidate in spec.layout:
             return candidate
     alike = [known for known in spec.layout if _bare(known) == _bare(name)]
     if len(alike) == 1:
         return alike[0]
-    fail(place, f"no parameter is named '{name}'; {nearest(name.removeprefix('module.'), spec.layout)}")
+    fail(
+        place,
+        f"no parameter is named '{name}'; {nearest(name.removeprefix('module.'), spec.layout)}",
+    )
 
 
 def _bare(name: str) -> list[str]:
@@ -209,8 +249,9 @@ def _bare(name: str) -> list[str]:
 def locate(name: str, place: str, group_type: str, spec: Spec) -> Listed:
     """A listed weight on this network, and the dim of it that a group type means.
 
-    That is dim 0 for what it produces, 1 for what it consumes; the other way round where the weight lies transposed, as in a
-    transposed convolution: others make its dim 0. (So it is in a depthwise convolution, which has no dim 1 to speak of.)
+    That is dim 0 for what it produces, 1 for what it consumes; the other way round where the weight
+    lies transposed, as in a transposed convolution: others make its dim 0. (So it is in a depthwise
+    convolution, which has no dim 1 to speak of.)
 
     Raises:
         RecipeError: there is no such weight, or it has no such dim.
@@ -218,15 +259,27 @@ def locate(name: str, place: str, group_type: str, spec: Spec) -> Listed:
     weight = resolve(name, place, spec)
     rank = len(spec.layout[weight])
     if rank < 2:
-        fail(place, f"{weight} has {rank} dimensions and no {group_type}: list its layer's convolution or linear weight")
+        fail(
+            place,
+            f"{weight} has {rank} dimensions and no {group_type}: list its layer's convolution or "
+            "linear weight",
+        )
     if group_type in ("Rows", "Cols"):
         if rank != 2:
             other = "Filters" if group_type == "Rows" else "Channels"
-            fail(place, f"{weight} has {rank} dimensions; {group_type} are of matrices: write `group_type: {other}`")
+            fail(
+                place,
+                f"{weight} has {rank} dimensions; {group_type} are of matrices: write `group_type: "
+                f"{other}`",
+            )
         return Listed(weight, place, 0 if group_type == "Rows" else 1)
     first = list(ax.names(spec.layout[weight][0]))
     depthwise = rank > 2 and spec.layout[weight][1] == ax.ONE
-    transposed = bool(first) and not depthwise and not any((weight, 0) in spec.axes[axis].producers for axis in first)
+    transposed = (
+        bool(first)
+        and not depthwise
+        and not any((weight, 0) in spec.axes[axis].producers for axis in first)
+    )
     return Listed(weight, place, int(transposed == (GROUP_TYPES[group_type] == "filters")))
 
 
@@ -242,20 +295,28 @@ def _axes(group_type: str, listed: Listed, spec: Spec) -> list[str]:
     names = list(dict.fromkeys(ax.names(expr)))
     where = f"{listed.weight} cannot be pruned by {group_type}"
     if not names:
-        reasons = [f.reason for f in spec.frozen if (f.parameter, f.dim) == (listed.weight, listed.dim)]
+        reasons = [
+            f.reason for f in spec.frozen if (f.parameter, f.dim) == (listed.weight, listed.dim)
+        ]
         other = spec.layout[listed.weight][1 - listed.dim]
-        hint = f" (its dim {1 - listed.dim} is '{other}': write `group_type: {_OTHER[group_type]}` to prune that)"
+        hint = (
+            f" (its dim {1 - listed.dim} is '{other}': write `group_type: {_OTHER[group_type]}` to "
+            "prune that)"
+        )
         fail(
             listed.place,
-            f"{where}: its dim {listed.dim} is frozen ({(reasons or [f'its size is {expr}'])[0]}); remove it from the list"
+            f"{where}: its dim {listed.dim} is frozen ({(reasons or [f'its size is {expr}'])[0]}); "
+            "remove it from the list"
             f"{hint if any(ax.names(other)) else ''}",
         )
     if crossed := _crossed(expr):
         example = ", ".join(f"'{name}': 0.5" for name in dict.fromkeys(ax.names(crossed)))
         fail(
             listed.place,
-            f"{where}: its dim {listed.dim} is '{expr}', a product of several axes, and which of them should lose units is not "
-            f"said; remove it from the list, and prune them by name: pt.select(scores, {{{example}}})",
+            f"{where}: its dim {listed.dim} is '{expr}', a product of several axes, and which of "
+            "them should lose units is not "
+            "said; remove it from the list, and prune them by name: pt.select(scores, "
+            f"{{{example}}})",
         )
     return names
 

@@ -1,4 +1,6 @@
-"""YAML as nodes that know their place: a complaint begins with file:line:column. Plain values only; no object is ever made."""
+"""YAML as nodes that know their place: a complaint begins with file:line:column. Plain values only;
+no object is ever made.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from purethin.errors import RecipeError
 Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's `{key: (the key's node, the value's node)}`."""
 
-_CORE = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map"))
+_CORE = tuple(
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")
+)
 _MOST = 200_000  # what a published schedule of Distiller has for "never"
 _LONGEST = 500  # a message repeats what it is about
 _DEEPEST = 50
@@ -25,7 +29,9 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, whose time grows with the square of how deep brackets nest: a recipe's nest three deep."""
+    """PyYAML's, whose time grows with the square of how deep brackets nest: a recipe's nest three
+    deep.
+    """
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:
         if self.flow_level >= _DEEPEST:
@@ -48,12 +54,16 @@ def compose(text: str, title: str) -> yaml.Node | None:
         if isinstance(error, yaml.reader.ReaderError):  # it knows how many characters it had read
             before = text[: error.position]
             line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            raise RecipeError(f"{title}:{line}:{column}: not YAML: the character {error.character!r}") from error
+            raise RecipeError(
+                f"{title}:{line}:{column}: not YAML: the character {error.character!r}"
+            ) from error
         at = f"{title}:{mark.line + 1}:{mark.column + 1}" if mark else f"{title}:1:1"
         raise RecipeError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
     except RecursionError as error:
         raise RecipeError(f"{title}:1:1: nested too deeply for a recipe") from error
-    except ValueError as error:  # of a directive such as `%YAML`, whose numbers PyYAML reads unguarded
+    except (
+        ValueError
+    ) as error:  # of a directive such as `%YAML`, whose numbers PyYAML reads unguarded
         raise RecipeError(f"{title}:1:1: not YAML: {error}") from error
 
 
@@ -69,7 +79,9 @@ def fail(at: yaml.Node | str, message: str) -> NoReturn:
 
 
 def mapping(node: yaml.Node, what: str) -> Fields:
-    """The entries of a mapping, in order, those of its merge keys (<<) after its own; a key that stands twice is an error."""
+    """The entries of a mapping, in order, those of its merge keys (<<) after its own; a key that
+    stands twice is an error.
+    """
     out: Fields = {}
     seen, todo = {id(node)}, [node]
     while todo:  # a merged mapping may merge others, or itself; each is read once, the first that has a key gives it
@@ -78,7 +90,11 @@ def mapping(node: yaml.Node, what: str) -> Fields:
         for name, entry in entries.items():
             out.setdefault(name, entry)
         if merged is not None:
-            parts = sequence(merged[1], "<<") if isinstance(merged[1], yaml.SequenceNode) else [merged[1]]
+            parts = (
+                sequence(merged[1], "<<")
+                if isinstance(merged[1], yaml.SequenceNode)
+                else [merged[1]]
+            )
             fresh = [part for part in dict.fromkeys(parts) if id(part) not in seen]
             seen |= {id(part) for part in fresh}
             todo += reversed(fresh)
@@ -96,7 +112,11 @@ def _entries(node: yaml.Node, what: str) -> Fields:
             fail(key, f"a name in {what} is one word, not {_kind(key)}")
         name = "<<" if key.tag == _MERGE else str(value(key))
         if name in out:
-            fail(key, f"'{name}' stands twice in {what}; first at line {out[name][0].start_mark.line + 1}")
+            fail(
+                key,
+                f"'{name}' stands twice in {what}; first at line "
+                f"{out[name][0].start_mark.line + 1}",
+            )
         out[name] = (key, entry)
     return out
 
@@ -115,7 +135,11 @@ def value(node: yaml.Node) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         fail(node, f"a number or a word is expected, not {_kind(node)}")
     if len(node.value) > _LONGEST:
-        fail(node, f"'{_short(node.value)}' has {len(node.value):,} characters; a name or a number has at most {_LONGEST}")
+        fail(
+            node,
+            f"'{_short(node.value)}' has {len(node.value):,} characters; a name or a number has at "
+            f"most {_LONGEST}",
+        )
     if node.style is None and _NUMBER.fullmatch(node.value):
         return float(node.value)
     try:
@@ -142,7 +166,10 @@ def fraction(node: yaml.Node, what: str) -> float:
     """A number from 0 to 1."""
     given = value(node)
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
-        fail(node, f"{what} is {_short(given)}; it is the fraction removed, from 0 to 1 (0.5 for half)")
+        fail(
+            node,
+            f"{what} is {_short(given)}; it is the fraction removed, from 0 to 1 (0.5 for half)",
+        )
     return float(given)
 
 
@@ -157,7 +184,11 @@ def whole(node: yaml.Node, what: str, least: int) -> int:
 def number(node: yaml.Node, what: str) -> float:
     """A finite number from 0."""
     given = value(node)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= float_info.max:
+    if (
+        isinstance(given, bool)
+        or not isinstance(given, int | float)
+        or not 0 <= given <= float_info.max
+    ):
         fail(node, f"{what} is {_short(given)}; it is a number from 0, as 0.0008")
     return float(given)
 
@@ -177,11 +208,16 @@ def empty(node: yaml.Node) -> bool:
 
 def _plain(node: yaml.Node) -> None:
     if node.tag not in _CORE:
-        fail(node, f"the tag {node.tag} would make an object; a recipe holds plain values only: remove it")
+        fail(
+            node,
+            f"the tag {node.tag} would make an object; a recipe holds plain values only: remove it",
+        )
 
 
 def _kind(node: yaml.Node) -> str:
-    return {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(type(node)) or f"'{_short(node.value)}'"
+    return {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(
+        type(node)
+    ) or f"'{_short(node.value)}'"
 
 
 def _short(given: Any) -> str:

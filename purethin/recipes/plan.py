@@ -1,4 +1,6 @@
-"""What a recipe will do to a network, epoch by epoch, without training: the ranking is that of the given parameters."""
+"""What a recipe will do to a network, epoch by epoch, without training: the ranking is that of the
+given parameters.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from purethin.cost import Cost, cost
+from purethin.costs import Cost, cost
 from purethin.recipes.foresight import notes_of
 from purethin.recipes.groups import Group, elements_of, measures_of
 from purethin.recipes.masking import Entries, entries
@@ -19,7 +21,18 @@ from purethin.spec import Masks, Spec, check_fits
 from purethin.table import Table
 from purethin.tree import TensorTree, named
 
-_HEAD = ("epoch", "pruner", "axis", "why", "sparsity", "size", "removed", "kept", "parameters", "MACs")
+_HEAD = (
+    "epoch",
+    "pruner",
+    "axis",
+    "why",
+    "sparsity",
+    "size",
+    "removed",
+    "kept",
+    "parameters",
+    "MACs",
+)
 _WORDS = 4  # the leading columns that are text, aligned to the left
 
 
@@ -27,7 +40,8 @@ _WORDS = 4  # the leading columns that are text, aligned to the left
 class Plan:
     """The rows by epoch, the masks at the end, the network's cost before and after.
 
-    `thinnings` are the epochs at which removed units leave the tensors; `notes`, what a reader should know beside all that.
+    `thinnings` are the epochs at which removed units leave the tensors; `notes`, what a reader
+    should know beside all that.
     """
 
     rows: tuple[Row, ...]
@@ -39,7 +53,9 @@ class Plan:
 
     def __str__(self) -> str:
         """The plan as an aligned table."""
-        lines = [str(Table(_HEAD, [row.cells for row in self.rows], numbers=range(_WORDS, len(_HEAD))))]
+        lines = [
+            str(Table(_HEAD, [row.cells for row in self.rows], numbers=range(_WORDS, len(_HEAD))))
+        ]
         if self.thinnings:
             lines.append(f"* thinned as the epoch begins: {', '.join(map(str, self.thinnings))}")
         lines.append(
@@ -54,10 +70,12 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
 
     Args:
         recipe: what `load_recipe` read.
-        params: the dense parameters; they rank, with zeros where earlier epochs removed units, and what fell below a
-            regularizer's threshold in them is removed. Criteria that need data rank by index.
+        params: the dense parameters; they rank, with zeros where earlier epochs removed units, and
+            what fell below a regularizer's threshold in them is removed. Criteria that need data
+            rank by index.
         spec: their spec.
-        epochs: how many epochs will be trained; what comes after them never fires, and is noted. All, where it is not given.
+        epochs: how many epochs will be trained; what comes after them never fires, and is noted.
+            All, where it is not given.
 
     Returns:
         A plan: `.rows` by epoch, `.masks` at the end; it prints as a table.
@@ -73,9 +91,14 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
     read = _remembering(tensors, spec)
     for epoch in _epochs(recipe, epochs):
         acting = recipe.at(epoch, "pruner")
-        unknown = [m for p in acting for m in measures_of(recipe.pruners[p.instance], groups[p.instance])]
+        unknown = [
+            m for p in acting for m in measures_of(recipe.pruners[p.instance], groups[p.instance])
+        ]
         statistics = {m: torch.zeros(spec.axes[m.axis].size, device="cpu") for m in unknown}
-        last, masks = masks, next_masks(recipe, epoch, groups, tensors, read, spec, masks, 0, statistics, 0)
+        last, masks = (
+            masks,
+            next_masks(recipe, epoch, groups, tensors, read, spec, masks, 0, statistics, 0),
+        )
         if any(masks[name] is not last.get(name) for name in masks):
             now = cost(spec, masks)
         for pruner, name, why, sparsity in _acted(recipe, groups, spec, epoch):
@@ -83,25 +106,62 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
                 size, kept = masks[name].numel(), int(masks[name].sum())
                 asked = (size - kept) / size if sparsity is None else sparsity
                 thins = recipe.thins_at(epoch)
-                rows.append(Row(epoch, pruner, name, why, size, size - kept, asked, now.parameters, now.macs, thins))
+                rows.append(
+                    Row(
+                        epoch,
+                        pruner,
+                        name,
+                        why,
+                        size,
+                        size - kept,
+                        asked,
+                        now.parameters,
+                        now.macs,
+                        thins,
+                    )
+                )
     return Plan(
-        tuple(rows), masks, before, now,
-        thinnings=tuple(sorted({e for p in recipe.policies if p.kind == "extension" for e in p.epochs if not _past(e, epochs)})),
+        tuple(rows),
+        masks,
+        before,
+        now,
+        thinnings=tuple(
+            sorted(
+                {
+                    e
+                    for p in recipe.policies
+                    if p.kind == "extension"
+                    for e in p.epochs
+                    if not _past(e, epochs)
+                }
+            )
+        ),
         notes=notes_of(recipe, rows, spec, epochs),
-    )  # fmt: skip
+    )
 
 
 def _acted(
     recipe: Recipe, groups: Mapping[str, list[Group]], spec: Spec, epoch: int
 ) -> Iterator[tuple[str, str, str, float | None]]:
-    """`(instance, axis or parameter, why, sparsity)` of what removes anything at an epoch; a threshold asks for no sparsity."""
+    """`(instance, axis or parameter, why, sparsity)` of what removes anything at an epoch; a
+    threshold asks for no sparsity.
+    """
     for policy in recipe.at(epoch, "pruner"):
         pruner = recipe.pruners[policy.instance]
         sparsity = pruner.sparsity_at(epoch, policy)
-        yield from ((pruner.name, axis, group.why, sparsity) for group in groups[pruner.name] for axis in group.axes)
-        yield from ((pruner.name, weight, f"single weights of {weight}", sparsity) for weight in elements_of(pruner, spec))
+        yield from (
+            (pruner.name, axis, group.why, sparsity)
+            for group in groups[pruner.name]
+            for axis in group.axes
+        )
+        yield from (
+            (pruner.name, weight, f"single weights of {weight}", sparsity)
+            for weight in elements_of(pruner, spec)
+        )
     for regularizer in recipe.removes_at(epoch):
-        yield from ((regularizer.name, axis, why, None) for axis, why in reasons(regularizer, spec).items())
+        yield from (
+            (regularizer.name, axis, why, None) for axis, why in reasons(regularizer, spec).items()
+        )
 
 
 def _epochs(recipe: Recipe, epochs: int | None) -> list[int]:
@@ -118,7 +178,9 @@ def _past(epoch: int, epochs: int | None) -> bool:
 
 
 def _remembering(tensors: Mapping[str, Tensor], spec: Spec) -> Entries:
-    """The weights' entries, each summed once: weights do not change while one plans, but where single ones are zeroed."""
+    """The weights' entries, each summed once: weights do not change while one plans, but where
+    single ones are zeroed.
+    """
     known: dict[tuple[str, int], Tensor] = {}
 
     def read(name: str, power: int, masks: Masks) -> Tensor:

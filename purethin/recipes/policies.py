@@ -1,4 +1,5 @@
-"""Policies: which instance of a recipe acts when. Epochs are counted from 0, the end of a range is exclusive.
+"""Policies: which instance of a recipe acts when. Epochs are counted from 0, the end of a range is
+exclusive.
 
 A policy that could never act is refused as it is read.
 """
@@ -13,11 +14,24 @@ import yaml
 
 from purethin.errors import nearest
 from purethin.recipes.distiller import ARGUMENTS, SECTIONS, refuse_argument
-from purethin.recipes.located import Fields, empty, fail, mapping, place, sequence, truth, value, whole
+from purethin.recipes.located import (
+    Fields,
+    empty,
+    fail,
+    mapping,
+    place,
+    sequence,
+    truth,
+    value,
+    whole,
+)
 
 KINDS = ("pruner", "regularizer", "extension", "lr_scheduler")
 """What a policy is of."""
-_ARGUMENTS = {"pruner": ("mini_batch_pruning_frequency", "keep_mask"), "regularizer": ("keep_mask",)}
+_ARGUMENTS = {
+    "pruner": ("mini_batch_pruning_frequency", "keep_mask"),
+    "regularizer": ("keep_mask",),
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +45,8 @@ class Policy:
         frequency: epochs between two of them, where a range gave them; else 1.
         end: the epoch after the last (exclusive), as the range says it.
         batches: a pruner acts anew before every so many batches of its epochs too; 0 for never.
-        keep_mask: whether what a regularizer brought below its threshold is removed when the policy is over.
+        keep_mask: whether what a regularizer brought below its threshold is removed when the policy
+            is over.
         place: its line, for messages.
     """
 
@@ -60,7 +75,9 @@ class Policy:
         return place < len(self.epochs) and self.epochs[place] == epoch
 
 
-def read_policy(node: yaml.Node, known: Mapping[str, Collection[str]], gradual: Collection[str]) -> Policy:
+def read_policy(
+    node: yaml.Node, known: Mapping[str, Collection[str]], gradual: Collection[str]
+) -> Policy:
     """A policy from its entry under `policies`.
 
     Args:
@@ -80,17 +97,26 @@ def read_policy(node: yaml.Node, known: Mapping[str, Collection[str]], gradual: 
         if key not in allowed:
             fail(at, f"a policy has no '{key}'; {nearest(key, allowed)}")
     if len(kinds) != 1:
-        fail(node, f"a policy has exactly one of {', '.join(KINDS)}; this has {', '.join(kinds) or 'none'}")
+        fail(
+            node,
+            f"a policy has exactly one of {', '.join(KINDS)}; this has "
+            f"{', '.join(kinds) or 'none'}",
+        )
     kind = kinds[0]
     inner = mapping(fields[kind][1], f"the policy's {kind}")
     for key, (at, _) in inner.items():
         if key not in ("instance_name", "args"):
             fail(at, f"'{key}' of a policy's {kind} is not known; only instance_name and args are")
     if "instance_name" not in inner:
-        fail(fields[kind][1], f"write `instance_name:` and one of: {', '.join(known[kind]) or 'none is defined'}")
+        fail(
+            fields[kind][1],
+            f"write `instance_name:` and one of: {', '.join(known[kind]) or 'none is defined'}",
+        )
     name = str(value(inner["instance_name"][1]))
     if name not in known[kind]:
-        fail(inner["instance_name"][1], f"no {kind} is named '{name}'; {nearest(name, known[kind])}")
+        fail(
+            inner["instance_name"][1], f"no {kind} is named '{name}'; {nearest(name, known[kind])}"
+        )
     batches, keep_mask = _arguments(kind, inner)
     epochs, frequency, end = _times(node, fields, ranged_only=kind == "pruner" and name in gradual)
     return Policy(kind, name, epochs, frequency, end, batches, keep_mask, place(node))
@@ -99,7 +125,9 @@ def read_policy(node: yaml.Node, known: Mapping[str, Collection[str]], gradual: 
 def _arguments(kind: str, inner: Fields) -> tuple[int, bool]:
     """`(batches, keep_mask)` of a policy's args."""
     batches, keep_mask = 0, False
-    args = mapping(inner["args"][1], "args") if "args" in inner and not empty(inner["args"][1]) else {}
+    args = (
+        mapping(inner["args"][1], "args") if "args" in inner and not empty(inner["args"][1]) else {}
+    )
     for key, (at, entry) in args.items():
         refuse_argument(key, at, entry)
         if key == "keep_mask" and kind in _ARGUMENTS:
@@ -107,30 +135,50 @@ def _arguments(kind: str, inner: Fields) -> tuple[int, bool]:
         elif key in _ARGUMENTS.get(kind, ()):
             batches = whole(entry, key, 0)
         elif key not in ARGUMENTS or kind != "pruner":
-            fail(at, f"a policy's {kind} has no argument '{key}'; {nearest(key, _ARGUMENTS.get(kind, ()))}")
+            fail(
+                at,
+                f"a policy's {kind} has no argument '{key}'; "
+                f"{nearest(key, _ARGUMENTS.get(kind, ()))}",
+            )
     return batches, keep_mask and kind == "regularizer"
 
 
-def _times(node: yaml.Node, fields: Fields, *, ranged_only: bool) -> tuple[tuple[int, ...], int, int]:
+def _times(
+    node: yaml.Node, fields: Fields, *, ranged_only: bool
+) -> tuple[tuple[int, ...], int, int]:
     """`(epochs, frequency, end)`."""
     ranged = [k for k in ("starting_epoch", "ending_epoch", "frequency") if k in fields]
     if "epochs" in fields:
         if ranged:
-            fail(fields[ranged[0]][0], f"a policy has `epochs` or a range, not both: remove `epochs` or {', '.join(ranged)}")
+            fail(
+                fields[ranged[0]][0],
+                "a policy has `epochs` or a range, not both: remove `epochs` or "
+                f"{', '.join(ranged)}",
+            )
         if ranged_only:
-            fail(fields["epochs"][0], "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency")
-        epochs = tuple(sorted({whole(e, "an epoch", 0) for e in sequence(fields["epochs"][1], "epochs")}))
+            fail(
+                fields["epochs"][0],
+                "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency",
+            )
+        epochs = tuple(
+            sorted({whole(e, "an epoch", 0) for e in sequence(fields["epochs"][1], "epochs")})
+        )
         if not epochs:
             fail(fields["epochs"][1], "`epochs` is empty: this policy would never act")
         return epochs, 1, epochs[-1] + 1
     for key in ("starting_epoch", "ending_epoch"):
         if key not in fields:
-            fail(node, f"this policy lacks '{key}': write starting_epoch, ending_epoch and frequency, or epochs: […]")
+            fail(
+                node,
+                f"this policy lacks '{key}': write starting_epoch, ending_epoch and frequency, or "
+                "epochs: […]",
+            )
     start, end = (whole(fields[k][1], k, 0) for k in ("starting_epoch", "ending_epoch"))
     frequency = whole(fields["frequency"][1], "frequency", 1) if "frequency" in fields else 1
     if end <= start:
         fail(
             fields["ending_epoch"][1],
-            f"ending_epoch {end} (exclusive) is not after starting_epoch {start}: this policy would never act",
+            f"ending_epoch {end} (exclusive) is not after starting_epoch {start}: this policy "
+            "would never act",
         )
     return tuple(range(start, end, frequency)), frequency, end

@@ -1,6 +1,8 @@
-"""Regularizers: a penalty that pulls whole groups of weights to zero, and the removal of those that it brought there.
+"""Regularizers: a penalty that pulls whole groups of weights to zero, and the removal of those that
+it brought there.
 
-The penalty is of the tensors as they are, thinned or not: what is removed adds nothing to it, nor to its gradient.
+The penalty is of the tensors as they are, thinned or not: what is removed adds nothing to it, nor
+to its gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from purethin.recipes.groups import Listed, locate, prunable, resolve
 from purethin.recipes.located import fail, mapping, number, place, sequence, value
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
-from purethin.thin import kept_sizes, masked_leaf
+from purethin.thinning import kept_sizes, masked_leaf
 
 _CLASSES = ("GroupLassoRegularizer", "L1Regularizer")
 _CRITERIA = ("Max", "Mean_Abs")
@@ -34,9 +36,12 @@ class Regularizer:
     Attributes:
         name: its instance name.
         weights: the listed names.
-        strengths: what the penalty of each is multiplied with; also the threshold at or below which a group is removed.
-        group_types: what a group of each is, one of `GROUP_TYPES`; None where each element is a group (L1).
-        threshold: "Max" or "Mean_Abs", what of a group's magnitudes is compared; None where nothing is removed.
+        strengths: what the penalty of each is multiplied with; also the threshold at or below which
+            a group is removed.
+        group_types: what a group of each is, one of `GROUP_TYPES`; None where each element is a
+            group (L1).
+        threshold: "Max" or "Mean_Abs", what of a group's magnitudes is compared; None where nothing
+            is removed.
         place: its line, for messages.
         places: those of its weights.
     """
@@ -57,8 +62,14 @@ class Regularizer:
         """
         places = self.places or [self.place] * len(self.weights)
         return [
-            (Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec), strength, kind)
-            for w, at, strength, kind in zip(self.weights, places, self.strengths, self.group_types, strict=True)
+            (
+                Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec),
+                strength,
+                kind,
+            )
+            for w, at, strength, kind in zip(
+                self.weights, places, self.strengths, self.group_types, strict=True
+            )
         ]
 
 
@@ -82,31 +93,56 @@ def read_regularizer(name: str, at: yaml.Node, node: yaml.Node) -> Regularizer:
     if threshold is not None and not groups:
         fail(
             fields["threshold_criteria"][1],
-            "threshold_criteria of an L1Regularizer would zero single weights by its strength: remove it, and use "
-            "GroupLassoRegularizer to remove groups, or AutomatedGradualPruner to zero single weights",
+            "threshold_criteria of an L1Regularizer would zero single weights by its strength: "
+            "remove it, and use "
+            "GroupLassoRegularizer to remove groups, or AutomatedGradualPruner to zero single "
+            "weights",
         )
     if threshold is not None and threshold not in _CRITERIA:
-        fail(fields["threshold_criteria"][1], f"no threshold_criteria is '{threshold}'; {nearest(str(threshold), _CRITERIA)}")
+        fail(
+            fields["threshold_criteria"][1],
+            f"no threshold_criteria is '{threshold}'; {nearest(str(threshold), _CRITERIA)}",
+        )
     regims = mapping(fields["reg_regims"][1], "reg_regims")
     if not regims:
-        fail(fields["reg_regims"][1], f"regularizer '{name}' lists no weights: write `reg_regims: {example}`")
-    read = [_group_regim(entry) if groups else (number(entry, "the strength"), None) for _, entry in regims.values()]
+        fail(
+            fields["reg_regims"][1],
+            f"regularizer '{name}' lists no weights: write `reg_regims: {example}`",
+        )
+    read = [
+        _group_regim(entry) if groups else (number(entry, "the strength"), None)
+        for _, entry in regims.values()
+    ]
     return Regularizer(
-        name, tuple(regims), tuple(strength for strength, _ in read), tuple(kind for _, kind in read), threshold,
-        place(at), tuple(place(key) for key, _ in regims.values()),
-    )  # fmt: skip
+        name,
+        tuple(regims),
+        tuple(strength for strength, _ in read),
+        tuple(kind for _, kind in read),
+        threshold,
+        place(at),
+        tuple(place(key) for key, _ in regims.values()),
+    )
 
 
 def _group_regim(node: yaml.Node) -> tuple[float, str]:
     parts = sequence(node, "a strength and a group type")
     if len(parts) != 2:
-        more = ": a threshold is `threshold_criteria`, and what follows a weight the network says" if len(parts) > 2 else ""
-        fail(node, f"a strength and a group type are two entries, as [0.0008, Filters]; here are {len(parts)}{more}")
+        more = (
+            ": a threshold is `threshold_criteria`, and what follows a weight the network says"
+            if len(parts) > 2
+            else ""
+        )
+        fail(
+            node,
+            "a strength and a group type are two entries, as [0.0008, Filters]; here are "
+            f"{len(parts)}{more}",
+        )
     return number(parts[0], "the strength"), read_group_type(parts[1])
 
 
 def penalty(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec) -> Tensor:
-    """λ·Σ_g ‖w_g‖₂ over the groups of every listed weight, or λ·Σ|w|; a scalar, differentiable (0 at zero).
+    """λ·Σ_g ‖w_g‖₂ over the groups of every listed weight, or λ·Σ|w|; a scalar, differentiable (0
+    at zero).
 
     Args:
         regularizer: the regularizer.
@@ -116,8 +152,8 @@ def penalty(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec)
     Raises:
         RecipeError: the regularizer does not fit the network.
 
-    Source: Yuan & Lin, Model selection and estimation in regression with grouped variables, 2006; Wen et al., Learning
-    structured sparsity in deep neural networks, arXiv 1608.03665.
+    Source: Yuan & Lin, Model selection and estimation in regression with grouped variables, 2006;
+    Wen et al., Learning structured sparsity in deep neural networks, arXiv 1608.03665.
     """
     terms = []
     for listed, strength, kind in regularizer.listed(spec):
@@ -128,11 +164,15 @@ def penalty(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec)
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
 
-def fallen(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec, masks: Masks) -> dict[str, Tensor]:
-    """Masks of the units that a regularizer brought to its threshold, together with those removed before.
+def fallen(
+    regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec, masks: Masks
+) -> dict[str, Tensor]:
+    """Masks of the units that a regularizer brought to its threshold, together with those removed
+    before.
 
-    A unit goes when, in every listed weight that carries its axis, every group of it is at or below that weight's strength; never
-    the last unit of an axis. What is frozen, or a product of several axes, is left alone.
+    A unit goes when, in every listed weight that carries its axis, every group of it is at or below
+    that weight's strength; never the last unit of an axis. What is frozen, or a product of several
+    axes, is left alone.
 
     Args:
         regularizer: the regularizer.
@@ -158,16 +198,29 @@ def fallen(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec, 
         else:
             level = tensor.sum(others) / prod(kept(layout[d]) for d in others)
         if bool(level.isnan().any()):
-            raise MaskError(f"{int(level.isnan().sum())} groups of {listed.weight} hold nan: they have no magnitude")
+            raise MaskError(
+                f"{int(level.isnan().sum())} groups of {listed.weight} hold nan: they have no "
+                "magnitude"
+            )
         for axis in prunable(listed, spec):
             unit = ax.units(layout[listed.dim], axis, spec.sizes)
             entries = (unit >= 0).nonzero()[:, 0].to(level.device)
-            margin = torch.full((spec.axes[axis].size,), -torch.inf, dtype=level.dtype, device=level.device)
-            margin = margin.scatter_reduce(0, unit.to(level.device)[entries], level[entries] - strength, "amax")
-            above[axis] = margin if axis not in above else torch.maximum(above[axis], margin.to(above[axis]))
+            margin = torch.full(
+                (spec.axes[axis].size,), -torch.inf, dtype=level.dtype, device=level.device
+            )
+            margin = margin.scatter_reduce(
+                0, unit.to(level.device)[entries], level[entries] - strength, "amax"
+            )
+            above[axis] = (
+                margin if axis not in above else torch.maximum(above[axis], margin.to(above[axis]))
+            )
     out = {}
     for axis, margin in above.items():
-        before = masks[axis].to(margin.device) if axis in masks else torch.ones_like(margin, dtype=torch.bool)
+        before = (
+            masks[axis].to(margin.device)
+            if axis in masks
+            else torch.ones_like(margin, dtype=torch.bool)
+        )
         keep = before & (margin > 0)
         if not bool(keep.any()):
             keep[torch.where(before, margin, -torch.inf).argmax()] = True
@@ -181,5 +234,7 @@ def reasons(regularizer: Regularizer, spec: Spec) -> dict[str, str]:
     out: dict[str, str] = {}
     for listed, strength, kind in regularizer.listed(spec):
         for axis in prunable(listed, spec) if kind else ():
-            out.setdefault(axis, f"{kind} of {listed.weight}, {regularizer.threshold} up to {strength:g}")
+            out.setdefault(
+                axis, f"{kind} of {listed.weight}, {regularizer.threshold} up to {strength:g}"
+            )
     return out

@@ -1,4 +1,6 @@
-"""A row of a plan: what one pruner has removed of one axis, or of one parameter's single weights, by one epoch."""
+"""A row of a plan: what one pruner has removed of one axis, or of one parameter's single weights,
+by one epoch.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,10 @@ from dataclasses import dataclass
 class Row:
     """One axis at one epoch, or one parameter whose single weights are zeroed.
 
-    `pruner` is the instance that acts, a regularizer's too; `why` is the group type and the weight that pick and rank the axis,
-    `size` the dense one, `removed` all that is gone so far, `sparsity` the fraction asked for; `parameters` and `macs` are the
-    whole network's after the epoch's pruners; `thins` is whether removed units leave the tensors in this epoch.
+    `pruner` is the instance that acts, a regularizer's too; `why` is the group type and the weight
+    that pick and rank the axis, `size` the dense one, `removed` all that is gone so far, `sparsity`
+    the fraction asked for; `parameters` and `macs` are the whole network's after the epoch's
+    pruners; `thins` is whether removed units leave the tensors in this epoch.
     """
 
     epoch: int
@@ -41,4 +44,10 @@ class Row:
             f"{self.parameters:,}",
             f"{self.macs:,}",
         )
-        return (f"{self.epoch}{'*' if self.thins else ''}", self.pruner, self.axis, self.why, *counts)
+        return (
+            f"{self.epoch}{'*' if self.thins else ''}",
+            self.pruner,
+            self.axis,
+            self.why,
+            *counts,
+        )

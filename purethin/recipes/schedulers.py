@@ -1,4 +1,6 @@
-"""Learning-rate schedulers of a recipe: torch's own, by class name; torch's complaint about arguments comes as they are read."""
+"""Learning-rate schedulers of a recipe: torch's own, by class name; torch's complaint about
+arguments comes as they are read.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,21 @@ def read_scheduler(name: str, at: yaml.Node, node: yaml.Node) -> Scheduler:
         RecipeError: torch has no such scheduler, or refuses its arguments.
     """
     fields = mapping(node, f"lr_scheduler '{name}'")
-    classes = {k: v for k, v in vars(lr_scheduler).items() if inspect.isclass(v) and issubclass(v, lr_scheduler.LRScheduler)}
-    known = [k for k in classes if k.endswith(("LR", "Restarts")) and not k.startswith("_") and k not in CLASSES]
+    classes = {
+        k: v
+        for k, v in vars(lr_scheduler).items()
+        if inspect.isclass(v) and issubclass(v, lr_scheduler.LRScheduler)
+    }
+    known = [
+        k
+        for k in classes
+        if k.endswith(("LR", "Restarts")) and not k.startswith("_") and k not in CLASSES
+    ]
     kind = class_of(name, at, fields, known)
     signature = inspect.signature(classes[kind])
-    allowed = [p for p in signature.parameters if p not in ("self", "optimizer", "last_epoch", "verbose")]
+    allowed = [
+        p for p in signature.parameters if p not in ("self", "optimizer", "last_epoch", "verbose")
+    ]
     for key, (key_at, _) in fields.items():
         if key not in ("class", *allowed):
             fail(key_at, f"{kind} has no argument '{key}'; {nearest(key, allowed)}")
@@ -47,13 +59,17 @@ def read_scheduler(name: str, at: yaml.Node, node: yaml.Node) -> Scheduler:
     if "milestones" in fields:
         for item in sequence(fields["milestones"][1], "milestones"):
             whole(item, "a milestone", 0)
-    scheduler = Scheduler(name, kind, {key: values(entry) for key, (_, entry) in fields.items() if key != "class"})
+    scheduler = Scheduler(
+        name, kind, {key: values(entry) for key, (_, entry) in fields.items() if key != "class"}
+    )
     _try(scheduler, classes[kind], fields["class"][1])
     return scheduler
 
 
 def _try(scheduler: Scheduler, made: Any, at: yaml.Node) -> None:
-    """Build a scheduler over an optimizer of nothing and step it once, so that torch's complaint comes now and has a line."""
+    """Build a scheduler over an optimizer of nothing and step it once, so that torch's complaint
+    comes now and has a line.
+    """
     if any(isinstance(v, list) for key, v in scheduler.arguments.items() if key != "milestones"):
         return  # one value for each of the optimizer's parameter groups, which are not known here
     try:
@@ -63,5 +79,12 @@ def _try(scheduler: Scheduler, made: Any, at: yaml.Node) -> None:
             stepped = made(optimizer, **scheduler.arguments)
             optimizer.step()
             stepped.step()
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError) as error:
+    except (
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+    ) as error:
         fail(at, f"torch refuses these arguments of {scheduler.kind}: {error}")

@@ -1,7 +1,9 @@
-"""A recipe for a network that has none: commented YAML in which each axis is reached by weights that make it.
+"""A recipe for a network that has none: commented YAML in which each axis is reached by weights
+that make it.
 
-Invariant: `load_recipe` reads the text, `plan` takes floor(sparsity · size) units off every axis that it lists, and what no
-recipe can name stands in a comment with the reason. The same spec gives the same text in every process.
+Invariant: `load_recipe` reads the text, `plan` takes floor(sparsity · size) units off every axis
+that it lists, and what no recipe can name stands in a comment with the reason. The same spec gives
+the same text in every process.
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from fnmatch import fnmatchcase
 import torch
 import yaml
 
-from purethin.cost import cost
+from purethin.costs import cost
 from purethin.errors import MaskError, PurethinError, RecipeError, SpecError, nearest
 from purethin.recipes.carriers import Listing, listings, some
-from purethin.select import count_removed
+from purethin.selection import count_removed
 from purethin.spec import Spec
 
 _CLASS = "L1RankedStructureParameterPruner_AGP"
@@ -34,21 +36,24 @@ def recipe_for(
     end: int = 30,
     frequency: int = 2,
 ) -> str:
-    """A recipe for this network: automated gradual pruning by L1 norms, then thinning, as commented YAML.
+    """A recipe for this network: automated gradual pruning by L1 norms, then thinning, as commented
+    YAML.
 
     Args:
         spec: the network's spec.
-        sparsity: the fraction of units to remove, in [0, 1]; or `{axis or pattern: fraction}`: an axis by its own name first,
-            then by the first pattern that matches; axes that none matches keep all.
-        axes: a pattern of names, or several (`fnmatch`: `layer2.*`). Patterns mean exact axes; an inexact one is pruned where it
-            is named outright.
+        sparsity: the fraction of units to remove, in [0, 1]; or `{axis or pattern: fraction}`: an
+            axis by its own name first, then by the first pattern that matches; axes that none
+            matches keep all.
+        axes: a pattern of names, or several (`fnmatch`: `layer2.*`). Patterns mean exact axes; an
+            inexact one is pruned where it is named outright.
         initial: the fraction removed at `begin`; less where an axis's sparsity is less.
         begin: the first epoch.
         end: the epoch after the last (exclusive), at which the network is thinned.
         frequency: epochs between steps.
 
     Returns:
-        YAML text. Each axis has a comment with its size, how many units go, and which weights share it.
+        YAML text. Each axis has a comment with its size, how many units go, and which weights share
+        it.
 
     Raises:
         SpecError: a pattern matches no exact axis, or no recipe can name any that it matches.
@@ -56,7 +61,8 @@ def recipe_for(
         RecipeError: no epoch is scheduled between `begin` and `end`.
 
     >>> from purethin.recipes.recipe import load_recipe
-    >>> spec = Spec.from_layout({"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)})
+    >>> params = {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)}
+    >>> spec = Spec.from_layout({"a.w": "a 3", "b.w": "b a"}, params)
     >>> list(load_recipe(recipe_for(spec, axes="a")).pruners)
     ['filters_50']
     """
@@ -70,15 +76,26 @@ def recipe_for(
     pruners, left = listings(spec, wanted)
     if not pruners:
         why = "".join(f"\n  {name}: {reason}" for name, reason in left.items())
-        raise SpecError(f"no recipe can name these axes; prune them by name, with pt.select(scores, {{axis: 0.5}}):{why}")
+        raise SpecError(
+            f"no recipe can name these axes; prune them by name, with pt.select(scores, {{axis: "
+            f"0.5}}):{why}"
+        )
     pruned = [axis for pruner in pruners for axis in pruner.weights]
-    timing = (f"    starting_epoch: {begin}", f"    ending_epoch: {end}", f"    frequency: {frequency}")
+    timing = (
+        f"    starting_epoch: {begin}",
+        f"    ending_epoch: {end}",
+        f"    frequency: {frequency}",
+    )
     lines = [
         *_head(spec, {axis: wanted[axis] for axis in pruned}, left),
         "version: 1",
         "",
         "pruners:",
-        *(line for pruner in pruners for line in _pruner_lines(pruner, min(initial, pruner.sparsity), spec)),
+        *(
+            line
+            for pruner in pruners
+            for line in _pruner_lines(pruner, min(initial, pruner.sparsity), spec)
+        ),
         "extensions:",
         "  thinner:                     # takes the removed units out of the tensors",
         "    class: StructureRemover",
@@ -94,8 +111,11 @@ def recipe_for(
 # ---- which axes, and how much of each
 
 
-def fractions_of(spec: Spec, sparsity: float | Mapping[str, float] = 0.5, axes: str | Sequence[str] = "*") -> dict[str, float]:
-    """`{axis: the fraction to remove}` in the spec's order, from a sparsity and patterns as `recipe_for` takes them.
+def fractions_of(
+    spec: Spec, sparsity: float | Mapping[str, float] = 0.5, axes: str | Sequence[str] = "*"
+) -> dict[str, float]:
+    """`{axis: the fraction to remove}` in the spec's order, from a sparsity and patterns as
+    `recipe_for` takes them.
 
     Raises:
         SpecError: a pattern matches no exact axis.
@@ -112,21 +132,35 @@ def fractions_of(spec: Spec, sparsity: float | Mapping[str, float] = 0.5, axes: 
         names = _matching(patterns, spec, SpecError)
     for key in sparsity:
         if key not in names and not any(fnmatchcase(name, key) for name in names):
-            raise MaskError(f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}")
-    keys = {name: name if name in sparsity else next((k for k in sparsity if fnmatchcase(name, k)), None) for name in names}
+            raise MaskError(
+                f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}"
+            )
+    keys = {
+        name: name
+        if name in sparsity
+        else next((k for k in sparsity if fnmatchcase(name, k)), None)
+        for name in names
+    }
     return {name: float(sparsity[key]) for name, key in keys.items() if key is not None}
 
 
 def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -> list[str]:
-    """The axes that any pattern means, in the spec's order: exact ones, and those named outright."""
+    """The axes that any pattern means, in the spec's order: exact ones, and those named
+    outright.
+    """
     found: set[str] = set()
     for pattern in patterns:
-        hits = [pattern] if pattern in spec.axes else [name for name in spec.exact if fnmatchcase(name, pattern)]
+        hits = (
+            [pattern]
+            if pattern in spec.axes
+            else [name for name in spec.exact if fnmatchcase(name, pattern)]
+        )
         if not hits:
             inexact = next((a for a in spec.axes.values() if fnmatchcase(a.name, pattern)), None)
             if inexact is not None:
                 raise error(
-                    f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: {inexact.reason}): "
+                    f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: "
+                    f"{inexact.reason}): "
                     "to prune that all the same, name it outright"
                 )
             raise error(f"'{pattern}' matches no axis; {nearest(pattern, spec.axes)}")
@@ -136,7 +170,9 @@ def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -
 
 def _check_fraction(what: str, given: float) -> None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
-        raise MaskError(f"the {what} is {given!r}: give the fraction to remove, from 0 to 1 (0.5 for half)")
+        raise MaskError(
+            f"the {what} is {given!r}: give the fraction to remove, from 0 to 1 (0.5 for half)"
+        )
 
 
 # ---- text
@@ -145,18 +181,34 @@ def _check_fraction(what: str, given: float) -> None:
 def _head(spec: Spec, pruned: Mapping[str, float], left: Mapping[str, str]) -> list[str]:
     """The comment at the top: what the recipe does to the network, and what it cannot name."""
     gone = {name: _removed(name, fraction, spec) for name, fraction in pruned.items()}
-    before, after = cost(spec), cost(spec, {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()})
+    before, after = (
+        cost(spec),
+        cost(spec, {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()}),
+    )
     many = "1 axis loses" if len(pruned) == 1 else f"{len(pruned)} axes lose"
     lines = [
         f"{many} {sum(gone.values()):,} of {sum(spec.sizes[n] for n in pruned):,} units.",
-        f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: {before.macs:,}, at the end {after.macs:,}.",
+        f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: "
+        f"{before.macs:,}, at the end {after.macs:,}.",
     ]
     if left:
-        lines += ["", "No recipe can name these axes; prune them by name, with pt.select(scores, {axis: 0.5}) and pt.thin:"]
+        lines += [
+            "",
+            "No recipe can name these axes; prune them by name, with pt.select(scores, {axis: "
+            "0.5}) and pt.thin:",
+        ]
         lines += [f"  {name}, {spec.sizes[name]} units: {reason}" for name, reason in left.items()]
-    inexact = [name for name, axis in spec.axes.items() if not axis.exact and name not in pruned and name not in left]
+    inexact = [
+        name
+        for name, axis in spec.axes.items()
+        if not axis.exact and name not in pruned and name not in left
+    ]
     if inexact:
-        lines += ["", f"Left alone, for their removal changes the function (spec.axes[name].reason): {some(inexact)}"]
+        lines += [
+            "",
+            "Left alone, for their removal changes the function (spec.axes[name].reason): "
+            f"{some(inexact)}",
+        ]
     return [_comment(line) for line in lines]
 
 
@@ -170,24 +222,37 @@ def _pruner_lines(pruner: Listing, initial: float, spec: Spec) -> list[str]:
         f"    group_type: {pruner.kind}",
     ]
     if reached > len(pruner.weights):
-        lines.append("    group_dependency: Auto     # weights that share an axis stand together; the first ranks it")
+        lines.append(
+            "    group_dependency: Auto     # weights that share an axis stand together; the first "
+            "ranks it"
+        )
     lines.append("    weights:")
     for name, own in pruner.weights.items():
         says, ties = _comment(_axis_says(name, pruner.sparsity, own, spec)), spec.ties.get(name, ())
         if len(own) == 1:
             lines.append(f"      - {_scalar(own[0])}  {says}")
         elif own:
-            lines += [f"      {says}", *([f"      {_comment(f'  they meet in {some(ties)}')}"] if ties else [])]
+            lines += [
+                f"      {says}",
+                *([f"      {_comment(f'  they meet in {some(ties)}')}"] if ties else []),
+            ]
             lines += [f"      - {_scalar(weight)}" for weight in own]
     for carrier in pruner.joint:
-        lines += [f"      {_comment(_axis_says(name, pruner.sparsity, [carrier.weight], spec))}" for name in carrier.axes]
+        lines += [
+            f"      {_comment(_axis_says(name, pruner.sparsity, [carrier.weight], spec))}"
+            for name in carrier.axes
+        ]
         lines.append(f"      - {_scalar(carrier.weight)}")
     return [*lines, ""]
 
 
 def _axis_says(name: str, fraction: float, own: Sequence[str], spec: Spec) -> str:
-    """An axis's size, how many units go, and the weights that are pruned with it, beside those that stand below."""
-    others = dict.fromkeys(p for p, _ in spec.axes[name].places if len(spec.layout[p]) > 1 and p not in own)
+    """An axis's size, how many units go, and the weights that are pruned with it, beside those that
+    stand below.
+    """
+    others = dict.fromkeys(
+        p for p, _ in spec.axes[name].places if len(spec.layout[p]) > 1 and p not in own
+    )
     shared = f"; shared with {some([p.removesuffix('.weight') for p in others])}" if others else ""
     reason = "" if spec.axes[name].exact else f"; INEXACT: {spec.axes[name].reason}"
     return f"{name}: {spec.sizes[name]} units, {_removed(name, fraction, spec)} go{shared}{reason}"
@@ -209,5 +274,8 @@ def _number(fraction: float) -> str:
 
 def _scalar(name: str) -> str:
     """A parameter's name as YAML reads it back: bare where it is a plain word."""
-    plain = re.fullmatch(r"\w[\w./-]*", name, re.ASCII) is not None and re.search(r"[A-Za-z_]{2}", name) is not None
+    plain = (
+        re.fullmatch(r"\w[\w./-]*", name, re.ASCII) is not None
+        and re.search(r"[A-Za-z_]{2}", name) is not None
+    )
     return name if plain and yaml.safe_load(name) == name else json.dumps(name)

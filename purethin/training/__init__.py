@@ -1,1 +1,3 @@
-"""Training along a recipe: the trainer, what it trains, its state on disk, several processes, and who watches."""
+"""Training along a recipe: the trainer, what it trains, its state on disk, several processes, and
+who watches.
+"""

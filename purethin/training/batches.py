@@ -1,7 +1,9 @@
-"""Batches as a training takes them: grouped for accumulation, in an order that a resumed run repeats, split into inputs.
+"""Batches as a training takes them: grouped for accumulation, in an order that a resumed run
+repeats, split into inputs.
 
-A loader is anything that yields batches anew at each epoch. What orders them is kept: its own `state_dict`, or the
-`torch.Generator`s that it, its sampler, its batch sampler and its dataset hold; and `set_epoch` of any of these is called.
+A loader is anything that yields batches anew at each epoch. What orders them is kept: its own
+`state_dict`, or the `torch.Generator`s that it, its sampler, its batch sampler and its dataset
+hold; and `set_epoch` of any of these is called.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ def first_of(batch: Any) -> Any:
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """`(args, kwargs)` from inputs: a tensor, a tuple of arguments, or a dict of keyword arguments."""
+    """`(args, kwargs)` from inputs: a tensor, a tuple of arguments, or a dict of keyword
+    arguments.
+    """
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
     return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
@@ -68,7 +72,8 @@ def set_order(loader: Iterable[Any], state: Mapping[str, Any]) -> None:
     have = _generators(loader)
     if have.keys() != state.keys():
         raise CheckpointError(
-            f"the saved run's loader held the generators {sorted(state)}, this one {sorted(have)}: give a loader made alike"
+            f"the saved run's loader held the generators {sorted(state)}, this one {sorted(have)}: "
+            "give a loader made alike"
         )
     for path, generator in have.items():
         generator.set_state(state[path].to("cpu", torch.uint8))
@@ -90,6 +95,8 @@ def _generators(loader: Iterable[Any]) -> dict[str, torch.Generator]:
     found: dict[str, torch.Generator] = {}
     for name, part in _parts(loader).items():
         for key, value in getattr(part, "__dict__", {}).items():
-            if isinstance(value, torch.Generator) and all(value is not other for other in found.values()):
+            if isinstance(value, torch.Generator) and all(
+                value is not other for other in found.values()
+            ):
                 found[f"{name}.{key}"] = value
     return found

@@ -1,6 +1,8 @@
-"""A training's state on disk, without pickle: its tensors in safetensors files, all else in `state.json`, which is written last.
+"""A training's state on disk, without pickle: its tensors in safetensors files, all else in
+`state.json`, which is written last.
 
-Invariant: `state.json` names tensors that lie whole beside it; whenever the process dies, one such pair is there or none was.
+Invariant: `state.json` names tensors that lie whole beside it; whenever the process dies, one such
+pair is there or none was.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ def write(folder: Path, state: Mapping[str, Any], engine: Engine | None = None) 
     Args:
         folder: made where it is missing; belongs to one run, whose processes share it.
         state: any nesting of dicts with tensors, specs, numbers, words, lists, tuples and None.
-        engine: of a run of several processes: each calls this. Process 0 writes, unless tensors are spread: then each its own.
+        engine: of a run of several processes: each calls this. Process 0 writes, unless tensors are
+            spread: then each its own.
 
     Raises:
-        CheckpointError: safetensors is not installed, a file cannot be written, or the state holds something else.
+        CheckpointError: safetensors is not installed, a file cannot be written, or the state holds
+            something else.
     """
     safetensors_library()
     engine = engine or OneProcess()
@@ -64,7 +68,8 @@ def read(folder: Path, engine: Engine | None = None) -> dict[str, Any] | None:
 
     Args:
         folder: where it was written.
-        engine: of a run of several processes. What was spread is spread anew, over as many processes as there are now.
+        engine: of a run of several processes. What was spread is spread anew, over as many
+            processes as there are now.
 
     Raises:
         CheckpointError: a file is missing, truncated or edited, or of a newer version.
@@ -80,7 +85,9 @@ def read(folder: Path, engine: Engine | None = None) -> dict[str, Any] | None:
         else:
             tensors = _read_file(file, place["digest"])
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}; {STATE} beside it needs it") from error
+        raise CheckpointError(
+            f"{file} cannot be read: {error.strerror or error}; {STATE} beside it needs it"
+        ) from error
     return decoded(content["state"], tensors)
 
 
@@ -112,7 +119,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole, with a digest of itself."""
     text = json.dumps(content)
     with written_whole(path) as beside:
-        beside.write_text(json.dumps({"digest": _text_digest(text), "content": content}), encoding="utf-8")
+        beside.write_text(
+            json.dumps({"digest": _text_digest(text), "content": content}), encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -134,16 +143,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         intact, content = False, {}
     if not intact:
-        raise CheckpointError(f"{path} was truncated or edited since it was written: restore it, or start anew in another folder")
+        raise CheckpointError(
+            f"{path} was truncated or edited since it was written: restore it, or start anew in "
+            "another folder"
+        )
     if content.get("version") != _VERSION:
         raise CheckpointError(
-            f"{path} is of version {content.get('version')}; this purethin reads {_VERSION}: install a newer one"
+            f"{path} is of version {content.get('version')}; this purethin reads {_VERSION}: "
+            "install a newer one"
         )
     return content
 
 
 def encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """A tree as JSON has it; its tensors go into `tensors` by path, and what JSON lacks is `{"$kind": …}`.
+    """A tree as JSON has it; its tensors go into `tensors` by path, and what JSON lacks is
+    `{"$kind": …}`.
 
     Raises:
         CheckpointError: something is neither plain nor a tensor.
@@ -160,14 +174,20 @@ def encoded(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Mapping):
         if all(isinstance(key, str) and not key.startswith("$") for key in value):
             return {key: encoded(entry, f"{path}/{key}", tensors) for key, entry in value.items()}
-        return {"$pairs": [[encoded(k, path, tensors), encoded(v, f"{path}/{k}", tensors)] for k, v in value.items()]}
+        return {
+            "$pairs": [
+                [encoded(k, path, tensors), encoded(v, f"{path}/{k}", tensors)]
+                for k, v in value.items()
+            ]
+        }
     if isinstance(value, list | tuple):
         items = [encoded(entry, f"{path}/{i}", tensors) for i, entry in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise CheckpointError(
-        f"{path.removeprefix('state/')} is {type(value).__name__}, which has no place in a file without pickle: "
+        f"{path.removeprefix('state/')} is {type(value).__name__}, which has no place in a file "
+        "without pickle: "
         "only tensors, numbers, words, lists, tuples, dicts and None can be kept"
     )
 
@@ -194,7 +214,9 @@ def decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def outline(value: Any) -> Any:
-    """Frozen data as plain data, without the fields that do not count when compared: to tell whether a recipe is the same."""
+    """Frozen data as plain data, without the fields that do not count when compared: to tell
+    whether a recipe is the same.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: outline(getattr(value, f.name)) for f in fields(value) if f.compare}
     if isinstance(value, Mapping):
@@ -214,7 +236,10 @@ def difference(saved: Spec, own: Spec) -> str:
         if saved.layout[name] != own.layout[name]:
             was, now = (" ".join(map(str, s.layout[name])) for s in (saved, own))
             return f"{name} was '{was}' and is '{now}'"
-    return "their specs differ beside the layout: it was inferred by another version, or from other inputs"
+    return (
+        "their specs differ beside the layout: it was inferred by another version, or from other "
+        "inputs"
+    )
 
 
 def _text_digest(text: str) -> str:

@@ -1,6 +1,8 @@
-"""Training on several processes, launched by `torchrun`: here each holds the whole network; in `sharded.py`, a part of it.
+"""Training on several processes, launched by `torchrun`: here each holds the whole network; in
+`sharded.py`, a part of it.
 
-Invariant: what decides (masks, learning rates, when to thin, when to stop) is the same in every process; batches alone differ.
+Invariant: what decides (masks, learning rates, when to thin, when to stop) is the same in every
+process; batches alone differ.
 """
 
 from __future__ import annotations
@@ -26,18 +28,25 @@ from purethin.training.network import Forward, Network, OneProcess, Value
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def ddp(*, device: str | torch.device | None = None, timeout: float = 600.0, **options: Any) -> Replicated:
-    """An engine by `torch.nn.parallel.DistributedDataParallel`: every process has the whole network, and a part of each batch.
+def ddp(
+    *, device: str | torch.device | None = None, timeout: float = 600.0, **options: Any
+) -> Replicated:
+    """An engine by `torch.nn.parallel.DistributedDataParallel`: every process has the whole
+    network, and a part of each batch.
 
-    Call it before anything is moved to a GPU: it joins the process group that `torchrun` describes, unless there is one already,
-    and makes this process's GPU the current one. Gradients are meaned over the processes. Buffers (batch norm's running
-    statistics) are those of process 0, before each forward and after each epoch; batch norm normalizes by its own process's
-    batch, as everywhere in DDP (`nn.SyncBatchNorm` does otherwise). The network is wrapped anew after each thinning.
+    Call it before anything is moved to a GPU: it joins the process group that `torchrun` describes,
+    unless there is one already, and makes this process's GPU the current one. Gradients are meaned
+    over the processes. Buffers (batch norm's running statistics) are those of process 0, before
+    each forward and after each epoch; batch norm normalizes by its own process's batch, as
+    everywhere in DDP (`nn.SyncBatchNorm` does otherwise). The network is wrapped anew after each
+    thinning.
 
     Args:
-        device: this process's; by default its GPU where there are any, else the CPU. Give the trainer a model that lies there.
+        device: this process's; by default its GPU where there are any, else the CPU. Give the
+            trainer a model that lies there.
         timeout: seconds after which a process that waits for another ends with an error.
-        **options: of DistributedDataParallel: `find_unused_parameters=True` for a forward that leaves parameters out.
+        **options: of DistributedDataParallel: `find_unused_parameters=True` for a forward that
+            leaves parameters out.
 
     Raises:
         PurethinError: the script was not started by `torchrun`.
@@ -85,7 +94,8 @@ class Processes(OneProcess):
             size, square = self.total(torch.tensor([len(group), len(group) ** 2])).tolist()
             if size * size != square * self.count:
                 raise PurethinError(
-                    f"the loaders give unlike numbers of batches: process {self.rank} has {len(group) or 'none'} left where "
+                    f"the loaders give unlike numbers of batches: process {self.rank} has "
+                    f"{len(group) or 'none'} left where "
                     "others have more or less; give each as many, as DistributedSampler does"
                 )
             if not group:
@@ -96,13 +106,17 @@ class Processes(OneProcess):
         values = self.gathered(value)
         for rank, other in enumerate(values):
             if other != values[0]:
-                raise PurethinError(f"{what} differ: {values[0]} in process 0, {other} in process {rank}; {remedy}")
+                raise PurethinError(
+                    f"{what} differ: {values[0]} in process 0, {other} in process {rank}; {remedy}"
+                )
 
 
 class Replicated(Processes):
     """The engine that `ddp` makes."""
 
-    def __init__(self, device: str | torch.device | None, timeout: float, options: dict[str, Any]) -> None:
+    def __init__(
+        self, device: str | torch.device | None, timeout: float, options: dict[str, Any]
+    ) -> None:
         super().__init__(device, timeout)
         self._options = options
 
@@ -111,7 +125,8 @@ class Replicated(Processes):
         devices = {tensor.device for tensor in params.values()}
         if len(devices) == 1 and devices != {self.device}:
             raise PurethinError(
-                f"the model lies on {devices.pop()}, and process {self.rank} is to work on {self.device}: make the engine first, "
+                f"the model lies on {devices.pop()}, and process {self.rank} is to work on "
+                f"{self.device}: make the engine first, "
                 "and give the trainer `model.to(engine.device)`; or `ddp(device=…)`"
             )
         wrapped = DistributedDataParallel(module, **self._options)
@@ -130,7 +145,8 @@ def _join(device: str | torch.device | None, timeout: float) -> torch.device:
     if missing := [name for name in _NEEDED if name not in os.environ]:
         raise PurethinError(
             f"this process was not started by torchrun ({missing[0]} is not set): run "
-            f"`torchrun --nproc-per-node=2 {sys.argv[0] or 'train.py'}`, or give the trainer no engine to train in one process"
+            f"`torchrun --nproc-per-node=2 {sys.argv[0] or 'train.py'}`, or give the trainer no "
+            "engine to train in one process"
         )
     backend = "cpu:gloo,cuda:nccl" if here.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
@@ -139,8 +155,12 @@ def _join(device: str | torch.device | None, timeout: float) -> torch.device:
 
 
 def _leave() -> None:
-    failed = getattr(sys, "last_type", None) is not None  # the others may wait for us: torchrun ends them
+    failed = (
+        getattr(sys, "last_type", None) is not None
+    )  # the others may wait for us: torchrun ends them
     if dist.is_initialized() and not failed:
         gc.collect()  # networks that are done with hold on to the group, whose threads end with it
         dist.destroy_process_group()
-        time.sleep(0.1)  # a thread that still drops what the last exchange held needs the interpreter, or it aborts
+        time.sleep(
+            0.1
+        )  # a thread that still drops what the last exchange held needs the interpreter, or it aborts

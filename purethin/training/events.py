@@ -1,6 +1,8 @@
-"""What a trainer tells those who watch it: the record of an epoch, and the moments at which callbacks are called.
+"""What a trainer tells those who watch it: the record of an epoch, and the moments at which
+callbacks are called.
 
-Invariant: a callback set is a plain mapping from an event to a function of one `Moment`; it watches, the trainer decides.
+Invariant: a callback set is a plain mapping from an event to a function of one `Moment`; it
+watches, the trainer decides.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Record:
     def __str__(self) -> str:
         metric = "" if self.metric is None else f"  metric {self.metric:.4f}"
         return (
-            f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity {self.sparsity:6.1%}"
+            f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity "
+            f"{self.sparsity:6.1%}"
             f"  {self.parameters:,} parameters  {self.macs:,} MACs  {self.seconds:.1f} s"
         )
 
@@ -50,17 +53,20 @@ class Record:
 class Moment:
     """Where a training stands as an event happens.
 
-    A call of `fit` makes "fit"; per epoch "prune" (the masks changed), "thin" (the tensors shrank), a "step" after each batch,
-    "epoch", then "best" and "save" where they apply; and "end" at last, or "fail" where an error ends it.
+    A call of `fit` makes "fit"; per epoch "prune" (the masks changed), "thin" (the tensors shrank),
+    a "step" after each batch, "epoch", then "best" and "save" where they apply; and "end" at last,
+    or "fail" where an error ends it.
 
     Attributes:
         event: which one.
-        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `done`, `history`, `epoch`, `step`.
+        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `done`, `history`, `epoch`,
+            `step`.
         epoch: the number of epochs trained: while one runs, its own, counted from 0.
         epochs: the epoch at which this `fit` ends, exclusive.
         step: the batch within the epoch, counted from 0 ("step").
         steps: batches in the epoch, where the loader has a length.
-        loss: the running mean of the epoch on this process, a scalar that is still on its device ("step").
+        loss: the running mean of the epoch on this process, a scalar that is still on its device
+            ("step").
         record: of the epoch that has ended ("epoch", "best").
         path: what was written ("save").
     """

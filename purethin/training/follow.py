@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from purethin.cost import cost
+from purethin.costs import cost
 from purethin.errors import PurethinError
 from purethin.training.events import Callbacks, Moment
 
@@ -21,18 +21,22 @@ _BEGIN = b'{"event": "'
 
 
 def json_lines(path: str | Path) -> Callbacks:
-    """One JSON object a line for each event but "step", written and closed at once, so that a killed run loses none.
+    """One JSON object a line for each event but "step", written and closed at once, so that a
+    killed run loses none.
 
-    Every object has `event`, `time` (UTC) and `epoch`; an epoch has the fields of its `Record`, "prune" the units kept of each
-    masked axis; "fit", "prune", "thin" and "end" have `parameters`, `macs` and `bytes`: of the masked network at "prune", else
-    of the tensors. A number that is not finite is null.
+    Every object has `event`, `time` (UTC) and `epoch`; an epoch has the fields of its `Record`,
+    "prune" the units kept of each masked axis; "fit", "prune", "thin" and "end" have `parameters`,
+    `macs` and `bytes`: of the masked network at "prune", else of the tensors. A number that is not
+    finite is null.
 
     Args:
-        path: the file, made with its folder where there is none. When `fit` begins, entries of the epochs that it will train
-            are cut off, and a last line that a killed run left half written; training from epoch 0 begins the file anew.
+        path: the file, made with its folder where there is none. When `fit` begins, entries of the
+            epochs that it will train are cut off, and a last line that a killed run left half
+            written; training from epoch 0 begins the file anew.
 
     Raises:
-        PurethinError: the file holds something else (it is left as it is), or cannot be written; both when `fit` begins.
+        PurethinError: the file holds something else (it is left as it is), or cannot be written;
+            both when `fit` begins.
     """
     path = Path(path)
     begun, ended = False, -1  # the last epoch that has ended
@@ -77,7 +81,8 @@ def json_lines(path: str | Path) -> Callbacks:
 
 
 def tensorboard(folder: str | Path) -> Callbacks:
-    """TensorBoard scalars: loss, metric, sparsity, parameters, macs, lr and seconds by epoch, flushed after each.
+    """TensorBoard scalars: loss, metric, sparsity, parameters, macs, lr and seconds by epoch,
+    flushed after each.
 
     After a resume TensorBoard shows nothing of the epochs that were trained beyond it.
 
@@ -90,7 +95,9 @@ def tensorboard(folder: str | Path) -> Callbacks:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise PurethinError(f"scalars need tensorboard ({error}): pip install 'purethin[tensorboard]'") from error
+        raise PurethinError(
+            f"scalars need tensorboard ({error}): pip install 'purethin[tensorboard]'"
+        ) from error
     writer: Any = None
 
     def fit(moment: Moment) -> None:
@@ -145,7 +152,8 @@ def _cut(path: Path, epoch: int) -> None:
             if number == len(lines) and line.startswith(_BEGIN[: len(line)]):
                 break  # half written when its run was killed
             raise PurethinError(
-                f"{path}:{number}: no line of a training log: nothing was written; give json_lines another path"
+                f"{path}:{number}: no line of a training log: nothing was written; give json_lines "
+                "another path"
             ) from error
         if line.endswith(b"\n") and (at < epoch or (event == "end" and at == epoch)):
             kept = position

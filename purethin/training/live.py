@@ -1,7 +1,9 @@
-"""The tensors of a training as they are now: network, optimizer and average; masked, thinned, taken out whole and put back.
+"""The tensors of a training as they are now: network, optimizer and average; masked, thinned, taken
+out whole and put back.
 
-Invariant: parameters, the optimizer's state and the average always have the shapes that `done` leaves of the dense network, and
-zeros where `masks` says so. Where tensors are spread over processes, no process holds all of them whole at once.
+Invariant: parameters, the optimizer's state and the average always have the shapes that `done`
+leaves of the dense network, and zeros where `masks` says so. Where tensors are spread over
+processes, no process holds all of them whole at once.
 """
 
 from __future__ import annotations
@@ -15,15 +17,32 @@ from torch import Tensor, nn, optim
 from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
 from purethin.spec import Spec
-from purethin.thin import Config, check_conditions, check_masks, config_of, expand, thin_spec, thinned_leaf
+from purethin.thinning import (
+    Config,
+    check_conditions,
+    check_masks,
+    config_of,
+    expand,
+    thin_spec,
+    thinned_leaf,
+)
 from purethin.training import moments
 from purethin.training.network import Engine, Forward, Network
 from purethin.training.zeros import axis_masks, clear, current, dead_entries
 
 _ELEMENTWISE = {
-    optim.SGD, optim.Adam, optim.AdamW, optim.Adamax, optim.NAdam, optim.RAdam, optim.RMSprop, optim.Adagrad, optim.Adadelta,
-    optim.ASGD, optim.Rprop,
-}  # fmt: skip
+    optim.SGD,
+    optim.Adam,
+    optim.AdamW,
+    optim.Adamax,
+    optim.NAdam,
+    optim.RAdam,
+    optim.RMSprop,
+    optim.Adagrad,
+    optim.Adadelta,
+    optim.ASGD,
+    optim.Rprop,
+}
 """Optimizers under which a zero with zero gradients and moments stays zero."""
 
 
@@ -38,9 +57,10 @@ class Live:
         network: the module at work.
         average: of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
-        gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied by before a step.
-        values: the same, of what a step may move away from zero: running statistics, and under other than elementwise
-            optimizers the parameters.
+        gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied
+            by before a step.
+        values: the same, of what a step may move away from zero: running statistics, and under
+            other than elementwise optimizers the parameters.
     """
 
     def __init__(
@@ -60,7 +80,11 @@ class Live:
         self.values: dict[str, Tensor] = {}
         self._dense, self._engine, self._transform = model, engine, transform
         self.network = self._networked(params_of(model))
-        self.average = {name: tensor.detach().clone() for name, tensor in self.params.items()} if average else None
+        self.average = (
+            {name: tensor.detach().clone() for name, tensor in self.params.items()}
+            if average
+            else None
+        )
         self.optimizer = optimizer([p for p in self.params.values() if p.requires_grad])
 
     @property
@@ -75,16 +99,26 @@ class Live:
 
     def whole(self, params: Mapping[str, Tensor]) -> nn.Module:
         """A new module of the user's own class, of these tensors as they are now."""
-        return rebuild(self._dense, self.config, {name: self._engine.full(t.detach()) for name, t in params.items()})
+        return rebuild(
+            self._dense,
+            self.config,
+            {name: self._engine.full(t.detach()) for name, t in params.items()},
+        )
 
     def training(self, module: nn.Module) -> nn.Module:
-        """The module in train mode; where the user's model is in it, with those parts in eval mode that the user's has so."""
+        """The module in train mode; where the user's model is in it, with those parts in eval mode
+        that the user's has so.
+        """
         return module if self._dense.training else module.train()
 
     def dense(self, names: Collection[str]) -> dict[str, Tensor]:
-        """The parameters at their dense shapes, zero where units are gone; of those not named the shapes alone, on meta."""
+        """The parameters at their dense shapes, zero where units are gone; of those not named the
+        shapes alone, on meta.
+        """
         now = {
-            name: self._engine.full(t.detach()) if name in names else torch.empty(t.shape, dtype=t.dtype, device="meta")
+            name: self._engine.full(t.detach())
+            if name in names
+            else torch.empty(t.shape, dtype=t.dtype, device="meta")
             for name, t in self.params.items()
         }
         return expand(now, self.spec, self.done)
@@ -92,13 +126,17 @@ class Live:
     def mask(self, masks: Mapping[str, Tensor]) -> bool:
         """Go on with these masks; whether they are others than before."""
         before, self.masks = self.masks, dict(masks)
-        changed = any(name not in before or not torch.equal(m, before[name].to(m.device)) for name, m in masks.items())
+        changed = any(
+            name not in before or not torch.equal(m, before[name].to(m.device))
+            for name, m in masks.items()
+        )
         if changed:
             self._silence()
         return changed
 
     def shrink(self) -> bool:
-        """Take the masked units out of parameters, average and the optimizer's state; whether there were any.
+        """Take the masked units out of parameters, average and the optimizer's state; whether there
+        were any.
 
         Raises:
             MaskError: it would change the branch that the forward takes.
@@ -113,22 +151,36 @@ class Live:
 
         def thinned(name: str, value: Any) -> Any:
             shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape
-            return thinned_leaf(name, self._engine.full(value.detach()), spec, masks) if shaped else value
+            return (
+                thinned_leaf(name, self._engine.full(value.detach()), spec, masks)
+                if shaped
+                else value
+            )
 
         self.done = axis_masks(self.masks, self.spec)
-        self.network = self._networked({name: thinned(name, tensor) for name, tensor in old.items()})
+        self.network = self._networked(
+            {name: thinned(name, tensor) for name, tensor in old.items()}
+        )
         if self.average is not None:
-            self.average = {name: self._spread(name, thinned(name, tensor)) for name, tensor in self.average.items()}
+            self.average = {
+                name: self._spread(name, thinned(name, tensor))
+                for name, tensor in self.average.items()
+            }
         moments.swap(self.optimizer, old, self.params, self._spread_state(state, thinned))
         self._silence()
         return True
 
     def thinned(self) -> tuple[dict[str, Tensor], Config]:
-        """The average, or the parameters where there is none, without all that is masked; and the config."""
+        """The average, or the parameters where there is none, without all that is masked; and the
+        config.
+        """
         left = current(self.spec, self.masks, self.done)
         check_conditions(*left)
         params = self.params if self.average is None else self.average
-        whole = {name: thinned_leaf(name, self._engine.full(tensor.detach()), *left) for name, tensor in params.items()}
+        whole = {
+            name: thinned_leaf(name, self._engine.full(tensor.detach()), *left)
+            for name, tensor in params.items()
+        }
         return whole, config_of(self.spec, axis_masks(self.masks, self.spec))
 
     @property
@@ -136,50 +188,86 @@ class Live:
         """Copies of all tensors, by name, as they lie."""
         return {
             "params": {name: tensor.detach().clone() for name, tensor in self.params.items()},
-            "average": None if self.average is None else {name: tensor.clone() for name, tensor in self.average.items()},
+            "average": None
+            if self.average is None
+            else {name: tensor.clone() for name, tensor in self.average.items()},
             "optimizer": moments.state_of(self.optimizer, self.params),
             "masks": {name: m.clone() for name, m in self.masks.items()},
             "done": {name: m.clone() for name, m in self.done.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave, here or in another run of the same dense network, spread or whole.
+        """Put back what `state` gave, here or in another run of the same dense network, spread or
+        whole.
 
         Raises:
-            CheckpointError: one of the two has an average and the other none, or the optimizer's groups are others.
+            CheckpointError: one of the two has an average and the other none, or the optimizer's
+                groups are others.
         """
         if (state["average"] is None) != (self.average is None):
-            raise CheckpointError("one of the state and this trainer has an average (ema) and the other none: make them alike")
+            raise CheckpointError(
+                "one of the state and this trainer has an average (ema) and the other none: make "
+                "them alike"
+            )
         moments.check_groups(self.optimizer, self.params, state["optimizer"])
         own = params_of(self._dense)
         device = next(iter(own.values())).device
         self.masks = {name: m.to(device) for name, m in state["masks"].items()}
         self.done = {name: m.to(device) for name, m in state["done"].items()}
         old = self.params
-        self.network = self._networked({n: self._engine.full(t).to(own[n].device) for n, t in state["params"].items()})
+        self.network = self._networked(
+            {n: self._engine.full(t).to(own[n].device) for n, t in state["params"].items()}
+        )
         if self.average is not None:
-            self.average = {name: self._spread(name, tensor) for name, tensor in state["average"].items()}
+            self.average = {
+                name: self._spread(name, tensor) for name, tensor in state["average"].items()
+            }
         kept = self._spread_state(state["optimizer"]["state"], lambda _, value: value)
         moments.restore(self.optimizer, old, self.params, {**state["optimizer"], "state": kept})
         self._silence()
 
     def _silence(self) -> None:
-        """Zeros in the parameters, running statistics, moments and the average of what is masked."""
-        dead = dead_entries(self.params, *current(self.spec, self.masks, self.done), self._engine.spread)
-        for tensors in (self.params, self.average or {}, *moments.state_tensors(self.optimizer, self.params)):
+        """Zeros in the parameters, running statistics, moments and the average of what is
+        masked.
+        """
+        dead = dead_entries(
+            self.params, *current(self.spec, self.masks, self.done), self._engine.spread
+        )
+        for tensors in (
+            self.params,
+            self.average or {},
+            *moments.state_tensors(self.optimizer, self.params),
+        ):
             clear(tensors, dead)
         keep = {name: (~where).to(self.params[name].dtype) for name, where in dead.items()}
-        self.gradients = {name: factor for name, factor in keep.items() if self.params[name].requires_grad}
-        moved = keep.keys() if type(self.optimizer) not in _ELEMENTWISE else keep.keys() - self.gradients.keys()
+        self.gradients = {
+            name: factor for name, factor in keep.items() if self.params[name].requires_grad
+        }
+        moved = (
+            keep.keys()
+            if type(self.optimizer) not in _ELEMENTWISE
+            else keep.keys() - self.gradients.keys()
+        )
         self.values = {name: keep[name] for name in keep if name in moved}
 
     def _networked(self, params: Mapping[str, Tensor]) -> Network:
         self.now = thin_spec(self.spec, self.done)
-        return self._engine.network(self.training(rebuild(self._dense, self.config, params)), self._transform)
+        return self._engine.network(
+            self.training(rebuild(self._dense, self.config, params)), self._transform
+        )
 
     def _spread(self, name: str, value: Any) -> Any:
         """What belongs to a parameter, laid out as that is now."""
-        return self._engine.spread(value, self.params[name]) if isinstance(value, Tensor) and name in self.params else value
+        return (
+            self._engine.spread(value, self.params[name])
+            if isinstance(value, Tensor) and name in self.params
+            else value
+        )
 
-    def _spread_state(self, state: Mapping[str, Any], change: Callable[[str, Any], Any]) -> dict[str, dict[str, Any]]:
-        return {n: {key: self._spread(n, change(n, value)) for key, value in values.items()} for n, values in state.items()}
+    def _spread_state(
+        self, state: Mapping[str, Any], change: Callable[[str, Any], Any]
+    ) -> dict[str, dict[str, Any]]:
+        return {
+            n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
+            for n, values in state.items()
+        }

@@ -1,6 +1,7 @@
 """An optimizer's state by parameter name: taken out, thinned elsewhere, put back.
 
-Invariant: the optimizer stays the same object and its groups the same lists, so options, schedulers and hooks simply go on.
+Invariant: the optimizer stays the same object and its groups the same lists, so options, schedulers
+and hooks simply go on.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from purethin.errors import CheckpointError, SpecError
 
 
 def named_groups(optimizer: Optimizer, params: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Each group's parameters by name; one that is not the network's own (a learnt loss weight) is `#group.position`."""
+    """Each group's parameters by name; one that is not the network's own (a learnt loss weight) is
+    `#group.position`.
+    """
     known = {id(tensor): name for name, tensor in params.items()}
     return [
         {known.get(id(p), f"#{g}.{i}"): p for i, p in enumerate(group["params"])}
@@ -26,12 +29,17 @@ def named_groups(optimizer: Optimizer, params: Mapping[str, Tensor]) -> list[dic
 
 def by_name(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     """`{name: {key: value}}`: the state itself, no copy, of what has any."""
-    held = {name: optimizer.state.get(p) for group in named_groups(optimizer, params) for name, p in group.items()}
+    held = {
+        name: optimizer.state.get(p)
+        for group in named_groups(optimizer, params)
+        for name, p in group.items()
+    }
     return {name: state for name, state in held.items() if state}
 
 
 def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, Any]:
-    """`{"state": {name: {key: value}}, "groups": [{"params": [name], option: value}], "others": {name: Tensor}}`.
+    """`{"state": {name: {key: value}}, "groups": [{"params": [name], option: value}], "others":
+    {name: Tensor}}`.
 
     Tensors are copies. `others` are the parameters that are not the network's own.
     """
@@ -42,12 +50,21 @@ def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, An
             {**_copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
             for options, group in zip(optimizer.param_groups, groups, strict=True)
         ],
-        "others": {n: p.detach().clone() for group in groups for n, p in group.items() if n not in params},
+        "others": {
+            n: p.detach().clone() for group in groups for n, p in group.items() if n not in params
+        },
     }
 
 
-def swap(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Put new tensors in the place of old ones of the same name, with this state by name instead of what they had."""
+def swap(
+    optimizer: Optimizer,
+    old: Mapping[str, Tensor],
+    new: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+) -> None:
+    """Put new tensors in the place of old ones of the same name, with this state by name instead of
+    what they had.
+    """
     for options, group in zip(optimizer.param_groups, named_groups(optimizer, old), strict=True):
         options["params"][:] = [new.get(name, p) for name, p in group.items()]
         for name, p in group.items():
@@ -57,44 +74,76 @@ def swap(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tens
                 optimizer.state[new.get(name, p)] = dict(state[name])
 
 
-def check_groups(optimizer: Optimizer, params: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
+def check_groups(
+    optimizer: Optimizer, params: Mapping[str, Tensor], saved: Mapping[str, Any]
+) -> None:
     """That an optimizer has the groups of a saved one.
 
     Raises:
         CheckpointError: they hold other parameters.
     """
     groups = named_groups(optimizer, params)
-    have, want = [list(group) for group in groups], [list(group["params"]) for group in saved["groups"]]
+    have, want = (
+        [list(group) for group in groups],
+        [list(group["params"]) for group in saved["groups"]],
+    )
     if have != want:
         odd = sorted({n for g in have for n in g} ^ {n for g in want for n in g})
         raise CheckpointError(
-            f"the optimizer has {len(have)} group(s) of {[*map(len, have)]} parameters, the saved one {len(want)} of "
+            f"the optimizer has {len(have)} group(s) of {[*map(len, have)]} parameters, the saved "
+            f"one {len(want)} of "
             f"{[*map(len, want)]}"
-            f"{f' ({odd[0]} is in one of them only)' if odd else ''}: make the optimizer as it was made for that run"
+            f"{f' ({odd[0]} is in one of them only)' if odd else ''}: make the optimizer as it was "
+            "made for that run"
         )
 
 
-def restore(optimizer: Optimizer, old: Mapping[str, Tensor], new: Mapping[str, Tensor], saved: Mapping[str, Any]) -> None:
-    """Put back what `state_of` took out of an optimizer of the same groups; `old` are the tensors that it holds now."""
+def restore(
+    optimizer: Optimizer,
+    old: Mapping[str, Tensor],
+    new: Mapping[str, Tensor],
+    saved: Mapping[str, Any],
+) -> None:
+    """Put back what `state_of` took out of an optimizer of the same groups; `old` are the tensors
+    that it holds now.
+    """
     groups = named_groups(optimizer, old)
     swap(optimizer, old, new, saved["state"])
     for options in optimizer.param_groups:
-        if options.get("fused") or options.get("capturable"):  # these count their steps on the parameters' device
+        if options.get("fused") or options.get(
+            "capturable"
+        ):  # these count their steps on the parameters' device
             for p in options["params"]:
                 state = optimizer.state.get(p, {})
-                state.update({key: value.to(p.device) for key, value in state.items() if isinstance(value, Tensor)})
+                state.update(
+                    {
+                        key: value.to(p.device)
+                        for key, value in state.items()
+                        if isinstance(value, Tensor)
+                    }
+                )
     for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
-        options.update({k: tuple(v) if isinstance(options.get(k), tuple) else v for k, v in kept.items() if k != "params"})
+        options.update(
+            {
+                k: tuple(v) if isinstance(options.get(k), tuple) else v
+                for k, v in kept.items()
+                if k != "params"
+            }
+        )
         with torch.no_grad():
             for name in group.keys() & saved["others"].keys():
                 group[name].copy_(saved["others"][name])
 
 
-def state_tensors(optimizer: Optimizer, params: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+def state_tensors(
+    optimizer: Optimizer, params: Mapping[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
     """The tensors of the state, key by key: `{name: Tensor}`, themselves and not copies."""
     states = by_name(optimizer, params)
     for key in dict.fromkeys(key for state in states.values() for key in state):
-        yield {name: state[key] for name, state in states.items() if isinstance(state.get(key), Tensor)}
+        yield {
+            name: state[key] for name, state in states.items() if isinstance(state.get(key), Tensor)
+        }
 
 
 def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
@@ -107,11 +156,16 @@ def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
         for key, tensor in optimizer.state.get(p, {}).items():
             if isinstance(tensor, Tensor) and tensor.numel() > 1 and tensor.shape != p.shape:
                 raise SpecError(
-                    f"{type(optimizer).__name__} keeps '{key}' of shape {tuple(tensor.shape)} for {name}, which is "
-                    f"{tuple(p.shape)}: only state shaped like its parameter can be thinned with it; use an elementwise "
+                    f"{type(optimizer).__name__} keeps '{key}' of shape {tuple(tensor.shape)} for "
+                    f"{name}, which is "
+                    f"{tuple(p.shape)}: only state shaped like its parameter can be thinned with "
+                    "it; use an elementwise "
                     "optimizer (SGD, Adam, AdamW, RMSprop, …)"
                 )
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.detach().clone() if isinstance(value, Tensor) else value for key, value in values.items()}
+    return {
+        key: value.detach().clone() if isinstance(value, Tensor) else value
+        for key, value in values.items()
+    }

@@ -1,4 +1,5 @@
-"""How a training runs its module: on one process here; an engine of the same form spreads it over several.
+"""How a training runs its module: on one process here; an engine of the same form spreads it over
+several.
 
 Invariant: a network's `params` are the very tensors that its forward reads and its optimizer steps.
 """
@@ -27,7 +28,8 @@ class Network:
     Attributes:
         params: its parameters and buffers by name, a tied one once.
         forward: `(*args, **kwargs) -> outputs`, of `params`.
-        local: a context in which gradients only add up on this process, for all but the last backward of a step.
+        local: a context in which gradients only add up on this process, for all but the last
+            backward of a step.
     """
 
     params: Mapping[str, Tensor]
@@ -36,12 +38,16 @@ class Network:
 
 
 class Engine(Protocol):
-    """Where the tensors of a training lie, and how its processes agree. Every process calls every method, in the same order."""
+    """Where the tensors of a training lie, and how its processes agree. Every process calls every
+    method, in the same order.
+    """
 
     rank: int
 
     def network(self, module: nn.Module, transform: Callable[[Forward], Forward] | None) -> Network:
-        """A module, which is this engine's own from now on, at work; `transform` (`torch.compile`) wraps its forward."""
+        """A module, which is this engine's own from now on, at work; `transform` (`torch.compile`)
+        wraps its forward.
+        """
         ...
 
     def shown(self, module: nn.Module) -> nn.Module:
@@ -53,11 +59,15 @@ class Engine(Protocol):
         ...
 
     def spread(self, whole: Tensor, like: Tensor) -> Tensor:
-        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it is."""
+        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it
+        is.
+        """
         ...
 
     def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A tensor of unset values, laid out as this engine lays out parameters, for a saved one to be read into."""
+        """A tensor of unset values, laid out as this engine lays out parameters, for a saved one to
+        be read into.
+        """
         ...
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -85,7 +95,8 @@ class Engine(Protocol):
         ...
 
     def same(self, what: str, value: object, remedy: str) -> None:
-        """That a value is the same in every process: `what` names it, in the plural; `remedy` says what to do.
+        """That a value is the same in every process: `what` names it, in the plural; `remedy` says
+        what to do.
 
         Raises:
             PurethinError: it is not; raised in each of them.

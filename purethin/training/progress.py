@@ -1,6 +1,8 @@
-"""What a person sees while a network trains: a live line in a terminal, plain lines elsewhere, and a table at the end.
+"""What a person sees while a network trains: a live line in a terminal, plain lines elsewhere, and
+a table at the end.
 
-Invariant: it only watches, and nothing that it does to a terminal outlives the training, however that ends.
+Invariant: it only watches, and nothing that it does to a terminal outlives the training, however
+that ends.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from purethin.cost import cost
+from purethin.costs import cost
 from purethin.spec import Masks, Spec
 from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
@@ -24,25 +26,37 @@ _BETWEEN = 0.2  # seconds from one drawing of the line to the next
 
 
 def progress(*, file: TextIO | None = None) -> Callbacks:
-    """A progress line, one plain line for each epoch, and the closing table, as callbacks for `Trainer(callbacks=[progress()])`.
+    """A progress line, one plain line for each epoch, and the closing table, as callbacks for
+    `Trainer(callbacks=[progress()])`.
 
-    The line is drawn where `file` is a terminal that can move its cursor (`TERM=dumb` cannot) and rich is installed
-    (`pip install 'purethin[cli]'`); `NO_COLOR` takes its colours. Elsewhere the plain lines tell the time that remains.
+    The line is drawn where `file` is a terminal that can move its cursor (`TERM=dumb` cannot) and
+    rich is installed (`pip install 'purethin[cli]'`); `NO_COLOR` takes its colours. Elsewhere the
+    plain lines tell the time that remains.
 
     Args:
         file: where to write; None is `sys.stdout` as it is when `fit` begins.
     """
     view = _View(file)
     return {
-        "fit": view.fit, "step": view.step, "prune": view.weigh, "thin": view.weigh, "epoch": view.epoch, "end": view.end,
+        "fit": view.fit,
+        "step": view.step,
+        "prune": view.weigh,
+        "thin": view.weigh,
+        "epoch": view.epoch,
+        "end": view.end,
         "fail": view.stop,
-    }  # fmt: skip
+    }
 
 
 def remaining(
-    past: Sequence[tuple[int, float]], macs: int, left: int, elapsed: float = 0.0, fraction: float | None = 0.0
+    past: Sequence[tuple[int, float]],
+    macs: int,
+    left: int,
+    elapsed: float = 0.0,
+    fraction: float | None = 0.0,
 ) -> float | None:
-    """Seconds until a training ends: epochs last as those at the same cost did, else in proportion to their MACs.
+    """Seconds until a training ends: epochs last as those at the same cost did, else in proportion
+    to their MACs.
 
     Args:
         past: `(MACs of the tensors, seconds)` of each epoch that has ended.
@@ -70,7 +84,9 @@ def remaining(
         return None
     if fraction is None:
         return max(pace - elapsed, 0.0) + pace * (left - 1)
-    pace = elapsed + pace * (1 - fraction)  # what this epoch has taken so far corrects the others' pace
+    pace = elapsed + pace * (
+        1 - fraction
+    )  # what this epoch has taken so far corrects the others' pace
     return pace * (left - fraction)
 
 
@@ -84,15 +100,26 @@ def closing_table(spec: Spec, masks: Masks, done: Masks) -> str:
     """
     dense, now = cost(spec), cost(spec, done)
     pruned = {n: int(m.sum()) for n, m in masks.items() if n in spec.axes and not bool(m.all())}
-    both = {"parameters": (dense.parameters, now.parameters), "MACs": (dense.macs, now.macs), "bytes": (dense.bytes, now.bytes)}
-    rows = [(name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, (a, b) in both.items()]
+    both = {
+        "parameters": (dense.parameters, now.parameters),
+        "MACs": (dense.macs, now.macs),
+        "bytes": (dense.bytes, now.bytes),
+    }
+    rows = [
+        (name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, (a, b) in both.items()
+    ]
     lines = [str(Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)))]
     waiting = [n for n in pruned if n not in done or int(done[n].sum()) != pruned[n]]
     if waiting:
         later = cost(spec, masks)
-        lines.append(f"masked, not thinned yet: {len(waiting)} axes; then {later.parameters:,} parameters, {later.macs:,} MACs")
+        lines.append(
+            f"masked, not thinned yet: {len(waiting)} axes; then {later.parameters:,} parameters, "
+            f"{later.macs:,} MACs"
+        )
     if pruned:
-        units = [(n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in list(pruned.items())[:_ROWS]]
+        units = [
+            (n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in list(pruned.items())[:_ROWS]
+        ]
         lines += ["", str(Table(("pruned axis", "size", "kept"), units, numbers=(1, 2)))]
     if len(pruned) > _ROWS:
         lines.append(f"... and {len(pruned) - _ROWS} more")
@@ -122,7 +149,11 @@ class _View:
         spec, masks = moment.trainer.spec, moment.trainer.masks
         now, sparsity = left(spec, masks)
         self._macs = cost(spec, moment.trainer.done).macs
-        self._left = (f"sparsity {sparsity:.1%}", f"{now.parameters:,} parameters", f"{now.macs:,} MACs")
+        self._left = (
+            f"sparsity {sparsity:.1%}",
+            f"{now.parameters:,} parameters",
+            f"{now.macs:,} MACs",
+        )
 
     def step(self, moment: Moment) -> None:
         if self._live is None or (now := time.perf_counter()) - self._drawn < _BETWEEN:
@@ -130,7 +161,9 @@ class _View:
         self._drawn = now
         done, steps = moment.step + 1, moment.steps
         fraction = min(done / steps, 1.0) if steps else None
-        seconds = remaining(self._past, self._macs, moment.epochs - moment.epoch, now - self._epoch_began, fraction)
+        seconds = remaining(
+            self._past, self._macs, moment.epochs - moment.epoch, now - self._epoch_began, fraction
+        )
         items = [
             f"epoch {moment.epoch}/{moment.epochs}",
             f"batch {done}" if fraction is None else f"{self._bar(fraction)} {done}/{steps}",
@@ -181,7 +214,9 @@ class _View:
     def _draw(self, items: Sequence[str]) -> None:
         from rich.text import Text
 
-        line = "  ".join(item.replace(" ", "\xa0") for item in items)  # a narrow terminal breaks between items only
+        line = "  ".join(
+            item.replace(" ", "\xa0") for item in items
+        )  # a narrow terminal breaks between items only
         text = Text(textwrap.fill(line, self._live.console.width, break_on_hyphens=False))
         text.highlight_regex(r"[━#]+", "cyan")
         self._live.update(text, refresh=True)
@@ -209,12 +244,17 @@ def _live(file: TextIO) -> Any:
     except ImportError:
         return None
     console = Console(file=file)
-    if not (file.isatty() and console.is_interactive):  # FORCE_COLOR lets rich take a log file for a terminal
+    if not (
+        file.isatty() and console.is_interactive
+    ):  # FORCE_COLOR lets rich take a log file for a terminal
         return None
     live = Live(
-        console=console, auto_refresh=False, transient=True,
-        redirect_stdout=sys.stdout.isatty(), redirect_stderr=sys.stderr.isatty(),  # what goes to a file still goes there
-    )  # fmt: skip
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=sys.stderr.isatty(),  # what goes to a file still goes there
+    )
     live.start()
     console.show_cursor(True)  # a process that is killed could not bring it back
     return live

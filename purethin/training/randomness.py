@@ -1,4 +1,6 @@
-"""The states of the random generators that a training draws from, as tensors: taken and put back."""
+"""The states of the random generators that a training draws from, as tensors: taken and put
+back.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,20 @@ def generators() -> dict[str, Any]:
     out: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": {"version": version, "words": torch.tensor(words, dtype=torch.int64), "gauss": gauss},
+        "python": {
+            "version": version,
+            "words": torch.tensor(words, dtype=torch.int64),
+            "gauss": gauss,
+        },
     }
     if (numpy := sys.modules.get("numpy")) is not None:
         kind, words, position, has_gauss, gauss = numpy.random.get_state()
         words = torch.tensor(words.tolist(), dtype=torch.int64)
-        out["numpy"] = {"kind": kind, "words": words, "rest": [int(position), int(has_gauss), float(gauss)]}
+        out["numpy"] = {
+            "kind": kind,
+            "words": words,
+            "rest": [int(position), int(has_gauss), float(gauss)],
+        }
     return out
 
 
@@ -42,8 +52,12 @@ def set_generators(state: dict[str, Any]) -> None:
 
 
 def fork_generators(number: int) -> None:
-    """Seed all generators anew, from the state of torch's and a number: other draws for another number, always the same."""
-    digest = hashlib.blake2b(torch.get_rng_state().numpy().tobytes() + number.to_bytes(8, "big"), digest_size=8).digest()
+    """Seed all generators anew, from the state of torch's and a number: other draws for another
+    number, always the same.
+    """
+    digest = hashlib.blake2b(
+        torch.get_rng_state().numpy().tobytes() + number.to_bytes(8, "big"), digest_size=8
+    ).digest()
     seed = int.from_bytes(digest, "big") >> 1
     torch.manual_seed(seed)
     random.seed(seed)

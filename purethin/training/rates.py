@@ -1,4 +1,5 @@
-"""A recipe's learning-rate schedulers over an optimizer: each is made as its policy begins and steps as its epochs end.
+"""A recipe's learning-rate schedulers over an optimizer: each is made as its policy begins and
+steps as its epochs end.
 
 Made before, it would set its first rate too early.
 """
@@ -38,11 +39,15 @@ class Rates:
         return {name: dict(scheduler.state_dict()) for name, scheduler in self._begun.items()}
 
     def restore(self, state: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make what had begun, with its state. A scheduler that is made sets rates: restore the optimizer's options after."""
+        """Make what had begun, with its state. A scheduler that is made sets rates: restore the
+        optimizer's options after.
+        """
         self._begun = {}
         for name, values in state.items():
             own = self._make(name).state_dict()
-            counted = {k: Counter(v) if isinstance(own.get(k), Counter) else v for k, v in values.items()}
+            counted = {
+                k: Counter(v) if isinstance(own.get(k), Counter) else v for k, v in values.items()
+            }
             self._begun[name].load_state_dict(counted)
 
     def _make(self, name: str) -> Any:

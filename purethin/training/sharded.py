@@ -1,6 +1,8 @@
-"""Networks beyond one device: each process holds a part of every parameter, gradient, moment and average (FSDP2).
+"""Networks beyond one device: each process holds a part of every parameter, gradient, moment and
+average (FSDP2).
 
-Invariant: on a device there are never more whole tensors at once than one unit's, or the one that is being thinned.
+Invariant: on a device there are never more whole tensors at once than one unit's, or the one that
+is being thinned.
 """
 
 from __future__ import annotations
@@ -33,27 +35,33 @@ def fully_sharded(
     timeout: float = 600.0,
     **options: Any,
 ) -> Sharded:
-    """An engine by `torch.distributed.fsdp.fully_shard`: parameters, gradients, optimizer state and average are spread.
+    """An engine by `torch.distributed.fsdp.fully_shard`: parameters, gradients, optimizer state and
+    average are spread.
 
-    Call it before anything is moved to a GPU, and give the trainer a model on the CPU: only parts of it are moved. A unit's
-    parameters are gathered for its forward and its backward, and freed after; what is in no unit is gathered for the whole step.
-    So name the blocks of a large network. A unit is called as a module (`block(x)`) and shares no parameter with what is outside.
+    Call it before anything is moved to a GPU, and give the trainer a model on the CPU: only parts
+    of it are moved. A unit's parameters are gathered for its forward and its backward, and freed
+    after; what is in no unit is gathered for the whole step. So name the blocks of a large network.
+    A unit is called as a module (`block(x)`) and shares no parameter with what is outside.
 
-    Pruners' weights, and at a thinning all tensors, are gathered one at a time and put on the CPU, where the thinned parameters
-    lie whole, in each process, until they are sharded again unit by unit; moments and average never do. `validate`, `model()`
-    and pruners that measure on batches take the whole network. Buffers are whole everywhere, and those of process 0 after each
-    epoch.
+    Pruners' weights, and at a thinning all tensors, are gathered one at a time and put on the CPU,
+    where the thinned parameters lie whole, in each process, until they are sharded again unit by
+    unit; moments and average never do. `validate`, `model()` and pruners that measure on batches
+    take the whole network. Buffers are whole everywhere, and those of process 0 after each epoch.
 
     Args:
-        units: the modules that are sharded by themselves: classes, or a function of `(path, module)`; the root always is.
+        units: the modules that are sharded by themselves: classes, or a function of `(path,
+            module)`; the root always is.
         device: this process's; by default its GPU where there are any, else the CPU.
-        replicas: how many groups of processes hold all parts: 2 spreads over half of them, and means gradients over both halves.
-        shown_on: where `model()` and `validate` get the whole network: `"cpu"` where that is beyond one; by default `device`.
+        replicas: how many groups of processes hold all parts: 2 spreads over half of them, and
+            means gradients over both halves.
+        shown_on: where `model()` and `validate` get the whole network: `"cpu"` where that is beyond
+            one; by default `device`.
         timeout: seconds after which a process that waits for another ends with an error.
         **options: of `fully_shard`: `reshard_after_forward`, `mp_policy`, `offload_policy`.
 
     Raises:
-        PurethinError: the script was not started by `torchrun`, or the replicas do not divide its processes.
+        PurethinError: the script was not started by `torchrun`, or the replicas do not divide its
+            processes.
     """
     return Sharded(units, device, replicas, shown_on, timeout, options)
 
@@ -74,13 +82,23 @@ class Sharded(Processes):
         self._units, self._options = units, options
         self._shown_on = self.device if shown_on is None else torch.device(shown_on)
         if replicas < 1 or self.count % replicas:
-            raise PurethinError(f"{self.count} processes cannot make {replicas} replicas: give `replicas` a divisor")
-        shape, names = ((replicas, self.count // replicas), ("replica", "part")) if replicas > 1 else ((self.count,), ("part",))
+            raise PurethinError(
+                f"{self.count} processes cannot make {replicas} replicas: give `replicas` a divisor"
+            )
+        shape, names = (
+            ((replicas, self.count // replicas), ("replica", "part"))
+            if replicas > 1
+            else ((self.count,), ("part",))
+        )
         self._mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=names)
         self._alike = False  # whether the processes' parameters are known to be the same
 
     def network(self, module: nn.Module, transform: Callable[[Forward], Forward] | None) -> Network:
-        units = [(path, part) for path, part in module.named_modules() if path and self._is_unit(path, part)]
+        units = [
+            (path, part)
+            for path, part in module.named_modules()
+            if path and self._is_unit(path, part)
+        ]
         _refuse_ties(module, [path for path, _ in units])
         if not self._alike:  # what is spread later was gathered from the processes
             self.agree(tensor for _, tensor in tensors_of(module, duplicates=False))
@@ -97,7 +115,11 @@ class Sharded(Processes):
             finally:
                 root.set_requires_gradient_sync(True)
 
-        return Network(dict(tensors_of(module, duplicates=False)), transform(module) if transform else module, local)
+        return Network(
+            dict(tensors_of(module, duplicates=False)),
+            transform(module) if transform else module,
+            local,
+        )
 
     def shown(self, module: nn.Module) -> nn.Module:
         return module.to(self._shown_on)
@@ -124,7 +146,11 @@ class Sharded(Processes):
         return torch.empty_like(spread, device=self.device)
 
     def _is_unit(self, path: str, part: nn.Module) -> bool:
-        return isinstance(part, self._units) if isinstance(self._units, tuple) else self._units(path, part)
+        return (
+            isinstance(part, self._units)
+            if isinstance(self._units, tuple)
+            else self._units(path, part)
+        )
 
 
 def _refuse_ties(module: nn.Module, units: list[str]) -> None:
@@ -139,6 +165,7 @@ def _refuse_ties(module: nn.Module, units: list[str]) -> None:
         first, other = where.setdefault(id(tensor), (name, unit))
         if other != unit:
             raise SpecError(
-                f"{first} and {name} are one parameter, in two units of fully_sharded ('{other}' and '{unit}'): leave such "
+                f"{first} and {name} are one parameter, in two units of fully_sharded ('{other}' "
+                f"and '{unit}'): leave such "
                 "modules out of `units`, or name one that holds both"
             )

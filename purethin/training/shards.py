@@ -1,7 +1,9 @@
-"""The tensors of a training that is spread over processes, on disk: each writes its own part, and any number of them read.
+"""The tensors of a training that is spread over processes, on disk: each writes its own part, and
+any number of them read.
 
-By `torch.distributed.checkpoint` in its safetensors form, `HuggingFaceStorageWriter`: its usual one pickles its `.metadata`.
-Invariant: what `write` returns names every file with its digest, so that a part that is missing or torn is found.
+By `torch.distributed.checkpoint` in its safetensors form, `HuggingFaceStorageWriter`: its usual one
+pickles its `.metadata`. Invariant: what `write` returns names every file with its digest, so that a
+part that is missing or torn is found.
 """
 
 from __future__ import annotations
@@ -42,16 +44,27 @@ def write(folder: Path, tensors: Mapping[str, Tensor], engine: Engine) -> dict[s
     library, storage = _libraries()
     place = folder / f"state-{engine.gathered(secrets.token_hex(6))[0]}"
     try:
-        library.save(dict(tensors), storage_writer=storage.HuggingFaceStorageWriter(str(place), save_distributed=True))
+        library.save(
+            dict(tensors),
+            storage_writer=storage.HuggingFaceStorageWriter(str(place), save_distributed=True),
+        )
         files = sorted(place.iterdir())
-        mine = {file.name: digest(file) for file in files[engine.rank :: len(engine.gathered(None))]}
+        mine = {
+            file.name: digest(file) for file in files[engine.rank :: len(engine.gathered(None))]
+        }
     except (OSError, library.CheckpointException) as error:
         raise CheckpointError(f"{place} cannot be written: {error}") from error
-    return {"file": place.name, "digest": {name: d for part in engine.gathered(mine) for name, d in part.items()}}
+    return {
+        "file": place.name,
+        "digest": {name: d for part in engine.gathered(mine) for name, d in part.items()},
+    }
 
 
-def read(place: Path, digests: Mapping[str, str], spread: Collection[str], engine: Engine) -> dict[str, Tensor]:
-    """What `write` wrote, each tensor laid out for this engine; as many processes as there are now call it.
+def read(
+    place: Path, digests: Mapping[str, str], spread: Collection[str], engine: Engine
+) -> dict[str, Tensor]:
+    """What `write` wrote, each tensor laid out for this engine; as many processes as there are now
+    call it.
 
     Args:
         place: the folder.
@@ -69,9 +82,13 @@ def read(place: Path, digests: Mapping[str, str], spread: Collection[str], engin
     tensors: dict[str, Tensor] = {}
     for name, known in reader.read_metadata().state_dict_metadata.items():
         shape, dtype = known.size, known.properties.dtype
-        tensors[name] = engine.blank(shape, dtype) if name in spread else torch.empty(shape, dtype=dtype)
+        tensors[name] = (
+            engine.blank(shape, dtype) if name in spread else torch.empty(shape, dtype=dtype)
+        )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process may read what several wrote
+        warnings.filterwarnings(
+            "ignore", "torch.distributed is disabled"
+        )  # one process may read what several wrote
         try:
             library.load(tensors, storage_reader=reader)
         except library.CheckpointException as error:
@@ -86,7 +103,9 @@ def check(file: Path, written: str) -> None:
         CheckpointError: it is not.
     """
     if digest(file) != written:
-        raise CheckpointError(f"{file} was truncated or edited since the state was written: restore it, or start anew")
+        raise CheckpointError(
+            f"{file} was truncated or edited since the state was written: restore it, or start anew"
+        )
 
 
 def digest(file: Path) -> str:
@@ -105,6 +124,7 @@ def _libraries() -> tuple[Any, Any]:
         from torch.distributed.checkpoint import hf_storage
     except ImportError as error:
         raise CheckpointError(
-            f"torch {torch.__version__} writes what is spread over processes with pickle only: install 2.9 or newer"
+            f"torch {torch.__version__} writes what is spread over processes with pickle only: "
+            "install 2.9 or newer"
         ) from error
     return library, hf_storage

@@ -1,6 +1,7 @@
 """Training along a recipe: mask, thin and fine-tune, as it goes or at the end.
 
-Invariant: the user's module is never changed; masks, sparsities and ranks always speak of the dense network.
+Invariant: the user's module is never changed; masks, sparsities and ranks always speak of the dense
+network.
 """
 
 from __future__ import annotations
@@ -16,15 +17,23 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from purethin import statistics, storage
+from purethin import measures, storage
 from purethin.errors import CheckpointError, PurethinError
-from purethin.infer import infer
+from purethin.inference.infer import infer
 from purethin.modules import params_of
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
-from purethin.thin import Config
+from purethin.thinning import Config
 from purethin.training import checkpoint, moments
-from purethin.training.batches import arguments, first_of, grouped, length, order_of, set_epoch, set_order
+from purethin.training.batches import (
+    arguments,
+    first_of,
+    grouped,
+    length,
+    order_of,
+    set_epoch,
+    set_order,
+)
 from purethin.training.events import Callbacks, Event, Moment, Record, lines
 from purethin.training.live import Live
 from purethin.training.network import Engine, Forward, OneProcess
@@ -40,9 +49,10 @@ When = Literal["recipe", "now", "end"]
 class Trainer:
     """Trains a copy of a module along a recipe.
 
-    On *exact* axes a removed unit's parameters, statistics, gradients and moments are zero and stay zero under elementwise
-    optimizers (SGD, Adam and their kin), so the three values of `thin` end in the same network. On inexact axes, with
-    dropout over a pruned axis (it draws other random numbers), or with an optimizer that mixes units, they do not.
+    On *exact* axes a removed unit's parameters, statistics, gradients and moments are zero and stay
+    zero under elementwise optimizers (SGD, Adam and their kin), so the three values of `thin` end
+    in the same network. On inexact axes, with dropout over a pruned axis (it draws other random
+    numbers), or with an optimizer that mixes units, they do not.
 
     Attributes:
         epoch: the number of epochs trained.
@@ -79,24 +89,32 @@ class Trainer:
             model: the dense module; it is not changed.
             recipe: what `load_recipe` read.
             loss_fn: `(outputs, batch) -> loss`, a mean over the batch.
-            optimizer: from the list of trainable parameters, in the order of `model.named_parameters()`, to an optimizer:
-                `lambda params: torch.optim.SGD(params, lr=0.1)`.
-            example: inputs to infer with: a tensor, a tuple of arguments, or a dict of keyword arguments.
-            thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension acts; `"end"`: once, when
-                `fit` ends.
+            optimizer: from the list of trainable parameters, in the order of
+                `model.named_parameters()`, to an optimizer: `lambda params: torch.optim.SGD(params,
+                lr=0.1)`.
+            example: inputs to infer with: a tensor, a tuple of arguments, or a dict of keyword
+                arguments.
+            thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension
+                acts; `"end"`: once, when `fit` ends.
             inputs_of: from a batch to the module's inputs, of the same three kinds as `example`.
             accumulate: batches to one optimizer step; their mean loss counts.
             clip_norm: the most that the gradient's norm may be, over all parameters.
-            autocast: the dtype of the forward's matrix products: `torch.bfloat16`, or `torch.float16`, with which the loss is
-                scaled and steps whose gradients are not finite are left out.
-            ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it is what is validated.
+            autocast: the dtype of the forward's matrix products: `torch.bfloat16`, or
+                `torch.float16`, with which the loss is scaled and steps whose gradients are not
+                finite are left out.
+            ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it
+                is what is validated.
             compile: what wraps the forward, anew after each thinning: `torch.compile`.
-            calibrate: batches on which activations or gradients are measured before an epoch whose pruners rank by them.
+            calibrate: batches on which activations or gradients are measured before an epoch whose
+                pruners rank by them.
             seed: of the recipe's random pruners.
-            callbacks: mappings from an event to a function of one `Moment`; one plain line an epoch where none are given.
-            best: whether the largest or the smallest metric is best: its network is written to `folder/best.safetensors`.
+            callbacks: mappings from an event to a function of one `Moment`; one plain line an epoch
+                where none are given.
+            best: whether the largest or the smallest metric is best: its network is written to
+                `folder/best.safetensors`.
             folder: where the state is written after each epoch, for `resume`.
-            engine: `ddp()` or `fully_sharded()` on several processes; one process where there is none.
+            engine: `ddp()` or `fully_sharded()` on several processes; one process where there is
+                none.
 
         Raises:
             SpecError: the module cannot be inferred.
@@ -107,8 +125,15 @@ class Trainer:
             raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
         if best not in ("max", "min", None):
             raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
-        if accumulate < 1 or calibrate < 1 or not (ema is None or 0 <= ema < 1) or not (clip_norm is None or clip_norm > 0):
-            raise ValueError("accumulate and calibrate are at least 1, ema is in [0, 1), clip_norm above 0")
+        if (
+            accumulate < 1
+            or calibrate < 1
+            or not (ema is None or 0 <= ema < 1)
+            or not (clip_norm is None or clip_norm > 0)
+        ):
+            raise ValueError(
+                "accumulate and calibrate are at least 1, ema is in [0, 1), clip_norm above 0"
+            )
         args, kwargs = arguments(example)
         spec = infer(model, params_of(model), *args, **kwargs)
         recipe.groups(spec)
@@ -135,7 +160,9 @@ class Trainer:
 
     @property
     def masks(self) -> Mapping[str, Tensor]:
-        """`{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter name beside them."""
+        """`{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter
+        name beside them.
+        """
         return self._live.masks
 
     @property
@@ -159,7 +186,9 @@ class Trainer:
         return self._live.optimizer
 
     def model(self, *, ema: bool = False) -> nn.Module:
-        """The network as it is now, or the average's: a new module of the user's own class, in eval mode."""
+        """The network as it is now, or the average's: a new module of the user's own class, in eval
+        mode.
+        """
         if not ema:
             return self._shown(self.params)
         if self._live.average is None:
@@ -169,14 +198,19 @@ class Trainer:
     def _shown(self, params: Mapping[str, Tensor]) -> nn.Module:
         return self._engine.shown(self._live.whole(params)).eval()
 
-    def fit(self, loader: Iterable[Any], epochs: int, validate: Callable[[nn.Module], float] | None = None) -> list[Record]:
+    def fit(
+        self,
+        loader: Iterable[Any],
+        epochs: int,
+        validate: Callable[[nn.Module], float] | None = None,
+    ) -> list[Record]:
         """Train for so many epochs more.
 
         Args:
             loader: yields batches, anew each epoch.
             epochs: how many; after `resume`, for E in all, `E - trainer.epoch`.
-            validate: from the current module (the average's, where `ema` is given), in eval mode, to a metric; called after
-                each epoch.
+            validate: from the current module (the average's, where `ema` is given), in eval mode,
+                to a metric; called after each epoch.
 
         Returns:
             The records of these epochs.
@@ -189,8 +223,16 @@ class Trainer:
         if self._better is not None and validate is None:
             raise ValueError("`best` needs a metric: give fit a `validate`")
         end, already = self.epoch + epochs, len(self.history)
-        self._engine.same("the epochs to train", (self.epoch, end), "resume each from the same folder, for the same epochs")
-        self._engine.same("the loaders' lengths", length(loader, 1), "give each as many batches, as DistributedSampler does")
+        self._engine.same(
+            "the epochs to train",
+            (self.epoch, end),
+            "resume each from the same folder, for the same epochs",
+        )
+        self._engine.same(
+            "the loaders' lengths",
+            length(loader, 1),
+            "give each as many batches, as DistributedSampler does",
+        )
         self._loader = loader
         if self._order is not None:
             set_order(loader, self._order)
@@ -209,7 +251,9 @@ class Trainer:
 
     # ---- one epoch
 
-    def _fit_epoch(self, loader: Iterable[Any], end: int, validate: Callable[[nn.Module], float] | None) -> None:
+    def _fit_epoch(
+        self, loader: Iterable[Any], end: int, validate: Callable[[nn.Module], float] | None
+    ) -> None:
         set_epoch(loader, self.epoch)
         self._rates.begin(self.epoch)
         self._prune(loader, end)
@@ -218,12 +262,22 @@ class Trainer:
         seconds = time.perf_counter() - start
         lr = float(self.optimizer.param_groups[0]["lr"])
         self._rates.end(self.epoch)
-        metric = None if validate is None else self._mean(float(validate(self._shown(self._live.average or self.params))))
+        metric = (
+            None
+            if validate is None
+            else self._mean(float(validate(self._shown(self._live.average or self.params))))
+        )
         now, sparsity = left(self.spec, self.masks)
         record = Record(
-            epoch=self.epoch, loss=loss, metric=metric, sparsity=sparsity,
-            parameters=now.parameters, macs=now.macs, seconds=seconds, lr=lr,
-        )  # fmt: skip
+            epoch=self.epoch,
+            loss=loss,
+            metric=metric,
+            sparsity=sparsity,
+            parameters=now.parameters,
+            macs=now.macs,
+            seconds=seconds,
+            lr=lr,
+        )
         self.history.append(record)
         self.epoch += 1
         self._tell("epoch", end, record=record)
@@ -243,12 +297,17 @@ class Trainer:
                 self._tell("step", end, step=i, steps=steps, loss=total / count)
         if not count:
             raise PurethinError(
-                f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew each epoch, as a list or a "
+                f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew "
+                "each epoch, as a list or a "
                 "DataLoader (a generator is used up after one)"
             )
-        buffers = [name for name, tensor in self.params.items() if not isinstance(tensor, nn.Parameter)]
+        buffers = [
+            name for name, tensor in self.params.items() if not isinstance(tensor, nn.Parameter)
+        ]
         held = (self.params, self._live.average or {})
-        self._engine.agree([tensors[name] for tensors in held for name in buffers if name in tensors])
+        self._engine.agree(
+            [tensors[name] for tensors in held for name in buffers if name in tensors]
+        )
         return self._mean(float(total) / count)
 
     def _step(self, batches: list[Any]) -> Tensor:
@@ -271,38 +330,58 @@ class Trainer:
     # ---- masks and thinning
 
     def _prune(self, loader: Iterable[Any], end: int, step: int = 0) -> None:
-        """What the recipe does as this epoch begins, or before a step within it: first the masks, then thinning."""
-        changed = (step > 0 or self._recipe.acts_at(self.epoch)) and self._live.mask(self._next_masks(loader, step))
+        """What the recipe does as this epoch begins, or before a step within it: first the masks,
+        then thinning.
+        """
+        changed = (step > 0 or self._recipe.acts_at(self.epoch)) and self._live.mask(
+            self._next_masks(loader, step)
+        )
         if changed:
             self.best = None  # a larger network's metric is no rival
             self._tell("prune", end)
-        if (self._thin == "now" and changed) or (self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)):
+        if (self._thin == "now" and changed) or (
+            self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)
+        ):
             self._shrink(end)
 
     def _next_masks(self, loader: Iterable[Any], step: int) -> dict[str, Tensor]:
         masks = self._recipe.masks_at(
-            self.epoch, self._live.dense(self._recipe.read(self.spec)), self.spec, self.masks,
-            step=step, statistics={} if step else self._measured(loader), seed=self._seed,
-        )  # fmt: skip
-        self._engine.same("the masks", fingerprint(masks), "give each the same recipe and seed, and weights without nan")
+            self.epoch,
+            self._live.dense(self._recipe.read(self.spec)),
+            self.spec,
+            self.masks,
+            step=step,
+            statistics={} if step else self._measured(loader),
+            seed=self._seed,
+        )
+        self._engine.same(
+            "the masks",
+            fingerprint(masks),
+            "give each the same recipe and seed, and weights without nan",
+        )
         return masks
 
-    def _measured(self, loader: Iterable[Any]) -> dict[statistics.Measure, Tensor]:
+    def _measured(self, loader: Iterable[Any]) -> dict[measures.Measure, Tensor]:
         """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
-        measures = self._recipe.measures_at(self.epoch, self.spec)
-        if not measures:
+        wanted = self._recipe.measures_at(self.epoch, self.spec)
+        if not wanted:
             return {}
-        sums: dict[statistics.Measure, Tensor] = {}
+        sums: dict[measures.Measure, Tensor] = {}
         module = self._live.training(self._engine.shown(self._live.whole(self.params)))
         params = params_of(module)
         for batch in islice(loader, self._calibrate):
             args, kwargs = arguments(self._update.inputs_of(batch))
-            more = statistics.sums(
-                module, params, self._live.now, measures, args, kwargs,
+            more = measures.sums(
+                module,
+                params,
+                self._live.now,
+                wanted,
+                args,
+                kwargs,
                 lambda outputs, batch=batch: self._update.loss_fn(outputs, batch),
-            )  # fmt: skip
+            )
             sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
-        found = statistics.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
+        found = measures.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
         return {m: _dense(tensor, self.done.get(m.axis)) for m, tensor in found.items()}
 
     def _shrink(self, end: int) -> bool:
@@ -315,7 +394,9 @@ class Trainer:
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, one pytree of copies: set it on a trainer that was made alike to go on from there."""
+        """All that a resumed run needs, one pytree of copies: set it on a trainer that was made
+        alike to go on from there.
+        """
         order = self._order or ({} if self._loader is None else order_of(self._loader))
         return {
             **self._live.state,
@@ -333,14 +414,20 @@ class Trainer:
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
         if state["spec"] != self.spec:
-            raise CheckpointError(f"this state is of another network: {checkpoint.difference(state['spec'], self.spec)}")
+            raise CheckpointError(
+                "this state is of another network: "
+                f"{checkpoint.difference(state['spec'], self.spec)}"
+            )
         if state["recipe"] != checkpoint.outline(self._recipe):
             raise CheckpointError(
-                "this state is of another recipe: go on with the recipe that it began with; to change course, start a new run "
+                "this state is of another recipe: go on with the recipe that it began with; to "
+                "change course, start a new run "
                 "from trainer.model()"
             )
         rates = self._rates.state
-        self._rates.restore(state["rates"])  # a scheduler that is made sets rates: the optimizer's options come after
+        self._rates.restore(
+            state["rates"]
+        )  # a scheduler that is made sets rates: the optimizer's options come after
         try:
             self._live.restore(state)
         except CheckpointError:
@@ -359,7 +446,8 @@ class Trainer:
             fork_generators(rank)
 
     def resume(self) -> bool:
-        """Go on from the last state that was written to `folder`, if there is one; whether there was.
+        """Go on from the last state that was written to `folder`, if there is one; whether there
+        was.
 
         Raises:
             CheckpointError: what is there is damaged, or of another network, optimizer or recipe.
@@ -367,7 +455,11 @@ class Trainer:
         if self._folder is None:
             raise ValueError("there is nowhere to resume from: give the trainer a `folder`")
         found = checkpoint.read(self._folder, self._engine)
-        self._engine.same(f"the states in {self._folder}", found and found["step"], "give each a folder that all of them share")
+        self._engine.same(
+            f"the states in {self._folder}",
+            found and found["step"],
+            "give each a folder that all of them share",
+        )
         if found is not None:
             self.state = found
         return found is not None
@@ -377,7 +469,11 @@ class Trainer:
         record = self.history[-1]
         if self._better is not None and record.metric is not None and not math.isnan(record.metric):
             sign = 1 if self._better == "max" else -1
-            if self.best is None or self.best.metric is None or sign * record.metric > sign * self.best.metric:
+            if (
+                self.best is None
+                or self.best.metric is None
+                or sign * record.metric > sign * self.best.metric
+            ):
                 self.best = record
                 self._tell("best", end, record=record)
                 if self._folder is not None:
@@ -409,4 +505,6 @@ def _dense(scores: Tensor, done: Tensor | None) -> Tensor:
     """Scores of what is left as scores of all units; those that are gone score nothing."""
     if done is None:
         return scores
-    return scores.new_zeros(done.numel()).index_copy(0, done.nonzero()[:, 0].to(scores.device), scores)
+    return scores.new_zeros(done.numel()).index_copy(
+        0, done.nonzero()[:, 0].to(scores.device), scores
+    )

@@ -1,4 +1,6 @@
-"""One optimizer step: forward and loss in autocast, backward, zeros where units are masked, clipping, the step, the average."""
+"""One optimizer step: forward and loss in autocast, backward, zeros where units are masked,
+clipping, the step, the average.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,12 @@ class Update:
         with torch.autocast(device, self.autocast):
             return self.loss_fn(network.forward(*args, **kwargs), batch)
 
-    def step(self, live: Live, batches: Sequence[Any], penalty: Callable[[], Tensor | None]) -> Tensor:
-        """One step on the mean loss of some batches plus the penalty; returns the sum of their losses without it."""
+    def step(
+        self, live: Live, batches: Sequence[Any], penalty: Callable[[], Tensor | None]
+    ) -> Tensor:
+        """One step on the mean loss of some batches plus the penalty; returns the sum of their
+        losses without it.
+        """
         network, optimizer = live.network, live.optimizer
         optimizer.zero_grad()
         total: Tensor | None = None
@@ -61,7 +67,9 @@ class Update:
         self.scaler.unscale_(optimizer)
         silence({name: network.params[name].grad for name in live.gradients}, live.gradients)
         if self.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_([p for p in network.params.values() if p.requires_grad], self.clip_norm)
+            torch.nn.utils.clip_grad_norm_(
+                [p for p in network.params.values() if p.requires_grad], self.clip_norm
+            )
         self.scaler.step(optimizer)
         self.scaler.update()
         silence(network.params, live.values)
@@ -71,7 +79,9 @@ class Update:
 
 @torch.no_grad()
 def move(average: Mapping[str, Tensor], params: Mapping[str, Tensor], decay: float) -> None:
-    """Move an exponential moving average towards the parameters; what has no value between (a count of batches) is copied."""
+    """Move an exponential moving average towards the parameters; what has no value between (a count
+    of batches) is copied.
+    """
     for name, tensor in average.items():
         if tensor.is_floating_point() or tensor.is_complex():
             tensor.lerp_(params[name].detach(), 1 - decay)

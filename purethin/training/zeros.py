@@ -1,6 +1,7 @@
 """Masked units at work in a training: where they are in each tensor, and zeros there, in place.
 
-Invariant: on exact axes these zeros stay by themselves under elementwise optimizers; elsewhere `silence` keeps them.
+Invariant: on exact axes these zeros stay by themselves under elementwise optimizers; elsewhere
+`silence` keeps them.
 """
 
 from __future__ import annotations
@@ -10,24 +11,31 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from purethin.cost import Cost, cost
+from purethin.costs import Cost, cost
 from purethin.spec import Masks, Spec
-from purethin.thin import check_masks, masked_leaf, thin_spec, thin_tree
+from purethin.thinning import check_masks, masked_leaf, thin_spec, thin_tree
 
 
 def dead_entries(
-    params: Mapping[str, Tensor], spec: Spec, masks: Masks, spread: Callable[[Tensor, Tensor], Tensor]
+    params: Mapping[str, Tensor],
+    spec: Spec,
+    masks: Masks,
+    spread: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, Tensor]:
-    """`{parameter or buffer: BoolTensor of its shape}` of those that masks touch: True where `mask` writes zero.
+    """`{parameter or buffer: BoolTensor of its shape}` of those that masks touch: True where `mask`
+    writes zero.
 
     Args:
         params: their shapes count, and how they lie.
         spec: theirs.
         masks: the masks over it.
-        spread: from one such tensor, whole, and its parameter to the tensor laid out as the parameter is.
+        spread: from one such tensor, whole, and its parameter to the tensor laid out as the
+            parameter is.
     """
     check_masks(spec, masks, all_removed_allowed=True)
-    one = torch.ones((), dtype=torch.bool, device=next(iter(masks.values())).device if masks else None)
+    one = torch.ones(
+        (), dtype=torch.bool, device=next(iter(masks.values())).device if masks else None
+    )
     out = {}
     for name, tensor in params.items():
         whole = one.expand(tensor.shape)
@@ -39,7 +47,9 @@ def dead_entries(
 
 @torch.no_grad()
 def clear(tensors: Mapping[str, Tensor], dead: Mapping[str, Tensor]) -> None:
-    """Zeros in place where entries are dead, whatever was there; what is shaped otherwise is left alone."""
+    """Zeros in place where entries are dead, whatever was there; what is shaped otherwise is left
+    alone.
+    """
     for name, where in dead.items():
         tensor = tensors.get(name)
         if tensor is not None and tensor.shape == where.shape:
@@ -48,20 +58,29 @@ def clear(tensors: Mapping[str, Tensor], dead: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def silence(tensors: Mapping[str, Tensor | None], keep: Mapping[str, Tensor]) -> None:
-    """Multiply in place by 1 where entries stay and 0 where they are dead: much faster than `clear`, in each step."""
+    """Multiply in place by 1 where entries stay and 0 where they are dead: much faster than
+    `clear`, in each step.
+    """
     for name, factor in keep.items():
         if (tensor := tensors.get(name)) is not None:
             tensor.mul_(factor)
 
 
 def axis_masks(masks: Masks, spec: Spec) -> dict[str, Tensor]:
-    """The masks of axes: those that thinning takes out. The others are of single elements and only ever zero."""
+    """The masks of axes: those that thinning takes out. The others are of single elements and only
+    ever zero.
+    """
     return {name: m for name, m in masks.items() if name in spec.axes}
 
 
 def left(spec: Spec, masks: Masks) -> tuple[Cost, float]:
-    """What is left of a dense network under all masks, as if thinned; and the fraction of its parameters that is gone or zero."""
-    axes, elements = axis_masks(masks, spec), {name: m for name, m in masks.items() if name not in spec.axes}
+    """What is left of a dense network under all masks, as if thinned; and the fraction of its
+    parameters that is gone or zero.
+    """
+    axes, elements = (
+        axis_masks(masks, spec),
+        {name: m for name, m in masks.items() if name not in spec.axes},
+    )
     now, dense = cost(spec, axes), cost(spec)
     single = thin_tree(elements, spec, axes) if elements else {}
     zeros = sum(int((~m).sum()) for m in single.values())
@@ -76,6 +95,9 @@ def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tens
         masks: all that is removed, over the dense network.
         done: the axis masks that have left the tensors already.
     """
-    axes = {name: m[done[name].to(m.device)] if name in done else m for name, m in axis_masks(masks, spec).items()}
+    axes = {
+        name: m[done[name].to(m.device)] if name in done else m
+        for name, m in axis_masks(masks, spec).items()
+    }
     elements = {name: m for name, m in masks.items() if name not in spec.axes}
     return thin_spec(spec, done), {**axes, **(thin_tree(elements, spec, done) if elements else {})}

@@ -1,4 +1,6 @@
-"""The pattern table: tiny networks, each with what must be said of its axes. `PATTERNS` has them all; data only."""
+"""The pattern table: tiny networks, each with what must be said of its axes. `PATTERNS` has them
+all; data only.
+"""
 
 from . import (  # noqa: F401  (importing a family registers it)
     attention,

@@ -1,4 +1,6 @@
-"""Attention, its projections: how queries, keys, values and heads are packed, and where their numbers are read from."""
+"""Attention, its projections: how queries, keys, values and heads are packed, and where their
+numbers are read from.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def packed(**more: object) -> dict[str, object]:
 
 def apart(**more: object) -> dict[str, object]:
     """A layer for each; 3 heads of 4."""
-    return layers(q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 12), out=nn.Linear(12, 3), **more)
+    return layers(
+        q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 12), out=nn.Linear(12, 3), **more
+    )
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | Tensor = 0.5) -> Tensor:
@@ -27,7 +31,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | Tensor = 0.5) -> Tens
 # ---- one layer for all three
 
 
-@pattern("qkv as (3 heads dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv as (3 heads dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv"
+)
 def three_first(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q, k, v = net.qkv(x).view(b, n, 3, net.heads, net.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
@@ -59,11 +65,18 @@ def dim_scaled(net: Net, x: Tensor) -> Tensor:
 
 @pattern("qkv by chunk", lambda: packed(heads=3), inputs=sequence, prunable="qkv")
 def chunked(net: Net, x: Tensor) -> Tensor:
-    q, k, v = (part.unflatten(-1, (net.heads, -1)).transpose(1, 2) for part in net.qkv(x).chunk(3, dim=-1))
+    q, k, v = (
+        part.unflatten(-1, (net.heads, -1)).transpose(1, 2) for part in net.qkv(x).chunk(3, dim=-1)
+    )
     return net.out(attend(q, k, v))
 
 
-@pattern("qkv by split at a product of attributes", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv by split at a product of attributes",
+    lambda: packed(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+)
 def split_at(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     parts = net.qkv(x).split(net.heads * net.head_dim, dim=-1)
@@ -71,7 +84,9 @@ def split_at(net: Net, x: Tensor) -> Tensor:
     return net.out(attend(q, k, v))
 
 
-@pattern("qkv by slices at the width", lambda: packed(heads=3, width=12), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv by slices at the width", lambda: packed(heads=3, width=12), inputs=sequence, prunable="qkv"
+)
 def sliced(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x)
     q, k, v = qkv[..., : net.width], qkv[..., net.width : 2 * net.width], qkv[..., 2 * net.width :]
@@ -79,21 +94,33 @@ def sliced(net: Net, x: Tensor) -> Tensor:
     return net.out(attend(q, k, v))
 
 
-@pattern("qkv as (heads 3 dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv as (heads 3 dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv"
+)
 def heads_first(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q, k, v = net.qkv(x).view(b, n, net.heads, 3, net.head_dim).transpose(1, 2).unbind(3)
     return net.out(attend(q, k, v))
 
 
-@pattern("qkv as (heads 3 dim), chunked in each head", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv as (heads 3 dim), chunked in each head",
+    lambda: packed(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+)
 def chunked_heads(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q, k, v = net.qkv(x).view(b, n, net.heads, 3 * net.head_dim).transpose(1, 2).chunk(3, dim=-1)
     return net.out(attend(q, k, v))
 
 
-@pattern("qkv as (heads 3 dim), sliced in each head", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv as (heads 3 dim), sliced in each head",
+    lambda: packed(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+)
 def sliced_heads(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x).view(*x.shape[:-1], net.heads, 3 * net.head_dim).transpose(1, 2)
     q = qkv[..., : net.head_dim]
@@ -133,7 +160,9 @@ def packed_behind(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "keys and values packed",
-    lambda: layers(q=nn.Linear(5, 12), kv=nn.Linear(5, 24), out=nn.Linear(12, 3), heads=3, head_dim=4),
+    lambda: layers(
+        q=nn.Linear(5, 12), kv=nn.Linear(5, 24), out=nn.Linear(12, 3), heads=3, head_dim=4
+    ),
     inputs=sequence,
     prunable="q kv",
 )
@@ -146,21 +175,38 @@ def keys_values(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "keys and values of other sizes packed",
-    lambda: layers(q=nn.Linear(5, 12), kv=nn.Linear(5, 27), out=nn.Linear(15, 3), heads=3, key_dim=4, value_dim=5),
+    lambda: layers(
+        q=nn.Linear(5, 12),
+        kv=nn.Linear(5, 27),
+        out=nn.Linear(15, 3),
+        heads=3,
+        key_dim=4,
+        value_dim=5,
+    ),
     inputs=sequence,
     prunable="q kv",
 )
 def key_dim_value_dim(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q = net.q(x).view(b, n, net.heads, -1).transpose(1, 2)
-    k, v = net.kv(x).view(b, n, net.heads, -1).transpose(1, 2).split([net.key_dim, net.value_dim], dim=3)
+    k, v = (
+        net.kv(x)
+        .view(b, n, net.heads, -1)
+        .transpose(1, 2)
+        .split([net.key_dim, net.value_dim], dim=3)
+    )
     return net.out(attend(q, k, v))
 
 
 # ---- heads that are no dimension
 
 
-@pattern("heads folded into the batch", lambda: apart(heads=3, head_dim=4), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads folded into the batch",
+    lambda: apart(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="q k v",
+)
 def folded(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q, k, v = (
@@ -172,16 +218,26 @@ def folded(net: Net, x: Tensor) -> Tensor:
     return net.out(h.transpose(0, 1))
 
 
-@pattern("heads folded into the batch before it, baddbmm", lambda: apart(heads=3), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads folded into the batch before it, baddbmm",
+    lambda: apart(heads=3),
+    inputs=sequence,
+    prunable="q k v",
+)
 def added(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
-    q, k, v = (layer(x).view(b, n, net.heads, -1).transpose(1, 2).flatten(0, 1) for layer in (net.q, net.k, net.v))
+    q, k, v = (
+        layer(x).view(b, n, net.heads, -1).transpose(1, 2).flatten(0, 1)
+        for layer in (net.q, net.k, net.v)
+    )
     near = torch.arange(n, device=x.device).to(x.dtype).expand(b * net.heads, n, n)
     h = torch.baddbmm(near, q, k.mT, beta=0.1, alpha=0.5).softmax(-1) @ v
     return net.out(h.view(b, net.heads, n, -1).transpose(1, 2).flatten(2))
 
 
-@pattern("heads by chunks joined on the batch", lambda: apart(heads=3), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads by chunks joined on the batch", lambda: apart(heads=3), inputs=sequence, prunable="q k v"
+)
 def joined_on_batch(net: Net, x: Tensor) -> Tensor:
     q, k, v = (torch.cat(layer(x).chunk(net.heads, -1), 0) for layer in (net.q, net.k, net.v))
     h = (q @ k.mT * 0.5).softmax(-1) @ v
@@ -214,7 +270,12 @@ class Heads(nn.Module):
         return self.out(torch.cat([head(x) for head in self.heads], dim=-1))
 
 
-add("heads in a list", lambda: Heads(read=False), inputs=sequence, prunable="heads.0 heads.1 heads.2")
+add(
+    "heads in a list",
+    lambda: Heads(read=False),
+    inputs=sequence,
+    prunable="heads.0 heads.1 heads.2",
+)
 add(
     "heads in a list, each with the root of its size",
     lambda: Heads(read=True),

@@ -43,13 +43,18 @@ def causal_buffer(net: Net, x: Tensor) -> Tensor:
     inexact="q k",
 )
 def padded(net: Net, x: Tensor, seen: Tensor) -> Tensor:
-    return join(net, F.scaled_dot_product_attention(*split(net, x), attn_mask=seen[:, None, None, :]))
+    return join(
+        net, F.scaled_dot_product_attention(*split(net, x), attn_mask=seen[:, None, None, :])
+    )
 
 
 @pattern(
     "attention with a mask that is added, and infinite",
     parts,
-    inputs=lambda: (random(2, 7, 5), (torch.arange(7)[None, :] < torch.tensor([[7], [4]])).double()),
+    inputs=lambda: (
+        random(2, 7, 5),
+        (torch.arange(7)[None, :] < torch.tensor([[7], [4]])).double(),
+    ),
     prunable="q k v",
 )
 def extended(net: Net, x: Tensor, seen: Tensor) -> Tensor:
@@ -87,7 +92,9 @@ def blind(net: Net, x: Tensor, seen: Tensor) -> Tensor:
 
 @pattern(
     "attention with relative positions in a table",
-    lambda: parts(table=weight(13, 3), index=nn.Buffer(torch.arange(7)[:, None] - torch.arange(7) + 6)),
+    lambda: parts(
+        table=weight(13, 3), index=nn.Buffer(torch.arange(7)[:, None] - torch.arange(7) + 6)
+    ),
     inputs=sequence,
     prunable="q k v table:1",
     frozen="table:0",
@@ -115,7 +122,10 @@ def bucketed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention with relative positions through a small network",
-    lambda: parts(cpb=nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3, bias=False)), at=nn.Buffer(torch.rand(7, 7, 2))),
+    lambda: parts(
+        cpb=nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3, bias=False)),
+        at=nn.Buffer(torch.rand(7, 7, 2)),
+    ),
     inputs=sequence,
     prunable="q k v cpb.0 cpb.2",
 )
@@ -127,7 +137,9 @@ def continuous(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention with relative keys for each dim",
-    lambda: parts(table=weight(13, 4), index=nn.Buffer(torch.arange(7)[:, None] - torch.arange(7) + 6)),
+    lambda: parts(
+        table=weight(13, 4), index=nn.Buffer(torch.arange(7)[:, None] - torch.arange(7) + 6)
+    ),
     inputs=sequence,
     prunable="q k v table:1",
 )
@@ -165,7 +177,9 @@ def slopes(net: Net, x: Tensor) -> Tensor:
 @pattern("attention with slopes from the number of heads", parts, inputs=sequence)
 def computed_slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
-    slopes = torch.tensor([2 ** (-8 * (i + 1) / net.heads) for i in range(net.heads)], dtype=x.dtype, device=x.device)
+    slopes = torch.tensor(
+        [2 ** (-8 * (i + 1) / net.heads) for i in range(net.heads)], dtype=x.dtype, device=x.device
+    )
     near = torch.arange(x.shape[1], device=x.device)
     return join(net, (q @ k.mT + slopes.view(1, -1, 1, 1) * near).softmax(-1) @ v)
 
@@ -178,7 +192,13 @@ def ended_slopes(net: Net, x: Tensor) -> Tensor:
     return join(net, (q @ k.mT + slopes[:, None, None] * near).softmax(-1) @ v)
 
 
-@pattern("attention with slopes from a range over the heads", parts, inputs=sequence, prunable="q v", inexact="q v")
+@pattern(
+    "attention with slopes from a range over the heads",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q v",
+)
 def ranged_slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     slopes = 2.0 ** -(torch.arange(net.heads, dtype=x.dtype, device=x.device) + 1)
@@ -186,7 +206,12 @@ def ranged_slopes(net: Net, x: Tensor) -> Tensor:
     return join(net, (q @ k.mT + slopes[:, None, None] * near).softmax(-1) @ v)
 
 
-@pattern("attention with a sink for each head", lambda: parts(sinks=weight(3)), inputs=sequence, prunable="q k v sinks:0")
+@pattern(
+    "attention with a sink for each head",
+    lambda: parts(sinks=weight(3)),
+    inputs=sequence,
+    prunable="q k v sinks:0",
+)
 def sinks(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     b, n, _ = x.shape

@@ -1,4 +1,6 @@
-"""Attention, its numbers: where a forward reads how many heads there are, and how large they are."""
+"""Attention, its numbers: where a forward reads how many heads there are, and how large they
+are.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ from .pattern import Net, layers, pattern, random, sequence, weight
 HEADS = 3
 
 
-@pattern("heads from minus one, their size an attribute", lambda: apart(head_dim=4), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads from minus one, their size an attribute",
+    lambda: apart(head_dim=4),
+    inputs=sequence,
+    prunable="q k v",
+)
 def free_heads(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
     q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (net.q, net.k, net.v))
@@ -23,7 +30,12 @@ def free_heads(net: Net, x: Tensor) -> Tensor:
     return net.out(h.transpose(1, 2).reshape(*x.shape[:-1], -1).contiguous())
 
 
-@pattern("heads as BERT writes them", lambda: apart(heads=3, head_dim=4, width=12), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads as BERT writes them",
+    lambda: apart(heads=3, head_dim=4, width=12),
+    inputs=sequence,
+    prunable="q k v",
+)
 def transpose_for_scores(net: Net, x: Tensor) -> Tensor:
     def split(h: Tensor) -> Tensor:
         return h.view(*h.size()[:-1], net.heads, net.head_dim).permute(0, 2, 1, 3)
@@ -34,15 +46,24 @@ def transpose_for_scores(net: Net, x: Tensor) -> Tensor:
     return net.out(h.view(merged))
 
 
-@pattern("heads by dividing the layer's own width", lambda: apart(heads=3), inputs=sequence, prunable="q k v")
+@pattern(
+    "heads by dividing the layer's own width",
+    lambda: apart(heads=3),
+    inputs=sequence,
+    prunable="q k v",
+)
 def divided_width(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     each = net.q.out_features // net.heads
-    q, k, v = (layer(x).view(b, n, net.heads, each).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    q, k, v = (
+        layer(x).view(b, n, net.heads, each).transpose(1, 2) for layer in (net.q, net.k, net.v)
+    )
     return net.out(attend(q, k, v).view(b, n, net.out.in_features))
 
 
-@pattern("the number of heads by dividing", lambda: packed(head_dim=4), inputs=sequence, prunable="qkv")
+@pattern(
+    "the number of heads by dividing", lambda: packed(head_dim=4), inputs=sequence, prunable="qkv"
+)
 def counted_heads(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x)
     heads = qkv.shape[-1] // (3 * net.head_dim)
@@ -52,7 +73,13 @@ def counted_heads(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "heads of the model's width by a quotient",
-    lambda: layers(embed=nn.Linear(5, 12), qkv=nn.Linear(12, 36), proj=nn.Linear(12, 12), head=nn.Linear(12, 3), heads=3),
+    lambda: layers(
+        embed=nn.Linear(5, 12),
+        qkv=nn.Linear(12, 36),
+        proj=nn.Linear(12, 12),
+        head=nn.Linear(12, 3),
+        heads=3,
+    ),
     inputs=sequence,
     prunable="embed qkv",
 )
@@ -67,7 +94,12 @@ def of_model_width(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "heads of the model's width, stored",
     lambda: layers(
-        embed=nn.Linear(5, 12), attn=nn.Linear(12, 36), proj=nn.Linear(12, 12), head=nn.Linear(12, 3), n_head=3, n_embd=12
+        embed=nn.Linear(5, 12),
+        attn=nn.Linear(12, 36),
+        proj=nn.Linear(12, 12),
+        head=nn.Linear(12, 3),
+        n_head=3,
+        n_embd=12,
     ),
     inputs=sequence,
     prunable="embed attn",
@@ -156,7 +188,9 @@ def literal_dim(net: Net, x: Tensor) -> Tensor:
     frozen="scale:0",
 )
 def global_heads(net: Net, x: Tensor) -> Tensor:
-    q, k, v = (layer(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    q, k, v = (
+        layer(x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
+    )
     return net.out(attend(q, k, v, net.scale))
 
 
@@ -180,7 +214,10 @@ class SlottedConfig:
 
 def by_config(net: Net, x: Tensor) -> Tensor:
     c = net.config
-    q, k, v = (layer(x).view(2, -1, c.heads, c.width // c.heads).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    q, k, v = (
+        layer(x).view(2, -1, c.heads, c.width // c.heads).transpose(1, 2)
+        for layer in (net.q, net.k, net.v)
+    )
     return net.out(attend(q, k, v).view(2, -1, c.width))
 
 
@@ -190,6 +227,15 @@ pattern(
     inputs=sequence,
     prunable="q k v",
 )(by_config)
-pattern("heads from a dataclass", lambda: apart(config=Config()), inputs=sequence, prunable="q k v")(by_config)
-pattern("heads from a frozen dataclass", lambda: apart(config=FrozenConfig()), inputs=sequence, prunable="q k v")(by_config)
-pattern("heads from a dataclass with slots", lambda: apart(config=SlottedConfig()), inputs=sequence)(by_config)
+pattern(
+    "heads from a dataclass", lambda: apart(config=Config()), inputs=sequence, prunable="q k v"
+)(by_config)
+pattern(
+    "heads from a frozen dataclass",
+    lambda: apart(config=FrozenConfig()),
+    inputs=sequence,
+    prunable="q k v",
+)(by_config)
+pattern(
+    "heads from a dataclass with slots", lambda: apart(config=SlottedConfig()), inputs=sequence
+)(by_config)

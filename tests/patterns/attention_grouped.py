@@ -12,7 +12,9 @@ from .pattern import Net, layers, pattern, sequence, weight
 
 def grouped(**more: object) -> dict[str, object]:
     """Two key and value heads of 4, each for three query heads."""
-    return layers(q=nn.Linear(5, 24), k=nn.Linear(5, 8), v=nn.Linear(5, 8), out=nn.Linear(24, 3), **more)
+    return layers(
+        q=nn.Linear(5, 24), k=nn.Linear(5, 8), v=nn.Linear(5, 8), out=nn.Linear(24, 3), **more
+    )
 
 
 def counts(**more: object) -> dict[str, object]:
@@ -24,7 +26,9 @@ def split(net: Net, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, heads before tokens."""
     b, n, _ = x.shape
     q = net.q(x).view(b, n, net.heads, net.head_dim).transpose(1, 2)
-    k, v = (layer(x).view(b, n, net.kv_heads, net.head_dim).transpose(1, 2) for layer in (net.k, net.v))
+    k, v = (
+        layer(x).view(b, n, net.kv_heads, net.head_dim).transpose(1, 2) for layer in (net.k, net.v)
+    )
     return q, k, v
 
 
@@ -51,24 +55,42 @@ def interleaved(net: Net, x: Tensor) -> Tensor:
 )
 def own_axis(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.kv_heads, net.rep, -1)) * net.scale[:, None]
-    k, v = (layer(x).unflatten(-1, (net.kv_heads, -1)).repeat_interleave(net.rep, 2) for layer in (net.k, net.v))
+    k, v = (
+        layer(x).unflatten(-1, (net.kv_heads, -1)).repeat_interleave(net.rep, 2)
+        for layer in (net.k, net.v)
+    )
     return net.out(attend(q.flatten(2, 3).transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)))
 
 
-@pattern("grouped queries as transformers repeats them", lambda: counts(rep=3), inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries as transformers repeats them",
+    lambda: counts(rep=3),
+    inputs=sequence,
+    prunable="q k v",
+)
 def expanded(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return net.out(attend(q, repeat_kv(k, net.rep), repeat_kv(v, net.rep)))
 
 
-@pattern("grouped queries, their number read by dividing shapes", counts, inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries, their number read by dividing shapes",
+    counts,
+    inputs=sequence,
+    prunable="q k v",
+)
 def read(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     times = q.shape[1] // k.shape[1]
     return net.out(attend(q, repeat_kv(k, times), repeat_kv(v, times)))
 
 
-@pattern("grouped queries, heads from minus one", lambda: grouped(head_dim=4, rep=3), inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries, heads from minus one",
+    lambda: grouped(head_dim=4, rep=3),
+    inputs=sequence,
+    prunable="q k v",
+)
 def free(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
     q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (net.q, net.k, net.v))
@@ -98,7 +120,10 @@ def dimension(net: Net, x: Tensor) -> Tensor:
 )
 def broadcast(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.kv_heads, net.scale.shape[0], -1)).permute(0, 2, 3, 1, 4)
-    k, v = (layer(x).unflatten(-1, (net.kv_heads, -1)).transpose(1, 2).unsqueeze(2) for layer in (net.k, net.v))
+    k, v = (
+        layer(x).unflatten(-1, (net.kv_heads, -1)).transpose(1, 2).unsqueeze(2)
+        for layer in (net.k, net.v)
+    )
     h = (q @ k.mT * net.scale).softmax(-1) @ v
     return net.out(h.permute(0, 3, 1, 2, 4).flatten(2))
 
@@ -126,19 +151,32 @@ def by_index(net: Net, x: Tensor) -> Tensor:
     return net.out(attend(q, k[:, net.index], v[:, net.index]))
 
 
-@pattern("grouped queries by the operator itself", counts, inputs=sequence, prunable="q k v", inexact="q k v")
+@pattern(
+    "grouped queries by the operator itself",
+    counts,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k v",
+)
 def by_operator(net: Net, x: Tensor) -> Tensor:
     h = F.scaled_dot_product_attention(*split(net, x), enable_gqa=True)
     return net.out(h.transpose(1, 2).flatten(2))
 
 
-@pattern("grouped queries by the operator itself, scale given", counts, inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries by the operator itself, scale given", counts, inputs=sequence, prunable="q k v"
+)
 def by_operator_scaled(net: Net, x: Tensor) -> Tensor:
     h = F.scaled_dot_product_attention(*split(net, x), scale=0.5, is_causal=True, enable_gqa=True)
     return net.out(h.transpose(1, 2).flatten(2))
 
 
-@pattern("grouped queries by the operator itself, heads free", lambda: grouped(head_dim=4), inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries by the operator itself, heads free",
+    lambda: grouped(head_dim=4),
+    inputs=sequence,
+    prunable="q k v",
+)
 def by_operator_free(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
     q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (net.q, net.k, net.v))
@@ -156,7 +194,11 @@ def by_operator_free(net: Net, x: Tensor) -> Tensor:
 def by_operator_literal(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (6, -1)).transpose(1, 2) * net.scale
     k, v = (layer(x).unflatten(-1, (2, -1)).transpose(1, 2) for layer in (net.k, net.v))
-    return net.out(F.scaled_dot_product_attention(q, k, v, scale=0.5, enable_gqa=True).transpose(1, 2).flatten(2))
+    return net.out(
+        F.scaled_dot_product_attention(q, k, v, scale=0.5, enable_gqa=True)
+        .transpose(1, 2)
+        .flatten(2)
+    )
 
 
 @pattern(
@@ -167,7 +209,9 @@ def by_operator_literal(net: Net, x: Tensor) -> Tensor:
 )
 def packed(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
-    q, k, v = net.qkv(x).split([net.heads * net.head_dim, net.kv_heads * net.head_dim, net.kv_heads * net.head_dim], -1)
+    q, k, v = net.qkv(x).split(
+        [net.heads * net.head_dim, net.kv_heads * net.head_dim, net.kv_heads * net.head_dim], -1
+    )
     q = q.view(b, n, net.heads, net.head_dim).transpose(1, 2)
     k, v = (h.view(b, n, net.kv_heads, net.head_dim).transpose(1, 2) for h in (k, v))
     times = net.heads // net.kv_heads
@@ -187,12 +231,16 @@ def packed_slices(net: Net, x: Tensor) -> Tensor:
     v = qkv[..., at + net.kv_heads * net.head_dim :]
     q = q.unflatten(-1, (net.heads, -1)).transpose(1, 2)
     k, v = (h.unflatten(-1, (net.kv_heads, net.head_dim)).transpose(1, 2) for h in (k, v))
-    return net.out(attend(q, repeat_kv(k, net.heads // net.kv_heads), repeat_kv(v, net.heads // net.kv_heads)))
+    return net.out(
+        attend(q, repeat_kv(k, net.heads // net.kv_heads), repeat_kv(v, net.heads // net.kv_heads))
+    )
 
 
 @pattern(
     "grouped queries packed by the group",
-    lambda: layers(qkv=nn.Linear(5, 40), out=nn.Linear(24, 3), kv_heads=2, rep=3, head_dim=4, scale=weight(3)),
+    lambda: layers(
+        qkv=nn.Linear(5, 40), out=nn.Linear(24, 3), kv_heads=2, rep=3, head_dim=4, scale=weight(3)
+    ),
     inputs=sequence,
     prunable="qkv scale:0",
 )
@@ -205,7 +253,13 @@ def packed_groups(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "one key and value head for all",
-    lambda: layers(q=nn.Linear(5, 12), k=nn.Linear(5, 4), v=nn.Linear(5, 6), out=nn.Linear(18, 3), scale=weight(3, 1, 1)),
+    lambda: layers(
+        q=nn.Linear(5, 12),
+        k=nn.Linear(5, 4),
+        v=nn.Linear(5, 6),
+        out=nn.Linear(18, 3),
+        scale=weight(3, 1, 1),
+    ),
     inputs=sequence,
     prunable="q k v scale:0",
 )
@@ -216,20 +270,27 @@ def multi_query(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "one key and value head for all, expanded",
-    lambda: layers(q=nn.Linear(5, 12), kv=nn.Linear(5, 8), out=nn.Linear(12, 3), heads=3, head_dim=4),
+    lambda: layers(
+        q=nn.Linear(5, 12), kv=nn.Linear(5, 8), out=nn.Linear(12, 3), heads=3, head_dim=4
+    ),
     inputs=sequence,
     prunable="q kv",
 )
 def multi_query_expanded(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q = net.q(x).view(b, n, net.heads, net.head_dim).transpose(1, 2)
-    k, v = (h.unsqueeze(1).expand(b, net.heads, n, net.head_dim) for h in net.kv(x).split(net.head_dim, dim=-1))
+    k, v = (
+        h.unsqueeze(1).expand(b, net.heads, n, net.head_dim)
+        for h in net.kv(x).split(net.head_dim, dim=-1)
+    )
     return net.out(attend(q, k, v))
 
 
 @pattern(
     "one key and value head for all, queries as tokens",
-    lambda: layers(q=nn.Linear(5, 12), kv=nn.Linear(5, 8), out=nn.Linear(12, 3), heads=3, head_dim=4),
+    lambda: layers(
+        q=nn.Linear(5, 12), kv=nn.Linear(5, 8), out=nn.Linear(12, 3), heads=3, head_dim=4
+    ),
     inputs=sequence,
     prunable="q kv",
 )
@@ -245,7 +306,9 @@ def multi_query_tokens(net: Net, x: Tensor) -> Tensor:
 
 
 def latent(norm: nn.Module) -> dict[str, object]:
-    """Queries of (4 + 2) a head, keys of as many, values of 5, from a latent of 6 and a shared rotary part of 2."""
+    """Queries of (4 + 2) a head, keys of as many, values of 5, from a latent of 6 and a shared
+    rotary part of 2.
+    """
     return layers(
         q=nn.Linear(5, 18),
         down=nn.Linear(5, 8),
@@ -290,7 +353,13 @@ pattern(
 
 @pattern(
     "latent attention, the queries taken to the latent",
-    lambda: layers(q=weight(5, 3, 4), down=nn.Linear(5, 6), up_k=weight(3, 6, 4), up_v=weight(3, 6, 5), out=weight(3, 5, 3)),
+    lambda: layers(
+        q=weight(5, 3, 4),
+        down=nn.Linear(5, 6),
+        up_k=weight(3, 6, 4),
+        up_v=weight(3, 6, 5),
+        out=weight(3, 5, 3),
+    ),
     inputs=sequence,
     prunable="down q:1 q:2 up_k:1 up_v:2",
 )
@@ -304,7 +373,12 @@ def absorbed(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "tokens projected to fewer, as Linformer",
     lambda: layers(
-        q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 12), low=nn.Linear(7, 4), out=nn.Linear(12, 3), heads=3
+        q=nn.Linear(5, 12),
+        k=nn.Linear(5, 12),
+        v=nn.Linear(5, 12),
+        low=nn.Linear(7, 4),
+        out=nn.Linear(12, 3),
+        heads=3,
     ),
     inputs=sequence,
     prunable="q k v",

@@ -1,4 +1,6 @@
-"""Attention to other things than all tokens: to another sequence, in windows, between channels, without a softmax."""
+"""Attention to other things than all tokens: to another sequence, in windows, between channels,
+without a softmax.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
 )  # fmt: skip
 def both_ways(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     h, other = net.mine(x), net.theirs(y)
-    q, k, v, w = (split(layer(t), net.heads) for layer, t in ((net.q, h), (net.k, other), (net.v, h), (net.w, other)))
+    q, k, v, w = (
+        split(layer(t), net.heads)
+        for layer, t in ((net.q, h), (net.k, other), (net.v, h), (net.w, other))
+    )
     scores = q @ k.mT * 0.5
     mine, theirs = scores.softmax(-1) @ w, scores.mT.softmax(-1) @ v
     return net.out1(mine.transpose(1, 2).flatten(2)), net.out2(theirs.transpose(1, 2).flatten(2))
@@ -100,7 +105,9 @@ def latents(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "latents that attend, then to each other",
-    lambda: layers(latents=weight(4, 12), k=nn.Linear(5, 12), block=Block(norm="none"), head=nn.Linear(12, 3)),
+    lambda: layers(
+        latents=weight(4, 12), k=nn.Linear(5, 12), block=Block(norm="none"), head=nn.Linear(12, 3)
+    ),
     inputs=sequence,
     prunable="block.attn.qkv k",
     inexact="latents:0",
@@ -130,17 +137,27 @@ def prefix(net: Net, x: Tensor) -> Tensor:
 
 def windows(x: Tensor, size: int) -> Tensor:
     b, h, w, c = x.shape
-    return x.view(b, h // size, size, w // size, size, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, size * size, c)
+    return (
+        x.view(b, h // size, size, w // size, size, c)
+        .permute(0, 1, 3, 2, 4, 5)
+        .reshape(-1, size * size, c)
+    )
 
 
 def merge_windows(x: Tensor, size: int, h: int, w: int) -> Tensor:
     b = x.shape[0] // (h * w // size // size)
-    return x.view(b, h // size, w // size, size, size, -1).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, -1)
+    return (
+        x.view(b, h // size, w // size, size, size, -1)
+        .permute(0, 1, 3, 2, 4, 5)
+        .reshape(b, h, w, -1)
+    )
 
 
 @pattern(
     "attention in shifted windows",
-    lambda: layers(embed=nn.Conv2d(3, 12, 1), attn=Attention(12, 3, own=True), head=nn.Linear(12, 3), window=3),
+    lambda: layers(
+        embed=nn.Conv2d(3, 12, 1), attn=Attention(12, 3, own=True), head=nn.Linear(12, 3), window=3
+    ),
     prunable="embed attn.qkv",
 )
 def shifted_windows(net: Net, x: Tensor) -> Tensor:
@@ -152,7 +169,12 @@ def shifted_windows(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "patches merged by strided slices, normed and reduced",
-    lambda: layers(embed=nn.Conv2d(3, 8, 1), norm=nn.LayerNorm(32), reduce=nn.Linear(32, 16, bias=False), head=nn.Linear(16, 3)),
+    lambda: layers(
+        embed=nn.Conv2d(3, 8, 1),
+        norm=nn.LayerNorm(32),
+        reduce=nn.Linear(32, 16, bias=False),
+        head=nn.Linear(16, 3),
+    ),
     prunable="reduce",
     inexact="embed",
 )
@@ -173,7 +195,11 @@ def fewer_pixels(net: Net, x: Tensor) -> Tensor:
     b, c, *_ = h.shape
     flat = h.flatten(2).mT
     less = net.reduce(flat.permute(0, 2, 1).reshape(b, c, 6, 6)).flatten(2).mT
-    k, v = net.kv(less).reshape(b, -1, 2, net.heads, net.kv.out_features // 2 // net.heads).permute(2, 0, 3, 1, 4)
+    k, v = (
+        net.kv(less)
+        .reshape(b, -1, 2, net.heads, net.kv.out_features // 2 // net.heads)
+        .permute(2, 0, 3, 1, 4)
+    )
     return net.out(attend(split(net.q(flat), net.heads), k, v))
 
 
@@ -188,7 +214,11 @@ def axial(net: Net, x: Tensor) -> Tensor:
     b, c, y, w = h.shape
     rows = net.rows(h.permute(0, 2, 3, 1).reshape(b * y, w, c)).view(b, y, w, c).permute(0, 3, 1, 2)
     h = h + rows
-    columns = net.columns(h.permute(0, 3, 2, 1).reshape(b * w, y, -1)).view(b, w, y, -1).permute(0, 3, 2, 1)
+    columns = (
+        net.columns(h.permute(0, 3, 2, 1).reshape(b * w, y, -1))
+        .view(b, w, y, -1)
+        .permute(0, 3, 2, 1)
+    )
     return net.head(h + columns)
 
 
@@ -203,7 +233,10 @@ def axial(net: Net, x: Tensor) -> Tensor:
     inexact="qkv",
 )  # fmt: skip
 def between_channels(net: Net, x: Tensor) -> Tensor:
-    q, k, v = (part.flatten(2).unflatten(1, (net.heads, -1)) for part in net.deep(net.qkv(x)).chunk(3, dim=1))
+    q, k, v = (
+        part.flatten(2).unflatten(1, (net.heads, -1))
+        for part in net.deep(net.qkv(x)).chunk(3, dim=1)
+    )
     q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
     h = (q @ k.transpose(-2, -1) * net.scale).softmax(-1) @ v
     return net.out(h.flatten(1, 2).unflatten(-1, (6, 6)))
@@ -211,7 +244,13 @@ def between_channels(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention between channels, a layer for each",
-    lambda: layers(q=nn.Conv2d(3, 15, 1), k=nn.Conv2d(3, 12, 1), v=nn.Conv2d(3, 12, 1), out=nn.Conv2d(15, 4, 1), heads=3),
+    lambda: layers(
+        q=nn.Conv2d(3, 15, 1),
+        k=nn.Conv2d(3, 12, 1),
+        v=nn.Conv2d(3, 12, 1),
+        out=nn.Conv2d(15, 4, 1),
+        heads=3,
+    ),
     prunable="q k v",
     inexact="k v",
 )
@@ -221,10 +260,19 @@ def between_channels_apart(net: Net, x: Tensor) -> Tensor:
 
 
 def linear(**more: object) -> dict[str, object]:
-    return layers(q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 15), out=nn.Linear(15, 3), heads=3, **more)
+    return layers(
+        q=nn.Linear(5, 12),
+        k=nn.Linear(5, 12),
+        v=nn.Linear(5, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+        **more,
+    )
 
 
-@pattern("linear attention by elu plus one", linear, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "linear attention by elu plus one", linear, inputs=sequence, prunable="q k v", inexact="q k"
+)
 def by_elu(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     q, k = F.elu(q) + 1, F.elu(k) + 1
@@ -243,7 +291,13 @@ def by_relu(net: Net, x: Tensor) -> Tensor:
     return net.out(h.transpose(1, 2).flatten(2))
 
 
-@pattern("linear attention by relu, without a floor", linear, inputs=sequence, prunable="q v", inexact="q v")
+@pattern(
+    "linear attention by relu, without a floor",
+    linear,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q v",
+)
 def without_floor(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     q, k = q.relu() ** 2, k.relu() ** 2
@@ -251,7 +305,9 @@ def without_floor(net: Net, x: Tensor) -> Tensor:
     return net.out(h.transpose(1, 2).flatten(2))
 
 
-@pattern("linear attention by two softmaxes", linear, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "linear attention by two softmaxes", linear, inputs=sequence, prunable="q k v", inexact="q k"
+)
 def by_softmaxes(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     return net.out((q.softmax(-1) @ (k.softmax(-2).mT @ v)).transpose(1, 2).flatten(2))
@@ -290,7 +346,9 @@ def carried(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "squeeze and excite over tokens",
-    lambda: layers(embed=nn.Linear(5, 8), squeeze=nn.Linear(8, 4), excite=nn.Linear(4, 8), head=nn.Linear(8, 3)),
+    lambda: layers(
+        embed=nn.Linear(5, 8), squeeze=nn.Linear(8, 4), excite=nn.Linear(4, 8), head=nn.Linear(8, 3)
+    ),
     inputs=sequence,
     prunable="embed squeeze",
 )
@@ -321,11 +379,20 @@ class Levit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.embed(x)
         b, n, _ = h.shape
-        q, k, v = self.qkv(h).view(b, n, self.num_heads, -1).split([self.key_dim, self.key_dim, self.value_dim], dim=3)
+        q, k, v = (
+            self.qkv(h)
+            .view(b, n, self.num_heads, -1)
+            .split([self.key_dim, self.key_dim, self.value_dim], dim=3)
+        )
         q, k, v = q.permute(0, 2, 1, 3), k.permute(0, 2, 3, 1), v.permute(0, 2, 1, 3)
         share = (q @ k * 0.5 + self.biases(x.device)).softmax(-1)
         y = (share @ v).transpose(1, 2).reshape(b, n, self.num_heads * self.value_dim)
         return self.head(h + self.proj(F.hardswish(y)))
 
 
-add("attention with biases kept in a cache", Levit, inputs=sequence, prunable="embed qkv attention_biases:0")
+add(
+    "attention with biases kept in a cache",
+    Levit,
+    inputs=sequence,
+    prunable="embed qkv attention_biases:0",
+)

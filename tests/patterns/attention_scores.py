@@ -14,12 +14,21 @@ from .pattern import Net, layers, pattern, sequence, weight
 
 def parts(**more: object) -> dict[str, object]:
     """A layer for each, 3 heads of 4."""
-    return layers(q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 15), out=nn.Linear(15, 3), heads=3, **more)
+    return layers(
+        q=nn.Linear(5, 12),
+        k=nn.Linear(5, 12),
+        v=nn.Linear(5, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+        **more,
+    )
 
 
 def split(net: Net, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, heads before tokens."""
-    q, k, v = (layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v))
+    q, k, v = (
+        layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
+    )
     return q, k, v
 
 
@@ -42,31 +51,61 @@ def one_operator_packed(net: Net, x: Tensor) -> Tensor:
     return net.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-@pattern("attention heads in one operator, scale stored", lambda: parts(scale=4**-0.5), inputs=sequence, prunable="q k v")
+@pattern(
+    "attention heads in one operator, scale stored",
+    lambda: parts(scale=4**-0.5),
+    inputs=sequence,
+    prunable="q k v",
+)
 def one_operator_scaled(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, F.scaled_dot_product_attention(q, k, v, dropout_p=0.0, scale=net.scale))
 
 
-@pattern("attention scaled by the heads' own size", lambda: parts(head_dim=4), inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "attention scaled by the heads' own size",
+    lambda: parts(head_dim=4),
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+)
 def by_attribute(net: Net, x: Tensor) -> Tensor:
-    q, k = (layer(x).view(*x.shape[:-1], net.heads, net.head_dim).transpose(1, 2) for layer in (net.q, net.k))
+    q, k = (
+        layer(x).view(*x.shape[:-1], net.heads, net.head_dim).transpose(1, 2)
+        for layer in (net.q, net.k)
+    )
     return join(net, (q @ k.mT * net.head_dim**-0.5).softmax(-1) @ split(net, x)[2])
 
 
-@pattern("attention scaled by a root of an attribute", lambda: parts(head_dim=4), inputs=sequence, prunable="q v", inexact="q")
+@pattern(
+    "attention scaled by a root of an attribute",
+    lambda: parts(head_dim=4),
+    inputs=sequence,
+    prunable="q v",
+    inexact="q",
+)
 def by_root(net: Net, x: Tensor) -> Tensor:
-    q, k = (layer(x).view(*x.shape[:-1], -1, net.head_dim).transpose(1, 2) for layer in (net.q, net.k))
+    q, k = (
+        layer(x).view(*x.shape[:-1], -1, net.head_dim).transpose(1, 2) for layer in (net.q, net.k)
+    )
     return join(net, (q @ k.mT / math.sqrt(net.head_dim)).softmax(-1) @ split(net, x)[2])
 
 
-@pattern("attention scaled by a size read last", parts, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "attention scaled by a size read last", parts, inputs=sequence, prunable="q k v", inexact="q k"
+)
 def by_shape(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(-1) @ v)
 
 
-@pattern("attention scaled on both sides by a fourth root", parts, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "attention scaled on both sides by a fourth root",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+)
 def by_fourth_root(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     scale = 1 / math.sqrt(math.sqrt(k.size(-1)))
@@ -76,41 +115,73 @@ def by_fourth_root(net: Net, x: Tensor) -> Tensor:
 @pattern("attention scaled by a tensor of the size", parts, inputs=sequence)
 def by_tensor(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
-    return join(net, (q @ k.mT / torch.sqrt(torch.tensor(k.size(-1), dtype=x.dtype))).softmax(-1) @ v)
+    return join(
+        net, (q @ k.mT / torch.sqrt(torch.tensor(k.size(-1), dtype=x.dtype))).softmax(-1) @ v
+    )
 
 
-@pattern("attention scaled by a float over the size", parts, inputs=sequence, prunable="q v", inexact="q")
+@pattern(
+    "attention scaled by a float over the size", parts, inputs=sequence, prunable="q v", inexact="q"
+)
 def by_float_over(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT * (2.0 / q.shape[-1])).softmax(-1) @ v)
 
 
-@pattern("attention scaled by a float times the size", parts, inputs=sequence, prunable="q v", inexact="q")
+@pattern(
+    "attention scaled by a float times the size",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q",
+)
 def by_float_times(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT / (0.5 * q.shape[-1])).softmax(-1) @ v)
 
 
-@pattern("attention scaled by numpy's root of the size", parts, inputs=sequence, prunable="q v", inexact="q")
+@pattern(
+    "attention scaled by numpy's root of the size",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q",
+)
 def by_numpy(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT / np.sqrt(k.size(-1))).softmax(-1) @ v)
 
 
-@pattern("attention scaled by a logarithm of the size", parts, inputs=sequence, prunable="q v", inexact="q")
+@pattern(
+    "attention scaled by a logarithm of the size",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q",
+)
 def by_logarithm(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT / math.log(k.size(-1))).softmax(-1) @ v)
 
 
-@pattern("attention averaged over heads by their number", lambda: parts(scale=weight(3)), inputs=sequence, inexact="scale:0")
+@pattern(
+    "attention averaged over heads by their number",
+    lambda: parts(scale=weight(3)),
+    inputs=sequence,
+    inexact="scale:0",
+)
 def by_heads(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     h = (q @ k.mT).softmax(-1) @ v * net.scale[:, None, None]
     return h.sum((1, 3)) * (1.0 / net.heads)
 
 
-@pattern("attention scaled by a buffer", lambda: parts(scale=nn.Buffer(torch.tensor(0.5))), inputs=sequence, prunable="q k v")
+@pattern(
+    "attention scaled by a buffer",
+    lambda: parts(scale=nn.Buffer(torch.tensor(0.5))),
+    inputs=sequence,
+    prunable="q k v",
+)
 def by_buffer(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT * net.scale).softmax(-1) @ v)
@@ -126,7 +197,13 @@ def by_model_width(net: Net, x: Tensor) -> Tensor:
 
 def parts_of(inside: int) -> dict[str, object]:
     """As `parts`, from another width."""
-    return layers(q=nn.Linear(inside, 12), k=nn.Linear(inside, 12), v=nn.Linear(inside, 15), out=nn.Linear(15, 3), heads=3)
+    return layers(
+        q=nn.Linear(inside, 12),
+        k=nn.Linear(inside, 12),
+        v=nn.Linear(inside, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+    )
 
 
 @pattern(
@@ -206,7 +283,12 @@ def re_attention(net: Net, x: Tensor) -> Tensor:
     return join(net, net.norm(net.mix((q @ k.mT).softmax(-1))) @ v)
 
 
-@pattern("attention heads with gates", lambda: parts(gate=weight(3)), inputs=sequence, prunable="q k v gate:0")
+@pattern(
+    "attention heads with gates",
+    lambda: parts(gate=weight(3)),
+    inputs=sequence,
+    prunable="q k v gate:0",
+)
 def gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     h = (q @ k.mT).softmax(-1) @ v
@@ -221,7 +303,12 @@ def input_gated(net: Net, x: Tensor) -> Tensor:
     return join(net, h * net.gate(x).sigmoid().transpose(1, 2).unsqueeze(-1))
 
 
-@pattern("attention with an output gate", lambda: parts(gate=nn.Linear(5, 15)), inputs=sequence, prunable="q k v gate")
+@pattern(
+    "attention with an output gate",
+    lambda: parts(gate=nn.Linear(5, 15)),
+    inputs=sequence,
+    prunable="q k v gate",
+)
 def output_gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     h = ((q @ k.mT).softmax(-1) @ v).transpose(1, 2).flatten(2)
@@ -230,12 +317,21 @@ def output_gated(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention as a difference of two",
-    lambda: layers(q=nn.Linear(5, 24), k=nn.Linear(5, 24), v=nn.Linear(5, 12), share=weight(3, 1, 1), out=nn.Linear(12, 3)),
+    lambda: layers(
+        q=nn.Linear(5, 24),
+        k=nn.Linear(5, 24),
+        v=nn.Linear(5, 12),
+        share=weight(3, 1, 1),
+        out=nn.Linear(12, 3),
+    ),
     inputs=sequence,
     prunable="q k v share:0",
 )
 def difference(net: Net, x: Tensor) -> Tensor:
-    q, k = (layer(x).unflatten(-1, (net.share.shape[0], 2, -1)).permute(3, 0, 2, 1, 4) for layer in (net.q, net.k))
+    q, k = (
+        layer(x).unflatten(-1, (net.share.shape[0], 2, -1)).permute(3, 0, 2, 1, 4)
+        for layer in (net.q, net.k)
+    )
     v = net.v(x).unflatten(-1, (net.share.shape[0], -1)).transpose(1, 2)
     first, second = (q @ k.mT * 0.5).softmax(-1)
     return net.out(((first - net.share * second) @ v).transpose(1, 2).flatten(2))
@@ -257,14 +353,26 @@ def with_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     return join(net, share @ v), share
 
 
-@pattern("attention that gives out the mean of its weights", parts, inputs=sequence, prunable="q v", inexact="q v")
+@pattern(
+    "attention that gives out the mean of its weights",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q v",
+)
 def with_mean_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = split(net, x)
     share = (q @ k.mT).softmax(-1)
     return join(net, share @ v), share.mean(1)
 
 
-@pattern("attention that gives out its largest scores", parts, inputs=sequence, prunable="q v", inexact="q v")
+@pattern(
+    "attention that gives out its largest scores",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q v",
+)
 def with_largest(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = split(net, x)
     scores = q @ k.mT

@@ -1,4 +1,6 @@
-"""Attributes: integers of a module that say how large a dimension is; what they measure, they follow."""
+"""Attributes: integers of a module that say how large a dimension is; what they measure, they
+follow.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ def weight_shape(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.conv1.weight.shape[0], 36))
 
 
-@pattern("the number of channels from a config object", lambda: flat_head(config=SimpleNamespace(width=8)), prunable="conv1")
+@pattern(
+    "the number of channels from a config object",
+    lambda: flat_head(config=SimpleNamespace(width=8)),
+    prunable="conv1",
+)
 def config(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.config.width, 36))
 
@@ -48,7 +54,13 @@ def attribute_plus(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "one attribute for two layers",
-    lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head1=nn.Conv1d(8, 4, 1), head2=nn.Conv1d(8, 4, 1), width=8),
+    lambda: layers(
+        conv1=conv(3, 8),
+        conv2=conv(3, 8),
+        head1=nn.Conv1d(8, 4, 1),
+        head2=nn.Conv1d(8, 4, 1),
+        width=8,
+    ),
     prunable="conv1 conv2",
 )
 def one_for_two(net: Net, x: Tensor) -> Tensor:
@@ -77,19 +89,29 @@ class Halved(nn.Module):
 add("a property computed from an attribute", Halved, inputs=vector, prunable="fc")
 
 
-@pattern("a size from a product over the shape", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
+@pattern(
+    "a size from a product over the shape",
+    lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)),
+    prunable="conv1",
+)
 def shape_product(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], math.prod(h.shape[1:])))
 
 
-@pattern("a size from numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
+@pattern(
+    "a size from numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
+)
 def numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], h.numel() // h.shape[0]))
 
 
-@pattern("a size from the shape's own numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1")
+@pattern(
+    "a size from the shape's own numel",
+    lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)),
+    prunable="conv1",
+)
 def shape_numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], h.shape[1:].numel()))
@@ -101,13 +123,19 @@ def length(net: Net, x: Tensor) -> Tensor:
     return net.head(h.view(x.shape[0], len(h[0]), -1))
 
 
-@pattern("a layer chosen by the number of channels", lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)})))
+@pattern(
+    "a layer chosen by the number of channels",
+    lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)})),
+)
 def chosen(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.heads[str(h.shape[1])](h)
 
 
-@pattern("a number looked up by the number of channels", lambda: one_layer(table=tuple(0.1 * i for i in range(9))))
+@pattern(
+    "a number looked up by the number of channels",
+    lambda: one_layer(table=tuple(0.1 * i for i in range(9))),
+)
 def looked_up(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h * net.table[h.shape[1]])

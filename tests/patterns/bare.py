@@ -1,4 +1,6 @@
-"""Bare parameters: plain functions of a pytree, and what einsum, matmul and functional layers say of it."""
+"""Bare parameters: plain functions of a pytree, and what einsum, matmul and functional layers say
+of it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ def einsum(p: Params, x: Tensor) -> Tensor:
 
 @bare(
     "functional convolution on bare parameters",
-    lambda: {"w1": ones(8, 3, 3, 3), "b1": ones(8), "scale": ones(8), "shift": ones(8), "w2": ones(4, 8, 3, 3)},
+    lambda: {
+        "w1": ones(8, 3, 3, 3),
+        "b1": ones(8),
+        "scale": ones(8),
+        "shift": ones(8),
+        "w2": ones(4, 8, 3, 3),
+    },
     prunable="w1:0",
 )
 def convolution(p: Params, x: Tensor) -> Tensor:
@@ -211,7 +219,13 @@ def mapped(p: Params, x: Tensor) -> Tensor:
 
 @bare(
     "fast weights written by an outer product",
-    lambda: {"w1": ones(8, 5), "key": ones(8, 8), "value": ones(6, 8), "slow": ones(6, 8), "head": ones(3, 6)},
+    lambda: {
+        "w1": ones(8, 5),
+        "key": ones(8, 8),
+        "value": ones(6, 8),
+        "slow": ones(6, 8),
+        "head": ones(3, 6),
+    },
     inputs=vector,
     prunable="w1:0 value:0",
 )
@@ -252,7 +266,9 @@ def ellipsis(p: Params, x: Tensor) -> Tensor:
 )
 def identity(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"])
-    return F.linear(h @ (p["square"] + torch.eye(h.shape[1], dtype=h.dtype, device=h.device)), p["w2"])
+    return F.linear(
+        h @ (p["square"] + torch.eye(h.shape[1], dtype=h.dtype, device=h.device)), p["w2"]
+    )
 
 
 @bare(

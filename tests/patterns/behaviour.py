@@ -1,4 +1,6 @@
-"""Behaviour: gradients cut, hooks, caches and counters, branches on values: what a module does besides computing."""
+"""Behaviour: gradients cut, hooks, caches and counters, branches on values: what a module does
+besides computing.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +72,18 @@ class Swish(torch.autograd.Function):
         return grads[0] * (x.sigmoid() * (1 + x * (1 - x.sigmoid())))
 
 
-@pattern("an autograd function", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), prunable="conv1")
+@pattern(
+    "an autograd function", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), prunable="conv1"
+)
 def autograd_function(net: Net, x: Tensor) -> Tensor:
     return net.head(Swish.apply(net.conv1(x)))
 
 
 @pattern(
     "a buffer that counts calls",
-    lambda: layers(conv1=conv(3, 8), calls=nn.Buffer(torch.zeros((), dtype=torch.long)), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), calls=nn.Buffer(torch.zeros((), dtype=torch.long)), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def counter(net: Net, x: Tensor) -> Tensor:
@@ -155,7 +161,9 @@ def partial(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "weights in a parameter list",
-    lambda: layers(weights=nn.ParameterList([torch.ones(8, 5), torch.ones(6, 8), torch.ones(3, 6)])),
+    lambda: layers(
+        weights=nn.ParameterList([torch.ones(8, 5), torch.ones(6, 8), torch.ones(3, 6)])
+    ),
     inputs=vector,
     prunable="weights.0:0 weights.1:0",
 )

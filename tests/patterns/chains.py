@@ -29,14 +29,27 @@ def batch_norm(net: Net, x: Tensor) -> Tensor:
 
 add(
     "a sequential",
-    lambda: nn.Sequential(conv(3, 8), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(), conv(8, 6), nn.Identity(), conv(6, 4)),
+    lambda: nn.Sequential(
+        conv(3, 8),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(),
+        conv(8, 6),
+        nn.Identity(),
+        conv(6, 4),
+    ),
     prunable="0 4",
 )
 
 
 @pattern(
     "linear layers",
-    lambda: layers(fc1=nn.Linear(5, 8), norm=nn.BatchNorm1d(8), fc2=nn.Linear(8, 6, bias=False), head=nn.Linear(6, 3)),
+    lambda: layers(
+        fc1=nn.Linear(5, 8),
+        norm=nn.BatchNorm1d(8),
+        fc2=nn.Linear(8, 6, bias=False),
+        head=nn.Linear(6, 3),
+    ),
     inputs=vector,
     prunable="fc1 fc2",
     frozen="fc1.weight:1 head.weight:0",
@@ -57,7 +70,12 @@ def residual(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "residual over a strided projection",
-    lambda: layers(conv1=conv(3, 8), block=conv(8, 10, stride=2), short=conv(8, 10, 1, stride=2), head=conv(10, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        block=conv(8, 10, stride=2),
+        short=conv(8, 10, 1, stride=2),
+        head=conv(10, 4),
+    ),
     prunable="conv1 block",
 )
 def projection(net: Net, x: Tensor) -> Tensor:
@@ -67,7 +85,13 @@ def projection(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "residual with activation before",
-    lambda: layers(conv1=conv(3, 8), norm=nn.BatchNorm2d(8), conv2=conv(8, 8), last=nn.BatchNorm2d(8), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        norm=nn.BatchNorm2d(8),
+        conv2=conv(8, 8),
+        last=nn.BatchNorm2d(8),
+        head=conv(8, 4),
+    ),
     prunable="conv1",
 )
 def preactivation(net: Net, x: Tensor) -> Tensor:
@@ -78,7 +102,9 @@ def preactivation(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a chain of residuals",
-    lambda: layers(conv1=conv(3, 8), blocks=nn.ModuleList(conv(8, 8) for _ in range(3)), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), blocks=nn.ModuleList(conv(8, 8) for _ in range(3)), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def residuals(net: Net, x: Tensor) -> Tensor:
@@ -106,7 +132,9 @@ def inverted(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "one producer with two consumers",
-    lambda: layers(conv1=conv(3, 8), left=conv(8, 6), right=conv(8, 5), head1=conv(6, 4), head2=conv(5, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), left=conv(8, 6), right=conv(8, 5), head1=conv(6, 4), head2=conv(5, 4)
+    ),
     prunable="conv1 left right",
 )
 def consumers(net: Net, x: Tensor) -> Tensor:
@@ -130,7 +158,11 @@ def parallel(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "a feature pyramid",
     lambda: layers(
-        conv1=conv(3, 8), conv2=conv(8, 10, stride=2), lateral1=conv(8, 6, 1), lateral2=conv(10, 6, 1), head=conv(6, 4)
+        conv1=conv(3, 8),
+        conv2=conv(8, 10, stride=2),
+        lateral1=conv(8, 6, 1),
+        lateral2=conv(10, 6, 1),
+        head=conv(6, 4),
     ),
     prunable="conv1 conv2 lateral1",
 )
@@ -144,11 +176,19 @@ def pyramid(net: Net, x: Tensor) -> list[Tensor]:
 
 @pattern(
     "pooling and resizing",
-    lambda: layers(conv1=conv(3, 8), pool=nn.MaxPool2d(2), conv2=conv(8, 10), mean=nn.AdaptiveAvgPool2d(2), fc=nn.Linear(40, 3)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        pool=nn.MaxPool2d(2),
+        conv2=conv(8, 10),
+        mean=nn.AdaptiveAvgPool2d(2),
+        fc=nn.Linear(40, 3),
+    ),
     prunable="conv1 conv2",
 )
 def pooling(net: Net, x: Tensor) -> Tensor:
-    h = nn.functional.interpolate(net.pool(net.conv1(x)), size=(6, 6), mode="bilinear", align_corners=False)
+    h = nn.functional.interpolate(
+        net.pool(net.conv1(x)), size=(6, 6), mode="bilinear", align_corners=False
+    )
     h = nn.functional.avg_pool2d(nn.functional.pad(net.conv2(h), (1, 1, 1, 1), mode="reflect"), 2)
     return net.fc(net.mean(h).flatten(1))
 
@@ -164,7 +204,9 @@ def difference(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "every size equal",
-    lambda: layers(conv1=conv(8, 8), conv2=conv(8, 8), conv3=conv(8, 8), fc=nn.Linear(8, 8), head=conv(8, 8)),
+    lambda: layers(
+        conv1=conv(8, 8), conv2=conv(8, 8), conv3=conv(8, 8), fc=nn.Linear(8, 8), head=conv(8, 8)
+    ),
     inputs=lambda: (random(8, 8, 8, 8),),
     prunable="conv1 conv2 conv3",
     frozen="conv1.weight:1 fc.weight:0 fc.weight:1 head.weight:0",

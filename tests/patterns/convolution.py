@@ -20,7 +20,9 @@ def grouped(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "grouped convolutions with other groups each",
-    lambda: layers(conv1=conv(3, 8), two=conv(8, 8, groups=2), four=conv(8, 8, groups=4), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), two=conv(8, 8, groups=2), four=conv(8, 8, groups=4), head=conv(8, 4)
+    ),
     prunable="conv1 two four",
 )
 def regrouped(net: Net, x: Tensor) -> Tensor:
@@ -29,7 +31,13 @@ def regrouped(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "grouped convolution in a residual",
-    lambda: layers(conv1=conv(3, 8), inner=conv(8, 12, 1), grouped=conv(12, 12, groups=3), outer=conv(12, 8, 1), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        inner=conv(8, 12, 1),
+        grouped=conv(12, 12, groups=3),
+        outer=conv(12, 8, 1),
+        head=conv(8, 4),
+    ),
     prunable="conv1 inner grouped",
 )
 def grouped_residual(net: Net, x: Tensor) -> Tensor:
@@ -57,7 +65,9 @@ def multiplier(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "depthwise blur by an expanded buffer",
-    lambda: layers(conv1=conv(3, 8), blur=nn.Buffer(torch.full((1, 1, 3, 3), 1 / 9)), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), blur=nn.Buffer(torch.full((1, 1, 3, 3), 1 / 9)), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def blur(net: Net, x: Tensor) -> Tensor:
@@ -68,7 +78,9 @@ def blur(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "depthwise blur with literal groups",
-    lambda: layers(conv1=conv(3, 8), blur=nn.Buffer(torch.full((1, 1, 3, 3), 1 / 9)), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), blur=nn.Buffer(torch.full((1, 1, 3, 3), 1 / 9)), head=conv(8, 4)
+    ),
     frozen="conv1.weight:0 head.weight:1",
 )
 def literal_blur(net: Net, x: Tensor) -> Tensor:
@@ -86,7 +98,9 @@ def transposed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "grouped transposed convolution",
-    lambda: layers(conv1=conv(3, 8), up=nn.ConvTranspose2d(8, 12, 2, stride=2, groups=2), head=conv(12, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), up=nn.ConvTranspose2d(8, 12, 2, stride=2, groups=2), head=conv(12, 4)
+    ),
     prunable="conv1 up",
 )
 def grouped_transposed(net: Net, x: Tensor) -> Tensor:
@@ -95,7 +109,9 @@ def grouped_transposed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "depthwise transposed convolution",
-    lambda: layers(conv1=conv(3, 8), up=nn.ConvTranspose2d(8, 8, 2, stride=2, groups=8), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), up=nn.ConvTranspose2d(8, 8, 2, stride=2, groups=8), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def depthwise_transposed(net: Net, x: Tensor) -> Tensor:
@@ -104,7 +120,12 @@ def depthwise_transposed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "convolution in one dimension",
-    lambda: layers(conv1=nn.Conv1d(3, 8, 3), norm=nn.BatchNorm1d(8), up=nn.ConvTranspose1d(8, 6, 3), head=nn.Conv1d(6, 4, 1)),
+    lambda: layers(
+        conv1=nn.Conv1d(3, 8, 3),
+        norm=nn.BatchNorm1d(8),
+        up=nn.ConvTranspose1d(8, 6, 3),
+        head=nn.Conv1d(6, 4, 1),
+    ),
     inputs=lambda: (random(2, 3, 9),),
     prunable="conv1 up",
 )
@@ -114,7 +135,12 @@ def one_dimension(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "convolution in three dimensions",
-    lambda: layers(conv1=nn.Conv3d(3, 8, 2), norm=nn.BatchNorm3d(8), up=nn.ConvTranspose3d(8, 6, 2), head=nn.Conv3d(6, 4, 1)),
+    lambda: layers(
+        conv1=nn.Conv3d(3, 8, 2),
+        norm=nn.BatchNorm3d(8),
+        up=nn.ConvTranspose3d(8, 6, 2),
+        head=nn.Conv3d(6, 4, 1),
+    ),
     inputs=lambda: (random(2, 3, 4, 4, 4),),
     prunable="conv1 up",
 )
@@ -168,7 +194,9 @@ def windows(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a kernel masked by a buffer",
-    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), seen=nn.Buffer(torch.ones(6, 8, 3, 3)), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=conv(8, 6), seen=nn.Buffer(torch.ones(6, 8, 3, 3)), head=conv(6, 4)
+    ),
     prunable="conv1 conv2",
 )
 def masked_kernel(net: Net, x: Tensor) -> Tensor:
@@ -178,7 +206,9 @@ def masked_kernel(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a convolution across channels",
-    lambda: layers(conv1=conv(3, 8), across=nn.Conv1d(1, 1, 3, padding=1, bias=False), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), across=nn.Conv1d(1, 1, 3, padding=1, bias=False), head=conv(8, 4)
+    ),
     frozen="conv1.weight:0 head.weight:1",
 )
 def across_channels(net: Net, x: Tensor) -> Tensor:
@@ -229,20 +259,26 @@ def folded_channels(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a kernel for each sample, mixed from experts",
-    lambda: layers(conv1=conv(3, 8), route=nn.Linear(3, 2), kernels=weight(2, 6, 8, 3, 3), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), route=nn.Linear(3, 2), kernels=weight(2, 6, 8, 3, 3), head=conv(6, 4)
+    ),
     prunable="conv1 kernels",
 )
 def mixed_kernels(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
     kernels = torch.einsum("be,eoihw->boihw", net.route(x.mean((2, 3))).sigmoid(), net.kernels)
     b, o, i, *window = kernels.shape
-    out = F.conv2d(h.reshape(1, b * i, *h.shape[2:]), kernels.reshape(b * o, i, *window), padding=1, groups=b)
+    out = F.conv2d(
+        h.reshape(1, b * i, *h.shape[2:]), kernels.reshape(b * o, i, *window), padding=1, groups=b
+    )
     return net.head(out.reshape(b, o, *out.shape[2:]).relu())
 
 
 @pattern(
     "a kernel modulated and demodulated by a style",
-    lambda: layers(conv1=conv(3, 8), style=nn.Linear(3, 8), kernel=weight(6, 8, 3, 3), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), style=nn.Linear(3, 8), kernel=weight(6, 8, 3, 3), head=conv(6, 4)
+    ),
     prunable="conv1 kernel",
 )
 def modulated(net: Net, x: Tensor) -> Tensor:
@@ -269,7 +305,9 @@ def computed_kernel(net: Net, x: Tensor) -> Tensor:
 )
 def binarised(net: Net, x: Tensor) -> Tensor:
     w = net.conv2.weight
-    return net.head(F.conv2d(net.conv1(x).relu(), w.sign() * w.abs().sum((1, 2, 3), keepdim=True), padding=1))
+    return net.head(
+        F.conv2d(net.conv1(x).relu(), w.sign() * w.abs().sum((1, 2, 3), keepdim=True), padding=1)
+    )
 
 
 @pattern(
@@ -280,12 +318,20 @@ def binarised(net: Net, x: Tensor) -> Tensor:
 )
 def binarised_mean(net: Net, x: Tensor) -> Tensor:
     w = net.conv2.weight
-    return net.head(F.conv2d(net.conv1(x).relu(), w.sign() * w.abs().mean((1, 2, 3), keepdim=True), padding=1))
+    return net.head(
+        F.conv2d(net.conv1(x).relu(), w.sign() * w.abs().mean((1, 2, 3), keepdim=True), padding=1)
+    )
 
 
 @pattern(
     "a low-rank update of a kernel",
-    lambda: layers(conv1=conv(3, 8), conv2=nn.Conv2d(8, 6, 1), down=weight(4, 8), up=weight(6, 4), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        conv2=nn.Conv2d(8, 6, 1),
+        down=weight(4, 8),
+        up=weight(6, 4),
+        head=conv(6, 4),
+    ),
     prunable="conv1 conv2.weight:0 down:0",
 )
 def low_rank(net: Net, x: Tensor) -> Tensor:

@@ -13,17 +13,35 @@ from .pattern import Net, add, layers, pattern, sequence, weight
 
 def mixture(**more: object) -> dict[str, object]:
     """Four experts of hidden width 6 in stacked weights; a router."""
-    return layers(router=nn.Linear(5, 4), up=weight(4, 5, 6), down=weight(4, 6, 7), head=nn.Linear(7, 3), **more)
+    return layers(
+        router=nn.Linear(5, 4),
+        up=weight(4, 5, 6),
+        down=weight(4, 6, 7),
+        head=nn.Linear(7, 3),
+        **more,
+    )
 
 
-@pattern("experts in stacked weights, all of them", mixture, inputs=sequence, prunable="up:2 down:2", inexact="router up:0")
+@pattern(
+    "experts in stacked weights, all of them",
+    mixture,
+    inputs=sequence,
+    prunable="up:2 down:2",
+    inexact="router up:0",
+)
 def all_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1)
     h = torch.einsum("bnc,ech->bneh", x, net.up).relu()
     return net.head(torch.einsum("bneh,eho,bne->bno", h, net.down, share))
 
 
-@pattern("experts in stacked weights, by batched products", mixture, inputs=sequence, prunable="up:2 down:2", inexact="up:0")
+@pattern(
+    "experts in stacked weights, by batched products",
+    mixture,
+    inputs=sequence,
+    prunable="up:2 down:2",
+    inexact="up:0",
+)
 def batched_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1).flatten(0, 1)
     flat = x.reshape(-1, x.shape[-1]).expand(net.up.shape[0], -1, -1)
@@ -31,7 +49,12 @@ def batched_experts(net: Net, x: Tensor) -> Tensor:
     return net.head((h * share.T.unsqueeze(-1)).sum(0).view(*x.shape[:-1], -1))
 
 
-@pattern("experts in stacked weights, by sigmoids", mixture, inputs=sequence, prunable="router up:0 up:2 down:2")
+@pattern(
+    "experts in stacked weights, by sigmoids",
+    mixture,
+    inputs=sequence,
+    prunable="router up:0 up:2 down:2",
+)
 def sigmoid_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).sigmoid()
     h = torch.einsum("bnc,ech->bneh", x, net.up).relu()
@@ -55,7 +78,11 @@ def normed_experts(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "experts in stacked weights with gates packed",
     lambda: layers(
-        router=nn.Linear(5, 4), both=weight(4, 5, 12), down=weight(4, 6, 7), shift=weight(4, 12), head=nn.Linear(7, 3)
+        router=nn.Linear(5, 4),
+        both=weight(4, 5, 12),
+        down=weight(4, 6, 7),
+        shift=weight(4, 12),
+        head=nn.Linear(7, 3),
     ),
     inputs=sequence,
     prunable="both:2 shift:1 down:2",
@@ -69,7 +96,9 @@ def gated_experts(net: Net, x: Tensor) -> Tensor:
 
 
 def expert_list(hidden: int = 6, number: int = 4) -> nn.ModuleList:
-    return nn.ModuleList(nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), nn.Linear(hidden, 7)) for _ in range(number))
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), nn.Linear(hidden, 7)) for _ in range(number)
+    )
 
 
 @pattern(
@@ -123,7 +152,12 @@ def mixtral(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "experts in a list, the best of them, by boolean masks, and one shared",
-    lambda: layers(router=nn.Linear(5, 3), experts=expert_list(6, 3), shared=nn.Linear(5, 7), head=nn.Linear(7, 3)),
+    lambda: layers(
+        router=nn.Linear(5, 3),
+        experts=expert_list(6, 3),
+        shared=nn.Linear(5, 7),
+        head=nn.Linear(7, 3),
+    ),
     inputs=sequence,
     prunable="experts.0.0 experts.2.0 shared",
     frozen="router.weight:0",
@@ -168,7 +202,9 @@ def dispatched(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "slots for experts, all soft",
-    lambda: layers(slots=weight(5, 4, 2), up=weight(4, 5, 6), down=weight(4, 6, 7), head=nn.Linear(7, 3)),
+    lambda: layers(
+        slots=weight(5, 4, 2), up=weight(4, 5, 6), down=weight(4, 6, 7), head=nn.Linear(7, 3)
+    ),
     inputs=sequence,
     prunable="up:2 down:2",
     inexact="slots:1 slots:2",
@@ -176,7 +212,9 @@ def dispatched(net: Net, x: Tensor) -> Tensor:
 def soft_slots(net: Net, x: Tensor) -> Tensor:
     scores = torch.einsum("bnc,ces->bnes", x, net.slots)
     inside = torch.einsum("bnc,bnes->besc", x, scores.softmax(1))
-    h = torch.einsum("beso,eod->besd", torch.einsum("besc,eco->beso", inside, net.up).relu(), net.down)
+    h = torch.einsum(
+        "beso,eod->besd", torch.einsum("besc,eco->beso", inside, net.up).relu(), net.down
+    )
     out = torch.einsum("besd,bnes->bnd", h, scores.flatten(2).softmax(-1).view_as(scores))
     return net.head(out)
 
@@ -186,7 +224,10 @@ class Expert(nn.Module):
 
     def __init__(self, inside: int, hidden: int) -> None:
         super().__init__()
-        self.gate, self.up = nn.Linear(inside, hidden, bias=False), nn.Linear(inside, hidden, bias=False)
+        self.gate, self.up = (
+            nn.Linear(inside, hidden, bias=False),
+            nn.Linear(inside, hidden, bias=False),
+        )
         self.down = nn.Linear(hidden, inside, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

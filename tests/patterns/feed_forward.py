@@ -22,7 +22,12 @@ def swiglu(net: Net, x: Tensor) -> Tensor:
     return net.head(net.down(F.silu(a) * b))
 
 
-@pattern("SwiGLU packed, split at an attribute", lambda: gated(hidden=8), inputs=sequence, prunable="both down")
+@pattern(
+    "SwiGLU packed, split at an attribute",
+    lambda: gated(hidden=8),
+    inputs=sequence,
+    prunable="both down",
+)
 def swiglu_split(net: Net, x: Tensor) -> Tensor:
     a, b = net.both(x).split(net.hidden, dim=-1)
     return net.head(net.down(F.silu(a) * b))
@@ -62,7 +67,13 @@ def swiglu_residual(net: Net, x: Tensor) -> Tensor:
     return net.head(h + net.down(F.silu(net.gate(y)) * net.up(y)))
 
 
-@pattern("GEGLU, the gate last, normed", lambda: gated(norm=nn.LayerNorm(8)), inputs=sequence, prunable="down", inexact="both")
+@pattern(
+    "GEGLU, the gate last, normed",
+    lambda: gated(norm=nn.LayerNorm(8)),
+    inputs=sequence,
+    prunable="down",
+    inexact="both",
+)
 def geglu_normed(net: Net, x: Tensor) -> Tensor:
     h, gate = net.both(x).chunk(2, dim=-1)
     return net.head(net.down(net.norm(h * F.gelu(gate))))
@@ -70,7 +81,9 @@ def geglu_normed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a spatial gate over tokens",
-    lambda: layers(both=nn.Linear(5, 16), norm=nn.LayerNorm(8), space=nn.Linear(7, 7), down=nn.Linear(8, 3)),
+    lambda: layers(
+        both=nn.Linear(5, 16), norm=nn.LayerNorm(8), space=nn.Linear(7, 7), down=nn.Linear(8, 3)
+    ),
     inputs=sequence,
     inexact="both",
     frozen="space.weight:0 space.weight:1",
@@ -125,7 +138,9 @@ def transposed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention of GPT-2's transposed layers",
-    lambda: layers(table=nn.Embedding(11, 12), attn=Conv1D(36, 12), proj=Conv1D(12, 12), width=12, head_dim=4),
+    lambda: layers(
+        table=nn.Embedding(11, 12), attn=Conv1D(36, 12), proj=Conv1D(12, 12), width=12, head_dim=4
+    ),
     inputs=tokens,
     prunable="table attn",
     frozen="table.weight:0",

@@ -1,4 +1,6 @@
-"""Flattening: images to vectors and vectors to images; a computed size follows, a literal one freezes."""
+"""Flattening: images to vectors and vectors to images; a computed size follows, a literal one
+freezes.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def layer_view(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "flatten by torch's own layer, with batch norm after",
-    lambda: layers(conv1=conv(3, 8), flatten=nn.Flatten(), norm=nn.BatchNorm1d(288), head=nn.Linear(288, 3)),
+    lambda: layers(
+        conv1=conv(3, 8), flatten=nn.Flatten(), norm=nn.BatchNorm1d(288), head=nn.Linear(288, 3)
+    ),
     prunable="conv1",
 )
 def flatten(net: Net, x: Tensor) -> Tensor:
@@ -117,7 +121,9 @@ def free_image(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a linear layer viewed as an image, its channels an attribute",
-    lambda: layers(fc=nn.Linear(5, 72), up=nn.ConvTranspose2d(8, 6, 2, stride=2), head=conv(6, 4), width=8),
+    lambda: layers(
+        fc=nn.Linear(5, 72), up=nn.ConvTranspose2d(8, 6, 2, stride=2), head=conv(6, 4), width=8
+    ),
     inputs=vector,
     prunable="fc up",
 )
@@ -127,7 +133,12 @@ def attribute_image(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a linear layer viewed as an image, by a tuple",
-    lambda: layers(fc=nn.Linear(5, 72), up=nn.ConvTranspose2d(8, 6, 2, stride=2), head=conv(6, 4), shape=(8, 3, 3)),
+    lambda: layers(
+        fc=nn.Linear(5, 72),
+        up=nn.ConvTranspose2d(8, 6, 2, stride=2),
+        head=conv(6, 4),
+        shape=(8, 3, 3),
+    ),
     inputs=vector,
     prunable="fc up",
 )
@@ -137,7 +148,12 @@ def tuple_image(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a linear layer unflattened by torch's own layer",
-    lambda: layers(fc=nn.Linear(5, 72), unflatten=nn.Unflatten(1, (8, 3, 3)), up=nn.ConvTranspose2d(8, 6, 2), head=conv(6, 4)),
+    lambda: layers(
+        fc=nn.Linear(5, 72),
+        unflatten=nn.Unflatten(1, (8, 3, 3)),
+        up=nn.ConvTranspose2d(8, 6, 2),
+        head=conv(6, 4),
+    ),
     inputs=vector,
     prunable="fc up",
 )

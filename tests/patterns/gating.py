@@ -11,7 +11,9 @@ from .pattern import Net, conv, layers, pattern, vector, weight
 
 @pattern(
     "squeeze and excite",
-    lambda: layers(conv1=conv(3, 8), squeeze=nn.Linear(8, 6), excite=nn.Linear(6, 8), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), squeeze=nn.Linear(8, 6), excite=nn.Linear(6, 8), head=conv(8, 4)
+    ),
     prunable="conv1 squeeze",
 )
 def squeeze_excite(net: Net, x: Tensor) -> Tensor:
@@ -102,7 +104,9 @@ def chunk_gate(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a gated unit by two layers",
-    lambda: layers(up=nn.Linear(5, 8), gate=nn.Linear(5, 8), down=nn.Linear(8, 6), head=nn.Linear(6, 3)),
+    lambda: layers(
+        up=nn.Linear(5, 8), gate=nn.Linear(5, 8), down=nn.Linear(8, 6), head=nn.Linear(6, 3)
+    ),
     inputs=vector,
     prunable="up down",
 )
@@ -219,7 +223,11 @@ def selective(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "experts mixed by a softmax over them",
-    lambda: layers(route=nn.Linear(5, 3), experts=nn.ModuleList(nn.Linear(5, 8) for _ in range(3)), head=nn.Linear(8, 3)),
+    lambda: layers(
+        route=nn.Linear(5, 3),
+        experts=nn.ModuleList(nn.Linear(5, 8) for _ in range(3)),
+        head=nn.Linear(8, 3),
+    ),
     inputs=vector,
     prunable="experts.0",
 )

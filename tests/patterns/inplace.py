@@ -146,7 +146,10 @@ def channel_filled(net: Net, x: Tensor) -> Tensor:
     return net.head(h)
 
 
-@pattern("one channel filled, then a sum over channels", lambda: layers(conv1=conv(3, 8), head=conv(1, 4)))
+@pattern(
+    "one channel filled, then a sum over channels",
+    lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
+)
 def channel_filled_sum(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     h[:, -1] = 1.0
@@ -160,7 +163,10 @@ def by_mask(net: Net, x: Tensor) -> Tensor:
     return net.head(h)
 
 
-@pattern("negative values assigned by a mask, then a sum over channels", lambda: layers(conv1=conv(3, 8), head=conv(1, 4)))
+@pattern(
+    "negative values assigned by a mask, then a sum over channels",
+    lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
+)
 def by_mask_sum(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     h[h <= 0] = 0.25

@@ -31,25 +31,39 @@ def two_heads() -> dict[str, object]:
     return layers(conv1=conv(3, 8), conv2=conv(8, 6), head1=conv(6, 4), head2=nn.Linear(6, 3))
 
 
-@pattern("a dict as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+@pattern(
+    "a dict as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0"
+)
 def dict_output(net: Net, x: Tensor) -> dict[str, Any]:
     h = net.conv2(net.conv1(x).relu()).relu()
     return {"map": net.head1(h), "more": {"logits": net.head2(h.mean((2, 3)))}, "size": 6}
 
 
-@pattern("a tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+@pattern(
+    "a tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0"
+)
 def tuple_output(net: Net, x: Tensor) -> tuple[Tensor, None, list[Tensor]]:
     h = net.conv2(net.conv1(x).relu()).relu()
     return net.head1(h), None, [net.head2(h.mean((2, 3)))]
 
 
-@pattern("a dataclass as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+@pattern(
+    "a dataclass as output",
+    two_heads,
+    prunable="conv1 conv2",
+    frozen="head1.weight:0 head2.weight:0",
+)
 def dataclass_output(net: Net, x: Tensor) -> Found:
     h = net.conv2(net.conv1(x).relu()).relu()
     return Found(net.head2(h.mean((2, 3))), [net.head1(h)])
 
 
-@pattern("a named tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0")
+@pattern(
+    "a named tuple as output",
+    two_heads,
+    prunable="conv1 conv2",
+    frozen="head1.weight:0 head2.weight:0",
+)
 def named_output(net: Net, x: Tensor) -> Pair:
     h = net.conv2(net.conv1(x).relu()).relu()
     return Pair(net.head1(h), net.head2(h.mean((2, 3))))
@@ -171,7 +185,9 @@ def nested_inputs(net: Net, batch: dict[str, Any]) -> Tensor:
     kwargs=lambda: {"y": random(2, 2, 6, 6, seed=1), "bold": True, "unused": None},
     prunable="conv1",
 )
-def keyword_inputs(net: Net, x: Tensor, *, y: Tensor, bold: bool = False, unused: Tensor | None = None) -> Tensor:
+def keyword_inputs(
+    net: Net, x: Tensor, *, y: Tensor, bold: bool = False, unused: Tensor | None = None
+) -> Tensor:
     h = net.conv1(x) + net.conv2(y)
     h = h + net.extra(x) if bold else h
     return net.head(h if unused is None else h * unused)

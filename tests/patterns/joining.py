@@ -96,7 +96,9 @@ def concat_summed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "the sum of two concatenations with other boundaries",
-    lambda: layers(conv1=conv(3, 4), conv2=conv(3, 8), conv3=conv(3, 7), conv4=conv(3, 5), head=conv(12, 4)),
+    lambda: layers(
+        conv1=conv(3, 4), conv2=conv(3, 8), conv3=conv(3, 7), conv4=conv(3, 5), head=conv(12, 4)
+    ),
     prunable="conv1 conv2 conv3 conv4",
 )
 def concat_boundaries(net: Net, x: Tensor) -> Tensor:
@@ -166,7 +168,12 @@ def concat_mean(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a learned token before the others",
-    lambda: layers(token=weight(1, 1, 8), patches=nn.Conv2d(3, 8, 3, stride=3), place=weight(1, 5, 8), head=nn.Linear(8, 3)),
+    lambda: layers(
+        token=weight(1, 1, 8),
+        patches=nn.Conv2d(3, 8, 3, stride=3),
+        place=weight(1, 5, 8),
+        head=nn.Linear(8, 3),
+    ),
     prunable="patches",
     frozen="place:1",
 )
@@ -283,7 +290,9 @@ def shortcut_to_size(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
     y = net.block(h)
     short = F.avg_pool2d(h, 2)
-    return net.head(y + torch.cat([short, short.new_zeros(2, y.shape[1] - short.shape[1], 3, 3)], 1))
+    return net.head(
+        y + torch.cat([short, short.new_zeros(2, y.shape[1] - short.shape[1], 3, 3)], 1)
+    )
 
 
 @pattern(

@@ -22,8 +22,9 @@ def attended(width: int = 12, **options: object) -> dict[str, object]:
     )
 
 
-# The size of a head is prunable and exact: whoever thins it keeps the scale of the dense layer. The model's width is an
-# axis of its own: without a norm it is exact too. The heads' axes are named by a dim, since `out_proj` produces the width.
+# The size of a head is prunable and exact: whoever thins it keeps the scale of the dense layer. The
+# model's width is an axis of its own: without a norm it is exact too. The heads' axes are named by
+# a dim, since `out_proj` produces the width.
 
 
 @pattern(
@@ -37,13 +38,23 @@ def batch_first(net: Net, x: Tensor) -> Tensor:
     return net.head(h + net.attn(h, h, h, need_weights=False)[0])
 
 
-@pattern("multihead attention, batch second", attended, inputs=sequence, prunable="embed attn.in_proj_weight:0")
+@pattern(
+    "multihead attention, batch second",
+    attended,
+    inputs=sequence,
+    prunable="embed attn.in_proj_weight:0",
+)
 def batch_second(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).transpose(0, 1)
     return net.head(h + net.attn(h, h, h, need_weights=False)[0])
 
 
-@pattern("multihead attention without a batch", attended, inputs=lambda: (random(7, 5),), prunable="embed attn.in_proj_weight:0")
+@pattern(
+    "multihead attention without a batch",
+    attended,
+    inputs=lambda: (random(7, 5),),
+    prunable="embed attn.in_proj_weight:0",
+)
 def without_batch(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     return net.head(h + net.attn(h, h, h)[0])
@@ -81,11 +92,16 @@ def all_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pattern(
-    "multihead attention, causal", lambda: attended(batch_first=True), inputs=sequence, prunable="embed attn.in_proj_weight:0"
+    "multihead attention, causal",
+    lambda: attended(batch_first=True),
+    inputs=sequence,
+    prunable="embed attn.in_proj_weight:0",
 )
 def causal(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
-    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=x.dtype)
+    mask = nn.Transformer.generate_square_subsequent_mask(
+        x.shape[1], device=x.device, dtype=x.dtype
+    )
     return net.head(h + net.attn(h, h, h, attn_mask=mask, is_causal=True, need_weights=False)[0])
 
 
@@ -204,4 +220,6 @@ def under_norm(net: Net, x: Tensor) -> Tensor:
 )  # fmt: skip
 def learned_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
-    return net.head(net.attn(net.query.expand(x.shape[0], -1, -1), h, h, need_weights=False)[0][:, 0])
+    return net.head(
+        net.attn(net.query.expand(x.shape[0], -1, -1), h, h, need_weights=False)[0][:, 0]
+    )

@@ -20,7 +20,9 @@ def through(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(net.conv1(x)).relu())
 
 
-pattern("batch norm without scale", lambda: normed(nn.BatchNorm2d(8, affine=False)), prunable="conv1")(through)
+pattern(
+    "batch norm without scale", lambda: normed(nn.BatchNorm2d(8, affine=False)), prunable="conv1"
+)(through)
 pattern(
     "batch norm without running statistics",
     lambda: normed(nn.BatchNorm2d(8, track_running_stats=False)),
@@ -31,14 +33,23 @@ pattern(
     lambda: normed(nn.BatchNorm2d(8, affine=False, track_running_stats=False)),
     prunable="conv1",
 )(through)
-pattern("instance norm", lambda: normed(nn.InstanceNorm2d(8, affine=True)), prunable="conv1")(through)
-pattern("instance norm without scale", lambda: normed(nn.InstanceNorm2d(8)), prunable="conv1")(through)
+pattern("instance norm", lambda: normed(nn.InstanceNorm2d(8, affine=True)), prunable="conv1")(
+    through
+)
+pattern("instance norm without scale", lambda: normed(nn.InstanceNorm2d(8)), prunable="conv1")(
+    through
+)
 pattern(
     "instance norm with running statistics",
     lambda: normed(nn.InstanceNorm2d(8, affine=True, track_running_stats=True)),
     prunable="conv1",
 )(through)
-pattern("group norm of two groups", lambda: normed(nn.GroupNorm(2, 8)), prunable="conv1", inexact="conv1")(through)
+pattern(
+    "group norm of two groups",
+    lambda: normed(nn.GroupNorm(2, 8)),
+    prunable="conv1",
+    inexact="conv1",
+)(through)
 pattern(
     "group norm of three groups without scale",
     lambda: normed(nn.GroupNorm(3, 12, affine=False), 12),
@@ -46,13 +57,25 @@ pattern(
     inexact="conv1",
 )(through)
 pattern("group norm of one group", lambda: normed(nn.GroupNorm(1, 8)), inexact="conv1")(through)
-pattern("group norm of one channel a group", lambda: normed(nn.GroupNorm(8, 8)), prunable="conv1")(through)
-pattern("layer norm over channels and space", lambda: normed(nn.LayerNorm([8, 6, 6])), inexact="conv1")(through)
-pattern("layer norm over space only", lambda: normed(nn.LayerNorm([6, 6])), prunable="conv1")(through)
-pattern("layer norm over the width only", lambda: normed(nn.LayerNorm(6)), prunable="conv1")(through)
+pattern("group norm of one channel a group", lambda: normed(nn.GroupNorm(8, 8)), prunable="conv1")(
+    through
+)
+pattern(
+    "layer norm over channels and space", lambda: normed(nn.LayerNorm([8, 6, 6])), inexact="conv1"
+)(through)
+pattern("layer norm over space only", lambda: normed(nn.LayerNorm([6, 6])), prunable="conv1")(
+    through
+)
+pattern("layer norm over the width only", lambda: normed(nn.LayerNorm(6)), prunable="conv1")(
+    through
+)
 
 
-@pattern("group norm with a literal number of groups", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), inexact="conv1")
+@pattern(
+    "group norm with a literal number of groups",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    inexact="conv1",
+)
 def literal_groups(net: Net, x: Tensor) -> Tensor:
     return net.head(F.group_norm(net.conv1(x), 4))
 
@@ -68,7 +91,9 @@ def group_norm_concat(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "layer norm over channels",
-    lambda: layers(fc1=nn.Linear(5, 8), norm=nn.LayerNorm(8), fc2=nn.Linear(8, 6), head=nn.Linear(6, 3)),
+    lambda: layers(
+        fc1=nn.Linear(5, 8), norm=nn.LayerNorm(8), fc2=nn.Linear(8, 6), head=nn.Linear(6, 3)
+    ),
     inputs=sequence,
     prunable="fc2",
     inexact="fc1",
@@ -86,7 +111,9 @@ def layer_norm_last(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(net.conv1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
-@pattern("layer norm by the shape", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), inexact="conv1")
+@pattern(
+    "layer norm by the shape", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), inexact="conv1"
+)
 def layer_norm_shape(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(F.layer_norm(h, h.shape[1:]))
@@ -159,7 +186,13 @@ def global_response(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "filter response norm with a learned threshold",
-    lambda: layers(conv1=conv(3, 8), scale=weight(8, 1, 1), shift=weight(8, 1, 1), least=weight(8, 1, 1), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        scale=weight(8, 1, 1),
+        shift=weight(8, 1, 1),
+        least=weight(8, 1, 1),
+        head=conv(8, 4),
+    ),
     prunable="conv1",
 )
 def filter_response(net: Net, x: Tensor) -> Tensor:
@@ -208,7 +241,9 @@ def token_norm(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "batch statistics across the channels of each token",
-    lambda: layers(fc1=nn.Linear(5, 8), norm=nn.BatchNorm1d(7, track_running_stats=False), head=nn.Linear(8, 3)),
+    lambda: layers(
+        fc1=nn.Linear(5, 8), norm=nn.BatchNorm1d(7, track_running_stats=False), head=nn.Linear(8, 3)
+    ),
     inputs=sequence,
     inexact="fc1",
 )
@@ -221,7 +256,9 @@ def token_statistics(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "weight norm by parametrisation",
-    lambda: layers(conv1=conv(3, 8), conv2=parametrizations.weight_norm(conv(8, 6)), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=parametrizations.weight_norm(conv(8, 6)), head=conv(6, 4)
+    ),
     prunable="conv1",
     inexact="conv2",
 )
@@ -243,12 +280,16 @@ pattern(
 )(weight_norm)
 pattern(
     "weight norm of the last layer only",
-    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=parametrizations.weight_norm(conv(6, 4))),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=conv(8, 6), head=parametrizations.weight_norm(conv(6, 4))
+    ),
     prunable="conv1 conv2",
 )(weight_norm)
 pattern(
     "spectral norm by parametrisation",
-    lambda: layers(conv1=conv(3, 8), conv2=parametrizations.spectral_norm(conv(8, 6)), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=parametrizations.spectral_norm(conv(8, 6)), head=conv(6, 4)
+    ),
     prunable="conv1 conv2",
 )(weight_norm)
 pattern(
@@ -266,7 +307,9 @@ pattern(
 )
 def standardised(net: Net, x: Tensor) -> Tensor:
     w = net.conv2.weight
-    w = F.batch_norm(w.reshape(1, w.shape[0], -1), None, None, training=True, momentum=0.0, eps=1e-5).reshape_as(w)
+    w = F.batch_norm(
+        w.reshape(1, w.shape[0], -1), None, None, training=True, momentum=0.0, eps=1e-5
+    ).reshape_as(w)
     return net.head(F.conv2d(net.conv1(x).relu(), w, net.conv2.bias, padding=1).relu())
 
 

@@ -1,4 +1,6 @@
-"""Order: flips, rolls, indices and shuffles of channels; a reindexed axis is a take, a literal position is fixed."""
+"""Order: flips, rolls, indices and shuffles of channels; a reindexed axis is a take, a literal
+position is fixed.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def shifted(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "index by a buffer",
-    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def index_buffer(net: Net, x: Tensor) -> Tensor:
@@ -87,7 +91,11 @@ def index_buffer(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "index by a buffer with repeats and gaps",
-    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([0, 1, 2, 3, 5, 6, 0, 1, 2, 3])), head=conv(10, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        order=nn.Buffer(torch.tensor([0, 1, 2, 3, 5, 6, 0, 1, 2, 3])),
+        head=conv(10, 4),
+    ),
     prunable="conv1",
 )
 def index_repeats(net: Net, x: Tensor) -> Tensor:
@@ -96,7 +104,9 @@ def index_repeats(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "index_select by a buffer",
-    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def index_select(net: Net, x: Tensor) -> Tensor:
@@ -105,7 +115,9 @@ def index_select(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "the sum of a tensor and its own reordering by a buffer",
-    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), order=nn.Buffer(torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])), head=conv(8, 4)
+    ),
     prunable="conv1",
 )
 def index_pairs(net: Net, x: Tensor) -> Tensor:
@@ -132,7 +144,9 @@ def index_attribute(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "index by a mask in a buffer",
-    lambda: layers(conv1=conv(3, 8), chosen=nn.Buffer(torch.tensor([True, False] * 4)), head=conv(4, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), chosen=nn.Buffer(torch.tensor([True, False] * 4)), head=conv(4, 4)
+    ),
 )
 def index_mask(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x)[:, net.chosen].relu())
@@ -140,7 +154,9 @@ def index_mask(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "gather by an expanded buffer",
-    lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), order=nn.Buffer(torch.tensor([3, 1, 7, 0, 5, 2, 6, 4])), head=conv(8, 4)
+    ),
 )
 def gather(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -149,7 +165,9 @@ def gather(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "channel shuffle",
-    lambda: layers(conv1=conv(3, 8), grouped=conv(8, 12, groups=2), last=conv(12, 8, groups=2), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), grouped=conv(8, 12, groups=2), last=conv(12, 8, groups=2), head=conv(8, 4)
+    ),
     prunable="conv1 grouped last",
 )
 def shuffle(net: Net, x: Tensor) -> Tensor:
@@ -170,7 +188,9 @@ def shuffle_layer(net: Net, x: Tensor) -> Tensor:
 
 def interleave(h: Tensor) -> Tensor:
     n, c, height, width = h.size()
-    return h.view(n, 2, c // 2, height, width).transpose(1, 2).contiguous().view(n, -1, height, width)
+    return (
+        h.view(n, 2, c // 2, height, width).transpose(1, 2).contiguous().view(n, -1, height, width)
+    )
 
 
 @pattern(

@@ -1,10 +1,12 @@
-"""The form of the pattern table: a tiny network, an example input, and what must be said of its axes.
+"""The form of the pattern table: a tiny network, an example input, and what must be said of its
+axes.
 
-An entry of `prunable`, `inexact` and `guards` stands for axes. It is the path of the module that produces them: `conv1`
-is every axis that a parameter below that path produces, and those that are named by the path, with or without a suffix
-(`conv1.groups`). Or it is a dim, `w1:0`: every axis that this dim of the parameter carries. See `owned`. What an entry
-of one list stands for is all of that kind; what it stands for in both lists is some of each. What stands in no list may
-be exact, inexact or frozen: the law that masked equals thinned on every exact axis holds there too.
+An entry of `prunable`, `inexact` and `guards` stands for axes. It is the path of the module that
+produces them: `conv1` is every axis that a parameter below that path produces, and those that are
+named by the path, with or without a suffix (`conv1.groups`). Or it is a dim, `w1:0`: every axis
+that this dim of the parameter carries. See `owned`. What an entry of one list stands for is all of
+that kind; what it stands for in both lists is some of each. What stands in no list may be exact,
+inexact or frozen: the law that masked equals thinned on every exact axis holds there too.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ class Pattern:
 
     Attributes:
         name: a sentence fragment, unique in the table.
-        make: a fresh module, in float64 and eval mode; the parameter pytree where `function` is given.
+        make: a fresh module, in float64 and eval mode; the parameter pytree where `function` is
+            given.
         inputs: the example inputs, float64 where they are floats.
         prunable: entries whose axes must be prunable and exact.
         inexact: entries whose axes must be prunable and labelled inexact.
         frozen: dims, `"conv1.weight:0"`, of which no part may be prunable.
-        guards: entries whose axes' sizes the forward compares with a number: a mask that changes the answer must be
-            refused (or the axis be frozen).
+        guards: entries whose axes' sizes the forward compares with a number: a mask that changes
+            the answer must be refused (or the axis be frozen).
         function: `f(params, *inputs, **kwargs)` for a network on bare parameters, else None.
         kwargs: the example's keyword arguments.
     """
@@ -56,7 +59,9 @@ PATTERNS: list[Pattern] = []
 
 
 class Axis(Protocol):
-    """What the table asks of an axis: the `(parameter, dim)` that carry it, and those of them that produce it."""
+    """What the table asks of an axis: the `(parameter, dim)` that carry it, and those of them that
+    produce it.
+    """
 
     @property
     def places(self) -> Iterable[tuple[str, int]]: ...
@@ -74,7 +79,11 @@ def owned(entry: str, axes: Mapping[str, Axis]) -> list[str]:
     def below(name: str) -> bool:
         return name == path or name.startswith((f"{path}.", f"{path}#"))
 
-    return [name for name, axis in axes.items() if below(name) or any(below(p) for p, _ in axis.producers)]
+    return [
+        name
+        for name, axis in axes.items()
+        if below(name) or any(below(p) for p, _ in axis.producers)
+    ]
 
 
 # ---- networks without a class of their own
@@ -124,7 +133,9 @@ def add(
     PATTERNS.append(Pattern(name, fresh, inputs or image, *said, function=function, kwargs=kwargs))
 
 
-def pattern(name: str, members: Callable[[], dict[str, Any]], **fields: Any) -> Callable[[Forward], Forward]:
+def pattern(
+    name: str, members: Callable[[], dict[str, Any]], **fields: Any
+) -> Callable[[Forward], Forward]:
     """Put a `Net` of these members into the table, the decorated function its forward."""
 
     def register(forward: Forward) -> Forward:

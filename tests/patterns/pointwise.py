@@ -1,4 +1,6 @@
-"""Pointwise functions between convolutions, and before a sum over channels: what a function does at zero decides."""
+"""Pointwise functions between convolutions, and before a sum over channels: what a function does at
+zero decides.
+"""
 
 from __future__ import annotations
 

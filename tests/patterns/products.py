@@ -28,12 +28,19 @@ def cosine(net: Net, x: Tensor) -> Tensor:
     return F.cosine_similarity(net.left(x), net.right(x), dim=-1)
 
 
-@pattern("two towers with a product that is not zero at zero", towers, inputs=vector, inexact="left right")
+@pattern(
+    "two towers with a product that is not zero at zero",
+    towers,
+    inputs=vector,
+    inexact="left right",
+)
 def sigmoid_dot(net: Net, x: Tensor) -> Tensor:
     return (net.left(x).sigmoid() * net.right(x).sigmoid()).sum(-1)
 
 
-@pattern("two towers, one of sigmoids, with a dot product", towers, inputs=vector, prunable="left right")
+@pattern(
+    "two towers, one of sigmoids, with a dot product", towers, inputs=vector, prunable="left right"
+)
 def half_sigmoid_dot(net: Net, x: Tensor) -> Tensor:
     return torch.einsum("bi,bi->b", net.left(x).sigmoid(), net.right(x))
 
@@ -43,7 +50,12 @@ def distances(net: Net, x: Tensor) -> Tensor:
     return torch.cdist(net.left(x), net.right(x))
 
 
-@pattern("two towers with distances of what is not zero at zero", towers, inputs=vector, inexact="left right")
+@pattern(
+    "two towers with distances of what is not zero at zero",
+    towers,
+    inputs=vector,
+    inexact="left right",
+)
 def sigmoid_distances(net: Net, x: Tensor) -> Tensor:
     return torch.cdist(net.left(x).sigmoid(), net.right(x).exp())
 
@@ -60,7 +72,9 @@ def pairwise(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "bilinear",
-    lambda: layers(left=nn.Linear(5, 8), right=nn.Linear(5, 6), both=nn.Bilinear(8, 6, 7), head=nn.Linear(7, 3)),
+    lambda: layers(
+        left=nn.Linear(5, 8), right=nn.Linear(5, 6), both=nn.Bilinear(8, 6, 7), head=nn.Linear(7, 3)
+    ),
     inputs=vector,
     prunable="left right both",
 )
@@ -105,7 +119,9 @@ def triangle(net: Net, x: Tensor) -> Tensor:
     return net.head((h[:, :, None] * h[:, None, :]).tril(-1).flatten(1))
 
 
-@pattern("the diagonal of x xᵀ", lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3)), inputs=vector)
+@pattern(
+    "the diagonal of x xᵀ", lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3)), inputs=vector
+)
 def diagonal(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)
     return net.head((h[:, :, None] * h[:, None, :]).diagonal(dim1=1, dim2=2))
@@ -185,7 +201,9 @@ def non_local(net: Net, x: Tensor) -> Tensor:
 
 
 def attention_layers(**more: object) -> dict[str, object]:
-    return layers(q=nn.Linear(5, 8), k=nn.Linear(5, 8), v=nn.Linear(5, 6), head=nn.Linear(6, 3), **more)
+    return layers(
+        q=nn.Linear(5, 8), k=nn.Linear(5, 8), v=nn.Linear(5, 6), head=nn.Linear(6, 3), **more
+    )
 
 
 @pattern(
@@ -242,14 +260,18 @@ def given_scale(net: Net, x: Tensor) -> Tensor:
 def heads(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     qkv = net.qkv(x)
-    q, k, v = qkv.reshape(b, n, 3, net.heads, qkv.shape[-1] // 3 // net.heads).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.reshape(b, n, 3, net.heads, qkv.shape[-1] // 3 // net.heads).permute(
+        2, 0, 3, 1, 4
+    )
     h = (q @ k.mT * net.scale).softmax(-1) @ v
     return net.head(h.transpose(1, 2).reshape(b, n, -1))
 
 
 @pattern(
     "a memory of learned keys and values",
-    lambda: layers(keys=weight(10, 8), values=weight(10, 6), fc=nn.Linear(5, 8), head=nn.Linear(6, 3)),
+    lambda: layers(
+        keys=weight(10, 8), values=weight(10, 6), fc=nn.Linear(5, 8), head=nn.Linear(6, 3)
+    ),
     inputs=vector,
     prunable="fc values:1",
     inexact="keys:0",
@@ -270,7 +292,9 @@ def centres(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "slots filled by a softmax over slots",
-    lambda: layers(slots=weight(4, 8), fc=nn.Linear(5, 8), value=nn.Linear(5, 6), head=nn.Linear(6, 3)),
+    lambda: layers(
+        slots=weight(4, 8), fc=nn.Linear(5, 8), value=nn.Linear(5, 6), head=nn.Linear(6, 3)
+    ),
     inputs=sequence,
     prunable="fc value",
     inexact="slots:0",

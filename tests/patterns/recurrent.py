@@ -28,30 +28,58 @@ def members(kind: Callable[..., nn.Module], head: int, **options: object) -> dic
 
 
 for name, kind in KINDS.items():
-    pattern(name, lambda kind=kind: members(kind, 6), inputs=sequence, prunable="fc rnn", frozen="fc.weight:1")(last_output)
+    pattern(
+        name,
+        lambda kind=kind: members(kind, 6),
+        inputs=sequence,
+        prunable="fc rnn",
+        frozen="fc.weight:1",
+    )(last_output)
     pattern(
         f"{name} in both directions",
         lambda kind=kind: members(kind, 12, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
     )(all_outputs)
-    pattern(f"{name} of two layers", lambda kind=kind: members(kind, 6, num_layers=2), inputs=sequence, prunable="fc rnn")(
-        last_output
-    )
+    pattern(
+        f"{name} of two layers",
+        lambda kind=kind: members(kind, 6, num_layers=2),
+        inputs=sequence,
+        prunable="fc rnn",
+    )(last_output)
     pattern(
         f"{name} of two layers in both directions",
         lambda kind=kind: members(kind, 12, num_layers=2, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
     )(all_outputs)
-pattern("an LSTM without bias", lambda: members(nn.LSTM, 6, bias=False), inputs=sequence, prunable="fc rnn")(all_outputs)
-pattern("an RNN of relus", lambda: members(nn.RNN, 6, nonlinearity="relu"), inputs=sequence, prunable="fc rnn")(all_outputs)
-pattern("an LSTM with a projection", lambda: members(nn.LSTM, 4, proj_size=4), inputs=sequence, prunable="fc rnn")(all_outputs)
+pattern(
+    "an LSTM without bias",
+    lambda: members(nn.LSTM, 6, bias=False),
+    inputs=sequence,
+    prunable="fc rnn",
+)(all_outputs)
+pattern(
+    "an RNN of relus",
+    lambda: members(nn.RNN, 6, nonlinearity="relu"),
+    inputs=sequence,
+    prunable="fc rnn",
+)(all_outputs)
+pattern(
+    "an LSTM with a projection",
+    lambda: members(nn.LSTM, 4, proj_size=4),
+    inputs=sequence,
+    prunable="fc rnn",
+)(all_outputs)
 
 
 @pattern(
     "the last state of a GRU in both directions",
-    lambda: layers(fc=nn.Linear(5, 8), rnn=nn.GRU(8, 6, batch_first=True, bidirectional=True), head=nn.Linear(12, 3)),
+    lambda: layers(
+        fc=nn.Linear(5, 8),
+        rnn=nn.GRU(8, 6, batch_first=True, bidirectional=True),
+        head=nn.Linear(12, 3),
+    ),
     inputs=sequence,
     prunable="fc rnn",
 )
@@ -150,7 +178,11 @@ def two_layers(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a recurrence over the rows of a convolution",
-    lambda: layers(conv1=conv(3, 8), rnn=nn.LSTM(8, 6, batch_first=True, bidirectional=True), head=nn.Linear(12, 3)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        rnn=nn.LSTM(8, 6, batch_first=True, bidirectional=True),
+        head=nn.Linear(12, 3),
+    ),
     prunable="conv1 rnn",
 )
 def rows(net: Net, x: Tensor) -> Tensor:
@@ -186,7 +218,9 @@ for name, cell in CELLS.items():
 
 @pattern(
     "two LSTM cells, one over the other",
-    lambda: layers(cell1=nn.LSTMCell(5, 8), cell2=nn.LSTMCell(8, 6, bias=False), head=nn.Linear(6, 3)),
+    lambda: layers(
+        cell1=nn.LSTMCell(5, 8), cell2=nn.LSTMCell(8, 6, bias=False), head=nn.Linear(6, 3)
+    ),
     inputs=sequence,
     prunable="cell1 cell2",
 )
@@ -227,7 +261,9 @@ def written_out(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "gates of an LSTM written out",
-    lambda: layers(inward=nn.Linear(5, 24), onward=nn.Linear(6, 24, bias=False), head=nn.Linear(6, 3), hidden=6),
+    lambda: layers(
+        inward=nn.Linear(5, 24), onward=nn.Linear(6, 24, bias=False), head=nn.Linear(6, 3), hidden=6
+    ),
     inputs=sequence,
     prunable="inward",
 )

@@ -1,4 +1,6 @@
-"""Reductions over channels: a sum passes over removed units; a mean, a maximum, a softmax does not."""
+"""Reductions over channels: a sum passes over removed units; a mean, a maximum, a softmax
+does not.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,12 @@ for name, function in ALONG_CHANNELS_INEXACT.items():
     add(f"{name} along channels", along(function), inexact="conv1")
 
 
-@pattern("the largest channels by topk", lambda: layers(conv1=conv(3, 8), head=conv(2, 4)), inexact="conv1", guards="conv1")
+@pattern(
+    "the largest channels by topk",
+    lambda: layers(conv1=conv(3, 8), head=conv(2, 4)),
+    inexact="conv1",
+    guards="conv1",
+)
 def topk(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).topk(2, 1).values)
 
@@ -163,7 +170,9 @@ def group_softmax(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a mean over channels of one branch, a convolution of the other",
-    lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), conv3=conv(3, 6), head1=conv(1, 4), head2=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 8), conv2=conv(3, 8), conv3=conv(3, 6), head1=conv(1, 4), head2=conv(6, 4)
+    ),
     prunable="conv3",
     inexact="conv1",
 )

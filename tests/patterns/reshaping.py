@@ -10,7 +10,13 @@ from .pattern import Net, conv, layers, pattern, random
 
 @pattern(
     "a linear layer on channels last",
-    lambda: layers(conv1=conv(3, 8), norm=nn.BatchNorm2d(8), fc1=nn.Linear(8, 12), fc2=nn.Linear(12, 8), head=conv(8, 4)),
+    lambda: layers(
+        conv1=conv(3, 8),
+        norm=nn.BatchNorm2d(8),
+        fc1=nn.Linear(8, 12),
+        fc2=nn.Linear(12, 8),
+        head=conv(8, 4),
+    ),
     prunable="conv1 fc1",
 )
 def channels_last(net: Net, x: Tensor) -> Tensor:
@@ -50,7 +56,9 @@ def tokens(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "pixel shuffle between convolutions",
-    lambda: layers(conv1=conv(3, 16), shuffle=nn.PixelShuffle(2), conv2=conv(4, 6), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 16), shuffle=nn.PixelShuffle(2), conv2=conv(4, 6), head=conv(6, 4)
+    ),
     prunable="conv1 conv2",
 )
 def pixel_shuffle(net: Net, x: Tensor) -> Tensor:
@@ -59,7 +67,9 @@ def pixel_shuffle(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "pixel unshuffle between convolutions",
-    lambda: layers(conv1=conv(3, 4), shuffle=nn.PixelUnshuffle(2), conv2=conv(16, 6), head=conv(6, 4)),
+    lambda: layers(
+        conv1=conv(3, 4), shuffle=nn.PixelUnshuffle(2), conv2=conv(16, 6), head=conv(6, 4)
+    ),
     prunable="conv1 conv2",
 )
 def pixel_unshuffle(net: Net, x: Tensor) -> Tensor:
@@ -74,7 +84,11 @@ def pixel_unshuffle(net: Net, x: Tensor) -> Tensor:
 def space_to_depth(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
     b, c, height, width = h.shape
-    h = h.view(b, c, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(b, c * 4, height // 2, width // 2)
+    h = (
+        h.view(b, c, height // 2, 2, width // 2, 2)
+        .permute(0, 1, 3, 5, 2, 4)
+        .reshape(b, c * 4, height // 2, width // 2)
+    )
     return net.head(net.conv2(h).relu())
 
 
@@ -97,7 +111,11 @@ def patch_merging(net: Net, x: Tensor) -> Tensor:
 def depth_to_space(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
     b, c, height, width = h.shape
-    h = h.reshape(b, 2, 2, c // 4, height, width).permute(0, 3, 4, 1, 5, 2).reshape(b, c // 4, height * 2, width * 2)
+    h = (
+        h.reshape(b, 2, 2, c // 4, height, width)
+        .permute(0, 3, 4, 1, 5, 2)
+        .reshape(b, c // 4, height * 2, width * 2)
+    )
     return net.head(net.conv2(h).relu())
 
 
@@ -206,7 +224,9 @@ def folded(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a hidden layer over the tokens, as in a mixer",
-    lambda: layers(conv1=conv(3, 8), mix1=nn.Linear(36, 10), mix2=nn.Linear(10, 36), head=nn.Linear(8, 3)),
+    lambda: layers(
+        conv1=conv(3, 8), mix1=nn.Linear(36, 10), mix2=nn.Linear(10, 36), head=nn.Linear(8, 3)
+    ),
     prunable="conv1 mix1",
 )
 def mixer(net: Net, x: Tensor) -> Tensor:
@@ -236,7 +256,9 @@ def squeezed(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "heads by attributes, then merged",
-    lambda: layers(fc=nn.Linear(5, 12), mix=nn.Linear(7, 7), head=nn.Linear(12, 3), heads=3, head_dim=4),
+    lambda: layers(
+        fc=nn.Linear(5, 12), mix=nn.Linear(7, 7), head=nn.Linear(12, 3), heads=3, head_dim=4
+    ),
     inputs=lambda: (random(2, 7, 5),),
     prunable="fc",
 )

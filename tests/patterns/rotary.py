@@ -1,4 +1,6 @@
-"""Rotary position embeddings: halves, interleaved pairs, complex numbers; tables in buffers and computed."""
+"""Rotary position embeddings: halves, interleaved pairs, complex numbers; tables in buffers and
+computed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from .pattern import Net, layers, pattern, random, sequence, weight
 
 def parts(**more: object) -> dict[str, object]:
     """A layer for each, 3 heads of 6, values of 5."""
-    return layers(q=nn.Linear(5, 18), k=nn.Linear(5, 18), v=nn.Linear(5, 15), out=nn.Linear(15, 3), heads=3, **more)
+    return layers(
+        q=nn.Linear(5, 18),
+        k=nn.Linear(5, 18),
+        v=nn.Linear(5, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+        **more,
+    )
 
 
 def tables(size: int) -> dict[str, nn.Buffer]:
@@ -25,7 +34,9 @@ def frequencies() -> nn.Buffer:
 
 def split(net: Net, x: Tensor) -> list[Tensor]:
     """Queries, keys and values, heads before tokens."""
-    return [layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)]
+    return [
+        layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
+    ]
 
 
 def attend(net: Net, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -40,7 +51,12 @@ def rotate_half(x: Tensor) -> Tensor:
     return torch.cat((-x2, x1), dim=-1)
 
 
-@pattern("rotary halves by slices", lambda: parts(**tables(6)), inputs=sequence, prunable="q k v cos:1 sin:1")
+@pattern(
+    "rotary halves by slices",
+    lambda: parts(**tables(6)),
+    inputs=sequence,
+    prunable="q k v cos:1 sin:1",
+)
 def halves(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = net.cos[: x.shape[1]], net.sin[: x.shape[1]]
@@ -48,7 +64,12 @@ def halves(net: Net, x: Tensor) -> Tensor:
     return attend(net, q, k, v)
 
 
-@pattern("rotary halves by chunk", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1 sin:1")
+@pattern(
+    "rotary halves by chunk",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v cos:1 sin:1",
+)
 def chunks(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = net.cos[: x.shape[1]], net.sin[: x.shape[1]]
@@ -60,7 +81,12 @@ def chunks(net: Net, x: Tensor) -> Tensor:
     return attend(net, turn(q), turn(k), v)
 
 
-@pattern("rotary halves by frequencies in a buffer", lambda: parts(inv=frequencies()), inputs=sequence, prunable="q k v inv:0")
+@pattern(
+    "rotary halves by frequencies in a buffer",
+    lambda: parts(inv=frequencies()),
+    inputs=sequence,
+    prunable="q k v inv:0",
+)
 def by_frequencies(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     place = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)
@@ -101,7 +127,12 @@ def looked_up(net: Net, x: Tensor, place: Tensor) -> Tensor:
     return attend(net, q, k, v)
 
 
-@pattern("rotary halves, queries and keys stacked", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v")
+@pattern(
+    "rotary halves, queries and keys stacked",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v",
+)
 def stacked(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     a, b = torch.stack([q, k]).chunk(2, -1)
@@ -110,7 +141,13 @@ def stacked(net: Net, x: Tensor) -> Tensor:
     return attend(net, q, k, v)
 
 
-@pattern("rotary with frequencies from the head's size", parts, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "rotary with frequencies from the head's size",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+)
 def from_size(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     dim = q.shape[-1]
@@ -129,9 +166,13 @@ def from_size(net: Net, x: Tensor) -> Tensor:
     inexact="q k",
 )
 def from_attribute(net: Net, x: Tensor) -> Tensor:
-    q, k = (layer(x).view(*x.shape[:2], -1, net.head_dim).transpose(1, 2) for layer in (net.q, net.k))
+    q, k = (
+        layer(x).view(*x.shape[:2], -1, net.head_dim).transpose(1, 2) for layer in (net.q, net.k)
+    )
     half = torch.arange(net.head_dim // 2, dtype=x.dtype, device=x.device)
-    angles = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)[:, None] * 10000 ** (-2 * half / net.head_dim)
+    angles = torch.arange(x.shape[1], dtype=x.dtype, device=x.device)[:, None] * 10000 ** (
+        -2 * half / net.head_dim
+    )
     angles = angles.repeat(1, 2)
     q, k = (h * angles.cos() + rotate_half(h) * angles.sin() for h in (q, k))
     return attend(net, q, k, split(net, x)[2])
@@ -140,7 +181,12 @@ def from_attribute(net: Net, x: Tensor) -> Tensor:
 # ---- interleaved
 
 
-@pattern("rotary pairs by strided slices", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1")
+@pattern(
+    "rotary pairs by strided slices",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v cos:1",
+)
 def strided(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = net.cos[: x.shape[1]], net.sin[: x.shape[1]]
@@ -152,7 +198,12 @@ def strided(net: Net, x: Tensor) -> Tensor:
     return attend(net, turn(q), turn(k), v)
 
 
-@pattern("rotary pairs by strided slices, tables repeated", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1")
+@pattern(
+    "rotary pairs by strided slices, tables repeated",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v cos:1",
+)
 def repeated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = (t[: x.shape[1]].repeat_interleave(2, dim=-1) for t in (net.cos, net.sin))
@@ -164,7 +215,12 @@ def repeated(net: Net, x: Tensor) -> Tensor:
     return attend(net, turn(q), turn(k), v)
 
 
-@pattern("rotary pairs written in place", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1")
+@pattern(
+    "rotary pairs written in place",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v cos:1",
+)
 def written(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = net.cos[: x.shape[1]], net.sin[: x.shape[1]]
@@ -178,7 +234,9 @@ def written(net: Net, x: Tensor) -> Tensor:
     return attend(net, turn(q), turn(k), v)
 
 
-@pattern("rotary pairs by a view", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1")
+@pattern(
+    "rotary pairs by a view", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1"
+)
 def viewed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     cos, sin = net.cos[: x.shape[1]], net.sin[: x.shape[1]]
@@ -207,7 +265,12 @@ def as_complex(net: Net, x: Tensor) -> Tensor:
     return attend(net, turn(q), turn(k), v)
 
 
-@pattern("rotary pairs as complex numbers from angles", lambda: parts(inv=frequencies()), inputs=sequence, prunable="q k v inv:0")
+@pattern(
+    "rotary pairs as complex numbers from angles",
+    lambda: parts(inv=frequencies()),
+    inputs=sequence,
+    prunable="q k v inv:0",
+)
 def polar(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     angles = torch.outer(torch.arange(x.shape[1], dtype=x.dtype, device=x.device), net.inv)
@@ -232,7 +295,9 @@ def learned(net: Net, x: Tensor) -> Tensor:
 
     def turn(h: Tensor) -> Tensor:
         a, b = h.chunk(2, -1)
-        return torch.cat([a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1)
+        return torch.cat(
+            [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()], -1
+        )
 
     return attend(net, turn(q), turn(k), v)
 
@@ -269,7 +334,9 @@ def as_the_table(net: Net, x: Tensor) -> Tensor:
     size = cos.shape[-1]
 
     def turn(h: Tensor) -> Tensor:
-        return torch.cat([h[..., :size] * cos + rotate_half(h[..., :size]) * sin, h[..., size:]], -1)
+        return torch.cat(
+            [h[..., :size] * cos + rotate_half(h[..., :size]) * sin, h[..., size:]], -1
+        )
 
     return attend(net, turn(q), turn(k), v)
 
@@ -293,7 +360,14 @@ def literal_part(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "rotary on a half of the dims",
-    lambda: layers(q=nn.Linear(5, 24), k=nn.Linear(5, 24), v=nn.Linear(5, 15), out=nn.Linear(15, 3), heads=3, **tables(4)),
+    lambda: layers(
+        q=nn.Linear(5, 24),
+        k=nn.Linear(5, 24),
+        v=nn.Linear(5, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+        **tables(4),
+    ),
     inputs=sequence,
     prunable="q k v cos:1",
 )
@@ -311,7 +385,12 @@ def half_of_dims(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "rotary in two directions",
     lambda: layers(
-        q=nn.Linear(5, 24), k=nn.Linear(5, 24), v=nn.Linear(5, 15), out=nn.Linear(15, 3), heads=3, inv=nn.Buffer(torch.rand(2))
+        q=nn.Linear(5, 24),
+        k=nn.Linear(5, 24),
+        v=nn.Linear(5, 15),
+        out=nn.Linear(15, 3),
+        heads=3,
+        inv=nn.Buffer(torch.rand(2)),
     ),
     inputs=lambda: (random(2, 6, 5), torch.arange(12).reshape(6, 2)),
     prunable="q k v inv:0",

@@ -1,4 +1,6 @@
-"""Sharing: one module in two places, one weight in two modules, one dimension on both sides of a weight."""
+"""Sharing: one module in two places, one weight in two modules, one dimension on both sides of a
+weight.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def embedding(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "embeddings summed, of tokens and of positions",
-    lambda: layers(table=nn.Embedding(11, 8, padding_idx=0), place=nn.Embedding(5, 8), head=nn.Linear(8, 3)),
+    lambda: layers(
+        table=nn.Embedding(11, 8, padding_idx=0), place=nn.Embedding(5, 8), head=nn.Linear(8, 3)
+    ),
     inputs=tokens,
     prunable="table",
     frozen="table.weight:0 place.weight:0",
@@ -91,7 +95,9 @@ def bag(net: Net, x: Tensor) -> Tensor:
 
 
 def tied() -> dict[str, object]:
-    members = layers(table=nn.Embedding(11, 8), fc=nn.Linear(8, 8), out=nn.Linear(8, 11, bias=False))
+    members = layers(
+        table=nn.Embedding(11, 8), fc=nn.Linear(8, 8), out=nn.Linear(8, 11, bias=False)
+    )
     members["out"].weight = members["table"].weight
     return members
 
@@ -237,7 +243,13 @@ add("one block object listed twice", repeated_block, inputs=image, prunable="0")
 
 
 def shared_buffer() -> dict[str, object]:
-    members = layers(conv1=conv(3, 8), norm1=nn.BatchNorm2d(8), conv2=conv(3, 8), norm2=nn.BatchNorm2d(8), head=conv(16, 4))
+    members = layers(
+        conv1=conv(3, 8),
+        norm1=nn.BatchNorm2d(8),
+        conv2=conv(3, 8),
+        norm2=nn.BatchNorm2d(8),
+        head=conv(16, 4),
+    )
     members["norm1"].double()
     members["norm2"].running_mean = members["norm1"].running_mean
     return members

@@ -124,17 +124,25 @@ def layer_root(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x)) * net.head.in_channels**-0.5
 
 
-@pattern("a scale stored when the module was made", lambda: one_layer(scale=8**-0.5), prunable="conv1")
+@pattern(
+    "a scale stored when the module was made", lambda: one_layer(scale=8**-0.5), prunable="conv1"
+)
 def stored(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) * net.scale)
 
 
-@pattern("a scale from an attribute that only looks like the channels", lambda: one_layer(temperature=8), prunable="conv1")
+@pattern(
+    "a scale from an attribute that only looks like the channels",
+    lambda: one_layer(temperature=8),
+    prunable="conv1",
+)
 def unrelated(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) / net.temperature)
 
 
-@pattern("a scale from an attribute that also sizes a view", lambda: flat_head(width=8), inexact="conv1")
+@pattern(
+    "a scale from an attribute that also sizes a view", lambda: flat_head(width=8), inexact="conv1"
+)
 def attribute_scale(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.width, 36) / net.width)
 
@@ -204,7 +212,9 @@ def literal_positions(net: Net, x: Tensor) -> Tensor:
 @pattern("a linspace over the channels", one_layer, inexact="conv1")
 def linspace(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
-    return net.head(h + torch.linspace(0, 1, h.shape[1], dtype=h.dtype, device=h.device).view(-1, 1, 1))
+    return net.head(
+        h + torch.linspace(0, 1, h.shape[1], dtype=h.dtype, device=h.device).view(-1, 1, 1)
+    )
 
 
 @pattern("a loop over the channels", one_layer)
@@ -221,7 +231,11 @@ def collected(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([h[:, i].relu() for i in range(h.shape[1])], 1))
 
 
-@pattern("a position encoding in a buffer", lambda: one_layer(place=nn.Buffer(torch.rand(1, 8, 6, 6))), prunable="conv1")
+@pattern(
+    "a position encoding in a buffer",
+    lambda: one_layer(place=nn.Buffer(torch.rand(1, 8, 6, 6))),
+    prunable="conv1",
+)
 def encoded(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) + net.place)
 
@@ -268,6 +282,10 @@ def sized_ones_sum(net: Net, x: Tensor) -> Tensor:
     return net.head((h + h.new_ones(h.shape[1], 1, 1)).sum(1, keepdim=True))
 
 
-@pattern("the number of channels from a constant of the file", flat_head, frozen="conv1.weight:0 head.weight:1")
+@pattern(
+    "the number of channels from a constant of the file",
+    flat_head,
+    frozen="conv1.weight:0 head.weight:1",
+)
 def global_width(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, WIDTH, 36))

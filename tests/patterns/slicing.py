@@ -1,4 +1,6 @@
-"""Slicing: parts of a channel dimension, by size, by position and by index; what a literal counts is fixed."""
+"""Slicing: parts of a channel dimension, by size, by position and by index; what a literal counts
+is fixed.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def literal_split(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "an uneven split by attributes",
-    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), first=3, second=5),
+    lambda: layers(
+        conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), first=3, second=5
+    ),
     prunable="conv1 left",
 )
 def attribute_split(net: Net, x: Tensor) -> Tensor:
@@ -57,7 +61,9 @@ def attribute_split(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "an uneven split by a tuple",
-    lambda: layers(conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), sizes=(3, 5)),
+    lambda: layers(
+        conv1=conv(3, 8), left=conv(3, 6), right=conv(5, 6), head=conv(6, 4), sizes=(3, 5)
+    ),
     prunable="conv1 left",
 )
 def tuple_split(net: Net, x: Tensor) -> Tensor:
@@ -76,7 +82,10 @@ def computed_split(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([b, a.relu()], 1))
 
 
-@pattern("a split by a literal that goes into the size evenly", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "a split by a literal that goes into the size evenly",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+)
 def even_split(net: Net, x: Tensor) -> Tensor:
     a, b = net.conv1(x).split(4, 1)
     return net.head(torch.cat([b, a.relu()], 1))
@@ -152,7 +161,9 @@ def neighbours(net: Net, x: Tensor) -> Tensor:
     return net.head((h[:, 1:] - h[:, :-1]).abs())
 
 
-@pattern("neighbouring channels subtracted by diff", lambda: layers(conv1=conv(3, 8), head=conv(7, 4)))
+@pattern(
+    "neighbouring channels subtracted by diff", lambda: layers(conv1=conv(3, 8), head=conv(7, 4))
+)
 def diff(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).diff(dim=1).abs())
 
@@ -187,7 +198,9 @@ def rotary(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([even * 0.6 - odd * 0.8, even * 0.8 + odd * 0.6], 2).flatten(1, 2))
 
 
-@pattern("a stride that does not go into the size", lambda: layers(conv1=conv(3, 8), head=conv(3, 4)))
+@pattern(
+    "a stride that does not go into the size", lambda: layers(conv1=conv(3, 8), head=conv(3, 4))
+)
 def strided_rest(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x)[:, ::3])
 

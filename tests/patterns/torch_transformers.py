@@ -36,7 +36,12 @@ def quiet(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def block(
-    *, heads: int = 3, first: bool = False, batch_first: bool = True, activation: str = "relu", bias: bool = True
+    *,
+    heads: int = 3,
+    first: bool = False,
+    batch_first: bool = True,
+    activation: str = "relu",
+    bias: bool = True,
 ) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(
         12, heads, 10, batch_first=batch_first, norm_first=first, activation=activation, bias=bias
@@ -50,14 +55,24 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     " without biases": lambda: block(bias=False),
 }
 ENCODERS: dict[str, Callable[[], nn.Module]] = {
-    "two layers and a norm": lambda: nn.TransformerEncoder(block(first=True), 2, nn.LayerNorm(12), enable_nested_tensor=False),
+    "two layers and a norm": lambda: nn.TransformerEncoder(
+        block(first=True), 2, nn.LayerNorm(12), enable_nested_tensor=False
+    ),
     "two layers, norms behind": lambda: nn.TransformerEncoder(block(heads=2), 2),
 }
 ALONE = "layer.self_attn.in_proj_weight:0 layer.linear1"
 for name, make in LAYERS.items():
-    pattern(f"torch's encoder layer{name}", whole(make), inputs=sequence, prunable=ALONE, inexact="embed")(through)
+    pattern(
+        f"torch's encoder layer{name}",
+        whole(make),
+        inputs=sequence,
+        prunable=ALONE,
+        inexact="embed",
+    )(through)
 for name, make in ENCODERS.items():
-    pattern(f"torch's encoder, {name}", whole(make), inputs=sequence, prunable=BOTH, inexact="embed")(through)
+    pattern(
+        f"torch's encoder, {name}", whole(make), inputs=sequence, prunable=BOTH, inexact="embed"
+    )(through)
 
 
 @pattern(
@@ -94,13 +109,17 @@ def nested_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
 )  # fmt: skip
 def language(net: Net, x: Tensor) -> Tensor:
     h = net.table(x) + net.place.weight[: x.shape[1]]
-    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=h.dtype)
+    mask = nn.Transformer.generate_square_subsequent_mask(
+        x.shape[1], device=x.device, dtype=h.dtype
+    )
     return net.head(net.layer(h, mask=mask, is_causal=True))
 
 
 def across(make: Callable[[], nn.Module]) -> Callable[[], dict[str, object]]:
     """A layer of torch's after an embedding of 12 for each of two sequences, and before a head."""
-    return lambda: layers(mine=nn.Linear(5, 12), theirs=nn.Linear(6, 12), layer=make(), head=nn.Linear(12, 3))
+    return lambda: layers(
+        mine=nn.Linear(5, 12), theirs=nn.Linear(6, 12), layer=make(), head=nn.Linear(12, 3)
+    )
 
 
 def decoder(first: bool) -> nn.Module:
@@ -112,7 +131,9 @@ def transformer(first: bool) -> nn.Module:
 
 
 def decode(net: Net, x: Tensor, y: Tensor) -> Tensor:
-    mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device, dtype=x.dtype)
+    mask = nn.Transformer.generate_square_subsequent_mask(
+        x.shape[1], device=x.device, dtype=x.dtype
+    )
     return net.head(net.layer(net.mine(x), net.theirs(y), tgt_mask=mask))
 
 
@@ -122,7 +143,8 @@ def translate(net: Net, x: Tensor, y: Tensor) -> Tensor:
 
 DECODER = "layer.self_attn.in_proj_weight:0 layer.multihead_attn.in_proj_weight:0 layer.linear1"
 PARTS = (
-    "layer.encoder.layers.0.self_attn.in_proj_weight:0 layer.decoder.layers.0.self_attn.in_proj_weight:0 "
+    "layer.encoder.layers.0.self_attn.in_proj_weight:0 "
+    "layer.decoder.layers.0.self_attn.in_proj_weight:0 "
     "layer.decoder.layers.0.multihead_attn.in_proj_weight:0 "
     "layer.encoder.layers.0.linear1 layer.decoder.layers.0.linear1"
 )
@@ -132,7 +154,9 @@ for title, create, forward, prunable in (
 ):
     for norms, first in (("behind", False), ("before", True)):
         members = across(partial(create, first))
-        pattern(f"{title}, norms {norms}", members, inputs=two, prunable=prunable, inexact="mine theirs")(forward)
+        pattern(
+            f"{title}, norms {norms}", members, inputs=two, prunable=prunable, inexact="mine theirs"
+        )(forward)
 
 
 class Detector(nn.Module):
@@ -150,7 +174,9 @@ class Detector(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.project(self.features(x).relu())
         h = self.place + h.flatten(2).permute(2, 0, 1)
-        h = self.transformer(h, self.queries.unsqueeze(1).expand(-1, x.shape[0], -1)).transpose(0, 1)
+        h = self.transformer(h, self.queries.unsqueeze(1).expand(-1, x.shape[0], -1)).transpose(
+            0, 1
+        )
         return self.kind(h), self.box(h).sigmoid()
 
 
@@ -158,7 +184,8 @@ add(
     "a detector by torch's transformer",
     Detector,
     prunable="features transformer.encoder.layers.0.self_attn.in_proj_weight:0 "
-    "transformer.decoder.layers.0.multihead_attn.in_proj_weight:0 transformer.encoder.layers.0.linear1",
+    "transformer.decoder.layers.0.multihead_attn.in_proj_weight:0 "
+    "transformer.encoder.layers.0.linear1",
     inexact="project",
     frozen="queries:0 place:0",
 )

@@ -12,7 +12,9 @@ from .pattern import Net, image, layers, pattern, random, sequence, tokens, weig
 
 
 class Attention(nn.Module):
-    """Heads out of one layer; `own` reads the heads' size from the layer, else it is the width over the number of heads."""
+    """Heads out of one layer; `own` reads the heads' size from the layer, else it is the width over
+    the number of heads.
+    """
 
     def __init__(self, width: int, heads: int, *, own: bool) -> None:
         super().__init__()
@@ -23,17 +25,37 @@ class Attention(nn.Module):
         b, n, c = x.shape
         if self.own:
             q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            return self.proj((q @ k.mT * self.scale).softmax(-1).matmul(v).transpose(1, 2).reshape(b, n, -1))
+            return self.proj(
+                (q @ k.mT * self.scale).softmax(-1).matmul(v).transpose(1, 2).reshape(b, n, -1)
+            )
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
-        return self.proj(((q * self.scale) @ k.transpose(-2, -1)).softmax(-1).matmul(v).transpose(1, 2).reshape(b, n, c))
+        return self.proj(
+            ((q * self.scale) @ k.transpose(-2, -1))
+            .softmax(-1)
+            .matmul(v)
+            .transpose(1, 2)
+            .reshape(b, n, c)
+        )
 
 
 class Block(nn.Module):
     """Attention and a feed-forward, each in a residual; the norms before or behind."""
 
-    def __init__(self, width: int = 12, heads: int = 3, *, own: bool = True, first: bool = True, norm: str = "layer") -> None:
+    def __init__(
+        self,
+        width: int = 12,
+        heads: int = 3,
+        *,
+        own: bool = True,
+        first: bool = True,
+        norm: str = "layer",
+    ) -> None:
         super().__init__()
-        made = {"layer": lambda: nn.LayerNorm(width), "rms": lambda: nn.RMSNorm(width, eps=1e-6), "none": nn.Identity}[norm]
+        made = {
+            "layer": lambda: nn.LayerNorm(width),
+            "rms": lambda: nn.RMSNorm(width, eps=1e-6),
+            "none": nn.Identity,
+        }[norm]
         self.norm1, self.norm2, self.first = made(), made(), first
         self.attn = Attention(width, heads, own=own)
         self.fc1, self.fc2 = nn.Linear(width, 10), nn.Linear(10, width)
@@ -142,7 +164,12 @@ def registers(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a vision transformer with positions resized",
-    lambda: layers(patches=nn.Conv2d(3, 12, 3, stride=3), place=weight(1, 9, 12), block=Block(), head=nn.Linear(12, 3)),
+    lambda: layers(
+        patches=nn.Conv2d(3, 12, 3, stride=3),
+        place=weight(1, 9, 12),
+        block=Block(),
+        head=nn.Linear(12, 3),
+    ),
     prunable="block.attn.qkv block.fc1",
     inexact="patches",
 )
@@ -155,7 +182,9 @@ def resized(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a language model with tied embeddings",
-    lambda: layers(table=nn.Embedding(11, 12), place=nn.Embedding(6, 12), block=Block(), norm=nn.LayerNorm(12)),
+    lambda: layers(
+        table=nn.Embedding(11, 12), place=nn.Embedding(6, 12), block=Block(), norm=nn.LayerNorm(12)
+    ),
     inputs=tokens,
     prunable="block.attn.qkv block.fc1",
     inexact="table",

@@ -1,0 +1,166 @@
+"""The law, checked on a network: masked and thinned compute the same on exact axes; what differs,
+and why.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from purethin.modules import rebuild
+from purethin.outputs import results
+from purethin.spec import Frozen, Masks, Spec
+from purethin.thinning import mask, thin
+from purethin.tree import TensorTree
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output tensor: its place, shape, largest absolute difference, and the largest absolute
+    value of the masked one.
+    """
+
+    place: str
+    shape: tuple[int, ...]
+    difference: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` saw. `difference` and `relative` are the largest over all outputs."""
+
+    outputs: tuple[Output, ...]
+    exact: tuple[str, ...]
+    inexact: Mapping[str, str]
+    frozen: tuple[Frozen, ...]
+    removed: int
+    units: int
+
+    @property
+    def difference(self) -> float:
+        """The largest absolute difference between masked and thinned."""
+        return max((o.difference for o in self.outputs), default=0.0)
+
+    @property
+    def relative(self) -> float:
+        """The largest difference relative to its output's largest value."""
+        return max((o.difference / max(o.scale, 1e-30) for o in self.outputs), default=0.0)
+
+    def __str__(self) -> str:
+        lines = [f"masked against thinned: {self.removed} of {self.units} units removed"]
+        wide = max((len(o.place) for o in self.outputs), default=0)
+        lines += [
+            "  "
+            f"{o.place:<{wide}}  {o.shape!s:<18} largest difference {o.difference:.2e} of {o.scale:.2e}"
+            for o in self.outputs
+        ]
+        lines.append(
+            f"{len(self.exact)} masked axes are exact" + ("" if self.inexact else ", none inexact")
+        )
+        wide = max(map(len, self.inexact), default=0)
+        lines += [f"  {name:<{wide}}  inexact: {why}" for name, why in self.inexact.items()]
+        reasons: dict[str, int] = {}
+        for f in self.frozen:
+            reasons[f.reason] = reasons.get(f.reason, 0) + 1
+        lines += [f"frozen: {n} dimensions, {why}" for why, n in reasons.items()]
+        return "\n".join(lines)
+
+
+def check(
+    model: nn.Module | Callable[..., Any],
+    params: TensorTree,
+    spec: Spec,
+    masks: Masks,
+    *args: Any,
+    **kwargs: Any,
+) -> Report:
+    """Run the masked and the thinned network on the same inputs and compare every output.
+
+    Args:
+        model: the module, run in eval mode on copies; or the function of the parameters.
+        params: its parameters, dense.
+        spec: its spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+        *args, **kwargs: example inputs.
+
+    Returns:
+        A report that prints as a short table.
+
+    Raises:
+        MaskError, SpecError: as `mask` and `thin`.
+    """
+    thinned, config = thin(params, spec, masks)
+    masked = mask(params, spec, masks)
+    if isinstance(model, nn.Module):
+        dense = rebuild(model, {}, masked).eval()
+        small = rebuild(model, config, thinned).eval()
+    else:
+        dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
+    with torch.no_grad(), _slow_path():
+        state = torch.get_rng_state()
+        want = _outputs(dense, args, kwargs)
+        torch.set_rng_state(state)
+        got = _outputs(small, args, kwargs)
+    removed = sum(int((~masks[a]).sum()) for a in masks if a in spec.axes)
+    masked_axes = [spec.axes[a] for a in masks if a in spec.axes]
+    return Report(
+        outputs=tuple(_compared(place, want[place], got.get(place)) for place in want),
+        exact=tuple(a.name for a in masked_axes if a.exact),
+        inexact={a.name: a.reason or "" for a in masked_axes if not a.exact},
+        frozen=spec.frozen,
+        removed=removed,
+        units=sum(a.size for a in masked_axes),
+    )
+
+
+def _outputs(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Tensor]:
+    out = function(*_copied(args), **_copied(kwargs))
+    forward = function.forward if isinstance(function, nn.Module) else function
+    return {
+        place: leaf
+        for place, leaf in results(forward, args, kwargs, out)
+        if isinstance(leaf, Tensor)
+    }
+
+
+@contextmanager
+def _slow_path() -> Iterator[None]:
+    """Without the fused path of torch's encoder layers, which zeroes padded places where the other
+    computes them.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _copied(tree: Any) -> Any:
+    return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else copy.copy(x), tree)
+
+
+def _compared(place: str, want: Tensor, got: Tensor | None) -> Output:
+    if got is None or got.shape != want.shape:
+        return Output(place, tuple(want.shape), float("inf"), float("inf"))
+    if not want.numel():
+        return Output(place, tuple(want.shape), 0.0, 0.0)
+    a, b = (
+        t.detach().to(torch.complex128 if t.is_complex() else torch.float64) for t in (want, got)
+    )
+    same = (a == b) | (a.isnan() & b.isnan())
+    difference = torch.where(same, torch.zeros_like(a), a - b).abs()
+    return Output(
+        place,
+        tuple(want.shape),
+        float(difference.nan_to_num(float("inf")).max()),
+        float(a.abs().nan_to_num(0, 0, 0).max()),
+    )

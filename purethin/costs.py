@@ -1,0 +1,50 @@
+"""Cost without running: multiply-accumulates, parameters and bytes as exact integers, polynomials
+in the axes' sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from purethin.spec import Masks, Spec, itemsize
+from purethin.thinning import check_masks, kept_sizes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`macs`: multiply-accumulates of convolutions, matrix products and attention for the example
+    input.
+
+    `parameters`: elements of all parameters, buffers aside. `bytes`: of parameters and buffers.
+    """
+
+    macs: int
+    parameters: int
+    bytes: int
+
+
+def cost(spec: Spec, masks: Masks | None = None) -> Cost:
+    """What a forward and the tensors cost, dense or under masks; nothing is run.
+
+    Args:
+        spec: the spec of a network.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+
+    Raises:
+        MaskError: the masks do not fit the spec.
+
+    >>> import torch
+    >>> spec = Spec.from_layout({"w": "h 3"}, {"w": torch.zeros(4, 3)})
+    >>> cost(spec, {"h": torch.arange(4) < 1}).parameters
+    3
+    """
+    if masks:
+        check_masks(spec, masks)
+    kept = kept_sizes(spec, masks)
+    elements = {name: prod(map(kept, dims)) for name, dims in spec.layout.items()}
+    return Cost(
+        macs=sum(k * prod(map(kept, dims)) for k, dims in spec.macs),
+        parameters=sum(n for name, n in elements.items() if name not in spec.buffers),
+        bytes=sum(n * itemsize(spec.dtypes[name]) for name, n in elements.items()),
+    )

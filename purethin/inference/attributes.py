@@ -1,0 +1,134 @@
+"""The integers of a module, tracked: on the copy that is traced, each knows what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+
+from purethin.inference.sizes import ATTRIBUTE, Ledger, Size, tracked_ints
+from purethin.inference.solver import Node, product
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """An integer of a module: where it lives, and the size-only node that measures what it
+    measures.
+    """
+
+    module: str
+    name: str
+    position: int | None
+    length: int
+    node: Node
+
+
+def track_attributes(
+    model: nn.Module, ledger: Ledger, dims_of: Callable[[Tensor], list[Node]]
+) -> list[Attribute]:
+    """Replace the integers of a (copied) model by tracked ones; built-in layers' say at once what
+    they measure.
+    """
+    found: list[Attribute] = []
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        mine: dict[str, Node] = {}
+        for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
+            for name, position, value in list(tracked_ints(owner)):
+                node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
+                old = owner[name]
+                found.append(
+                    Attribute(
+                        path, prefix + name, position, 1 if position is None else len(old), node
+                    )
+                )
+                size = Size(value, node, ledger)
+                if position is None:
+                    mine[prefix + name] = node
+                    owner[name] = size
+                else:
+                    owner[name] = type(old)(size if i == position else x for i, x in enumerate(old))
+        _bind_builtin(module, mine, dims_of)
+    return found
+
+
+def _configs(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The plain objects among a module's attributes (a namespace, a dataclass, a config), each once
+    in the whole model.
+    """
+    for name, value in module.__dict__.items():
+        plain = (
+            hasattr(value, "__dict__")
+            and not callable(value)
+            and not isinstance(value, Tensor | nn.Module | torch.Generator)
+        )
+        if (
+            plain
+            and not name.startswith("_")
+            and not type(value).__module__.startswith("torch")
+            and id(value) not in seen
+        ):
+            seen.add(id(value))
+            yield f"{name}.", vars(value)
+
+
+_MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
+    nn.Linear: (("in_features", "weight", 1), ("out_features", "weight", 0)),
+    nn.Bilinear: (
+        ("in1_features", "weight", 1),
+        ("in2_features", "weight", 2),
+        ("out_features", "weight", 0),
+    ),
+    nn.Embedding: (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
+    nn.EmbeddingBag: (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
+    nn.modules.batchnorm._NormBase: (
+        ("num_features", "weight", 0),
+        ("num_features", "running_mean", 0),
+    ),
+    nn.GroupNorm: (("num_channels", "weight", 0),),
+    nn.MultiheadAttention: (
+        ("embed_dim", "in_proj_weight", 1),
+        ("kdim", "in_proj_weight", 1),
+        ("vdim", "in_proj_weight", 1),
+        ("embed_dim", "q_proj_weight", 1),
+        ("kdim", "k_proj_weight", 1),
+        ("vdim", "v_proj_weight", 1),
+    ),
+    nn.PReLU: (("num_parameters", "weight", 0),),
+    nn.RNNBase: (("input_size", "weight_ih_l0", 1),),
+    nn.RNNCellBase: (("input_size", "weight_ih", 1), ("hidden_size", "weight_hh", 1)),
+}
+"""What the integers of torch's own layers measure: (attribute, parameter, dim)."""
+
+
+def _bind_builtin(
+    module: nn.Module, mine: Mapping[str, Node], dims_of: Callable[[Tensor], list[Node]]
+) -> None:
+    def dims(name: str) -> list[Node] | None:
+        tensor = module._parameters.get(name)
+        tensor = module._buffers.get(name) if tensor is None else tensor
+        return (
+            None
+            if tensor is None or isinstance(tensor, UninitializedParameter | UninitializedBuffer)
+            else dims_of(tensor)
+        )
+
+    for kind, rows in _MEASURES.items():
+        for attribute, parameter, dim in rows if isinstance(module, kind) else ():
+            free = attribute in mine and mine[attribute].up is None
+            if free and (d := dims(parameter)) is not None and d[dim].size == mine[attribute].size:
+                mine[attribute].up = d[dim]
+    if isinstance(module, nn.modules.conv._ConvNd) and (d := dims("weight")) is not None:
+        groups = [mine["groups"]] if "groups" in mine else []
+        both = (
+            ("in_channels", "out_channels")
+            if module.transposed
+            else ("out_channels", "in_channels")
+        )
+        for attribute, node in zip(both, (d[0], product([*groups, d[1]])), strict=True):
+            if attribute in mine and node.size == mine[attribute].size:
+                mine[attribute].up = node

@@ -1,0 +1,112 @@
+"""Inference: run a function once, abstractly, and read off the name of every dimension of its
+parameters.
+
+Invariant: the function, its parameters and its inputs are left as they were, bit for bit.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from purethin.errors import PurethinError
+from purethin.inference.readout import spec_of
+from purethin.inference.sources import FunctionSource, ModuleSource, Source, run
+from purethin.inference.trial import proven
+from purethin.spec import Spec
+from purethin.tree import TensorTree
+
+
+def infer(
+    model: nn.Module | Callable[..., Any],
+    params: TensorTree,
+    *args: Any,
+    trial: bool = True,
+    **kwargs: Any,
+) -> Spec:
+    """The dependency spec of a network, from one forward pass on the meta device.
+
+    Args:
+        model: an `nn.Module`, traced in eval mode; or any function `f(params, *args, **kwargs)`.
+        params: `params_of(model)`; for a function, any pytree of tensors.
+        *args, **kwargs: example inputs, as the forward takes them. Only shapes and integer values
+            matter.
+        trial: run the forward once more with about half of every axis gone: what then fails, or
+            means something else, is frozen with the error and its line. Without it the spec is as
+            the first forward left it.
+
+    Returns:
+        The spec: the layout of every parameter, which axes are exact, what is frozen and why.
+
+    Raises:
+        SpecError: the parameters are not the model's, or the model is scripted, quantized or cannot
+            be copied. What the forward itself raises on the example comes as it is, with a note of
+            where purethin was.
+
+    >>> import torch
+    >>> params = {"w": torch.ones(3, 8), "v": torch.ones(8, 2)}
+    >>> spec = infer(lambda p, x: torch.relu(x @ p["w"]) @ p["v"], params, torch.ones(1, 3))
+    >>> print(", ".join(spec.axes))
+    w
+    """
+    source = (
+        ModuleSource(model, params)
+        if isinstance(model, nn.Module)
+        else FunctionSource(model, params)
+    )
+    with _without_collector():
+        return _inferred(source, args, kwargs, trial)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the garbage collector: a trace is one burst of small objects, all alive, which it would
+    walk again and again.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], trial: bool) -> Spec:
+    """Trace on meta; where that fails, on real tensors, and say so."""
+    notes: tuple[str, ...] = ()
+    try:
+        traced = run(source, args, kwargs, meta=True)
+    except PurethinError:
+        raise
+    except Exception as on_meta:
+        try:
+            traced = run(source, args, kwargs, meta=False)
+        except PurethinError:
+            raise
+        except Exception as error:
+            if add_note := getattr(error, "add_note", None):  # from Python 3.11 on
+                add_note(_context(source, args))
+            raise
+        first = (str(on_meta).splitlines() or [type(on_meta).__name__])[0]
+        notes = (
+            f"inferred on real tensors: on meta the forward raised {type(on_meta).__name__}: "
+            f"{first}",
+        )
+    spec = spec_of(traced, notes, trial=trial)
+    return proven(source, traced, spec, args, kwargs) if trial else spec
+
+
+def _context(source: Source, args: tuple[Any, ...]) -> str:
+    shapes = (
+        ", ".join(str(tuple(t.shape)) if isinstance(t, Tensor) else type(t).__name__ for t in args)
+        or "none"
+    )
+    return (
+        f"purethin.infer: {source.title} rejected the example inputs ({shapes}); this is its own "
+        "error, unchanged"
+    )

@@ -1,0 +1,199 @@
+"""The two modes that watch a forward: every operator, and every call of Python's that reads
+a size.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.functional
+import torch.nn.functional as F
+from torch._decomp import decomposition_table
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from purethin.inference.places import Because, place
+from purethin.inference.sizes import Shape, Size, data
+from purethin.inference.solver import find, freeze, product
+from purethin.inference.trace import Known, Trace
+
+
+@contextmanager
+def watching(trace: Trace) -> Iterator[None]:
+    """Put on the trace's tape what runs while the block lasts."""
+    with torch.inference_mode(), _Functions(trace), _Operators(trace):
+        yield
+
+
+class _Operators(TorchDispatchMode):
+    """Every operator, composite ones whole (inference mode)."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+
+    def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        known = Known.of(op)
+        if known.rule[0] is None and (parts := _decomposition(op, known)) is not None:
+            with self:
+                out = parts(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
+        return self.trace.record(op, args, kwargs)
+
+
+class _Functions(TorchFunctionMode):
+    """Python's calls: shapes become tracked, and integers are noted before C++ strips their
+    track.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+        self.opening: list[types.FunctionType] = []
+
+    def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
+            return reader(self.trace, func, args, kwargs)
+        if isinstance(func, _PYTHON) and func.__globals__ in _OPENED and func not in self.opening:
+            self.opening.append(
+                func
+            )  # a function that hands itself over from a helper of its own is called as it is
+            try:
+                with self:
+                    return _opened(func)(*args, **kwargs)
+            finally:
+                self.opening.pop()
+        if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
+            args = (args[0], _listless(self.trace, args[1]), *args[2:])
+        trace, given = self.trace, _sizes_in((args, kwargs))
+        (outer, trace.python), (before, trace.measured) = (
+            (trace.python, (args, kwargs)),
+            (trace.measured, set()),
+        )
+        try:
+            out = func(*args, **kwargs)
+            if func in _INTEGERS:
+                trace.data_values.add(int(out))
+            return data(out) if func in _GIVERS else out
+        finally:
+            for size in given:
+                if (
+                    id(size) not in trace.measured
+                ):  # no rule read it as a size: it is a number in the computation
+                    size.escape(getattr(func, "__name__", "an operator"))
+            trace.python, trace.measured = outer, before | trace.measured
+
+
+def _sizes_in(tree: Any) -> list[Size]:
+    if isinstance(tree, Size):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    return (
+        [s for x in tree for s in _sizes_in(x)]
+        if isinstance(tree, tuple | list | type({}.values()))
+        else []
+    )
+
+
+# ---- Python's view of tensors
+
+
+def _shape(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    x = args[0]
+    got = func(*args, **kwargs)
+    dims = trace.dims_of(x)
+    if isinstance(got, int):
+        at = args[1] if len(args) > 1 else kwargs["dim"]
+        return trace.ledger.size(got, dims[at])
+    if all(find(d).kind == "constant" for d in dims):
+        return got
+    return Shape(trace.ledger.size(s, d) for s, d in zip(got, dims, strict=True))
+
+
+def _numel(trace: Trace, func: Any, args: Any, kwargs: Any) -> int:
+    return trace.ledger.size(func(*args, **kwargs), product(trace.dims_of(args[0])))
+
+
+def _data(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    return args[0].detach()
+
+
+def _length(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
+    freeze(trace.dims_of(args[0])[0], Because("its length leaves the trace", place("len", 2)))
+    return func(*args, **kwargs)
+
+
+_READERS: dict[Any, Callable[[Trace, Any, Any, Any], Any]] = {
+    torch.Tensor.shape.__get__: _shape,  # type: ignore[attr-defined]
+    torch.Tensor.size: _shape,
+    torch.Tensor.numel: _numel,
+    torch.Tensor.nelement: _numel,
+    torch.numel: _numel,
+    torch.Tensor.data.__get__: _data,  # type: ignore[attr-defined]
+    torch.Tensor.__len__: _length,
+}
+
+_GIVERS = {torch.Tensor.item, torch.Tensor.tolist}
+_INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
+"""Python makes a plain integer of what these return; so their values are remembered."""
+_PYTHON = types.FunctionType
+_NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+class _Opened(list[dict[str, Any]]):
+    def __contains__(self, scope: object) -> bool:
+        return any(scope is s for s in self)
+
+
+_OPENED = _Opened([F.__dict__, torch.functional.__dict__])
+
+
+@functools.cache
+def _opened(func: types.FunctionType) -> types.FunctionType:
+    """A Python function of torch that does not hand itself to the mode again, so that the mode sees
+    what it calls.
+    """
+    scope = dict(func.__globals__) | {name: lambda *args: False for name in _NO_OVERRIDE}
+    twin = types.FunctionType(
+        func.__code__, scope, func.__name__, func.__defaults__, func.__closure__
+    )
+    twin.__kwdefaults__ = func.__kwdefaults__
+    return twin
+
+
+def _listless(trace: Trace, index: Any) -> Any:
+    """An index whose lists are tensors, as torch makes them, but seen by the modes and known as
+    literals.
+    """
+
+    def listless(part: Any) -> Any:
+        if not (isinstance(part, list) and all(isinstance(i, int) for i in part)):
+            return part
+        tensor = torch.tensor([int(i) for i in part], device="cpu")
+        if not any(isinstance(i, Size | bool) for i in part):
+            trace.literals[id(tensor)] = part
+        trace.keep_alive(tensor)
+        return tensor
+
+    return tuple(map(listless, index if isinstance(index, tuple) else (index,)))
+
+
+def _decomposition(op: OpOverload, known: Known) -> Callable[..., Any] | None:
+    """How torch itself writes an operator in terms of others, if it does."""
+    if known.composite:
+        return op.decompose
+    return None if known.writes or known.takes_out else decomposition_table.get(op)

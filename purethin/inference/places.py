@@ -1,0 +1,90 @@
+"""Places in the user's source, and reasons that carry one; made into text only when somebody reads
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+
+import torch
+
+
+class Place:
+    """An operator and the user's source line that called it; made into text only when read."""
+
+    __slots__ = ("code", "line", "op")
+
+    def __init__(self, op: str, code: CodeType | None, line: int) -> None:
+        self.op, self.code, self.line = op, code, line
+
+    def __str__(self) -> str:
+        file = Path(self.code.co_filename).name if self.code else "?"
+        return f"{self.op} at {file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Because:
+    """A reason with its place: `literal size 49 in view at swin_transformer.py:54`."""
+
+    what: str
+    place: object
+
+    def __str__(self) -> str:
+        return f"{self.what} in {self.place}"
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Several reasons, each said once."""
+
+    each: tuple[object, ...]
+
+    def __str__(self) -> str:
+        return "; ".join(
+            dict.fromkeys(part for reason in self.each for part in str(reason).split("; "))
+        )
+
+
+_OWN = str(Path(__file__).parent.parent) + os.sep
+_LIBRARY = (str(Path(torch.__file__).parent) + os.sep, _OWN, "<frozen", "<string>")
+_is_library: dict[CodeType, bool] = {}
+
+
+def is_purethin(code: CodeType) -> bool:
+    """Whether this code is purethin's own."""
+    return code.co_filename.startswith(_OWN)
+
+
+def _in_library(code: CodeType) -> bool:
+    known = _is_library.get(code)
+    if known is None:
+        name = code.co_filename
+        known = _is_library[code] = (
+            name.startswith(_LIBRARY) or "contextlib" in name or "einops" in name
+        )
+    return known
+
+
+def place(op: str, depth: int = 1) -> Place:
+    """The nearest line outside torch and purethin, seen from the caller."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        if not _in_library(code := frame.f_code):
+            return Place(op, code, frame.f_lineno)
+        frame = frame.f_back
+    return Place(op, None, 0)
+
+
+def raised_at(error: BaseException) -> Place:
+    """The nearest line outside torch and purethin on the way to an error."""
+    found = Place(type(error).__name__, None, 0)
+    step = error.__traceback__
+    while step is not None:
+        if not _in_library(code := step.tb_frame.f_code):
+            found = Place(type(error).__name__, code, step.tb_lineno)
+        step = step.tb_next
+    return found

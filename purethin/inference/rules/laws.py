@@ -1,0 +1,162 @@
+"""The laws of values: how an operator's output entries come from its inputs'. `silence` reads them
+off the tape.
+
+A rule says what dimensions are; its law says what removing a unit does to the numbers. There are
+few laws and many operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from purethin.inference.solver import Node
+
+Label = Hashable
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Each output entry is one function of the operands' entries there; decided by trying it on
+    scalars.
+    """
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Each output entry is a copy of source entries (or their sum), or the constant `fill` that
+    pads the dims `filled`.
+    """
+
+    sources: tuple[Tensor, ...]
+    fill: float = 0.0
+    filled: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Contracted:
+    """Products summed over the labels that `out` lacks, as in einsum; `bias` is added after.
+    `nodes`: each label's dimension.
+    """
+
+    operands: tuple[tuple[Tensor, tuple[Label, ...]], ...]
+    out: tuple[Label, ...]
+    nodes: Mapping[Label, Node]
+    bias: tuple[Tensor, tuple[Label, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Summed (or normed) over these dims of the first source: silent units add nothing. `running`:
+    the output keeps the dims.
+    """
+
+    dims: tuple[int, ...]
+    running: bool = False
+    what: str = "a sum"
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Every entry along these dims depends on all of them, silent ones too (mean, max, softmax):
+    inexact over them.
+
+    `keeps_zero`: a slice of zeros gives zero.
+    """
+
+    dims: tuple[int, ...]
+    what: str
+    keeps_zero: bool = False
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Statistics over `dims` (and `within`, a part of a dim), then a scale and a shift, which start
+    at dim `at`.
+
+    `over_silent`: the statistic is a norm, to which silent units add nothing.
+    """
+
+    dims: tuple[int, ...]
+    what: str
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    at: int = 0
+    within: Node | None = None
+    over_silent: bool = False
+
+
+@dataclass(frozen=True)
+class Attended:
+    """Scaled dot product attention: q, k, v; `scaled` if the scale was read from the head dim's
+    size.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaled: bool
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Distances between the rows of two tensors: units silent in both add nothing."""
+
+    left: Tensor
+    right: Tensor
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero.
+    `weights[0]` meets the source.
+    """
+
+    source: Tensor
+    weights: tuple[Tensor, ...]
+    states: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The first argument, and what shares its memory, is overwritten in part by `source` (None: by
+    a number not zero).
+    """
+
+    source: Tensor | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """Made from sizes alone; `zero` everywhere, or `positional`: its values depend on the position
+    along these dims.
+    """
+
+    zero: bool = False
+    positional: tuple[int, ...] = ()
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """Nothing is known of the values."""
+
+    what: str = "an operator without a law"
+
+
+Law = (
+    Pointwise
+    | Moved
+    | Contracted
+    | Summed
+    | Mixed
+    | Normalised
+    | Attended
+    | Compared
+    | Recurrent
+    | Written
+    | Made
+    | Opaque
+)

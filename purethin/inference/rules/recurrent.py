@@ -1,0 +1,85 @@
+"""Recurrent layers and cells: each weight's dim 0 is (gates hidden); a hidden unit with zero
+weights stays zero.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor
+
+from purethin.inference.rules.call import Call, Dims, rule
+from purethin.inference.rules.laws import Recurrent
+from purethin.inference.solver import Node, product, total, variable
+
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+def layers(c: Call) -> tuple[Dims, ...]:
+    """w_ih is (gates hidden) in, w_hh (gates hidden) out; out is the directions' sum; the next
+    layer's in is that.
+    """
+    x = c.get("input", c.get("data"))
+    params: list[Tensor] = list(c["params"])
+    states = _states(c)
+    sides = 2 if c["bidirectional"] else 1
+    dims = c.dims(x)
+    projected = c.name == "lstm" and c.outs[0].shape[-1] // sides != params[1].shape[0] // 4
+    per = 2 + 2 * c["has_biases"] + projected
+    feature = dims[-1]
+    found: list[tuple[Node, Node]] = []
+    for layer in range(c["num_layers"]):
+        starts = [(layer * sides + side) * per for side in range(sides)]
+        found += [_direction(c, x, feature, params[i : i + per], projected) for i in starts]
+        feature = total(out for out, _ in found[-sides:])
+    for state, lasts in zip(states, zip(*found, strict=True), strict=False):
+        for last in lasts:  # one tensor holds the states of all layers and directions
+            c.unify(c.dims(state)[-1], last)
+    c.law = Recurrent(x, tuple(params), tuple(states))
+    return ([*dims[:-1], feature], *(c.dims(s) for s in states))
+
+
+def _states(c: Call) -> list[Tensor]:
+    """The hidden state, and an LSTM's cell state."""
+    return list(c["hx"]) if isinstance(c["hx"], list | tuple) else [c["hx"]]
+
+
+def _direction(
+    c: Call, x: Tensor, feature: Node, own: list[Tensor], projected: bool
+) -> tuple[Node, Node]:
+    """One layer in one direction: the last dims of its output (which is its hidden state) and of
+    its cell state.
+    """
+    w_in, w_hidden = own[0], own[1]
+    steps = prod(x.shape[:-1])
+    gates = GATES[c.name.removesuffix("_cell")]
+    hidden = variable(w_in.shape[0] // gates)
+    for t in own[: len(own) - projected]:
+        c.unify(c.dims(t)[0], product([c.fixed(gates, "gates"), hidden]))
+    c.unify(c.dims(w_in)[1], feature)
+    out = hidden
+    if projected:
+        c.unify(c.dims(own[-1])[1], hidden)
+        out = c.dims(own[-1])[0]
+        c.compares(out, "<", hidden)
+        c.produces(own[-1], 0)
+        c.costs(steps, c.dims(own[-1]))
+    c.unify(c.dims(w_hidden)[1], out)
+    c.produces(w_in, 0)
+    c.costs(steps, c.dims(w_in))
+    c.costs(steps, c.dims(w_hidden))
+    return out, hidden
+
+
+@rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def cell(c: Call) -> Dims | tuple[Dims, ...]:
+    """One step: out is hidden."""
+    x, states = c["input"], _states(c)
+    own = [t for t in (c["w_ih"], c["w_hh"], c["b_ih"], c["b_hh"]) if t is not None]
+    hidden, _ = _direction(c, x, c.dims(x)[-1], own, projected=False)
+    for s in states:
+        c.unify(c.dims(s)[-1], hidden)
+    c.law = Recurrent(x, tuple(own), tuple(states))
+    out = [*c.dims(x)[:-1], hidden]
+    return tuple(list(out) for _ in c.outs) if isinstance(c.out, tuple | list) else out

@@ -1,0 +1,99 @@
+"""Pointwise operators, tried on scalars: what they make of zeros, of infinities and of the rest."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from purethin.inference.rules.call import Call, tensors_in
+
+# ---- pointwise operators, tried on scalars
+
+_SLOT = "tensor"
+
+
+def with_slots(call: Call) -> tuple[Any, ...]:
+    """The call's arguments with tensors replaced by their dtypes, hashable."""
+
+    def slot(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return (_SLOT, x.dtype)
+        if isinstance(x, list | tuple):
+            return tuple(slot(y) for y in x)
+        return torch.device("cpu") if isinstance(x, torch.device) else x
+
+    return tuple(slot(x) for x in call.positional), tuple(
+        (k, slot(v)) for k, v in call.keywords.items()
+    )
+
+
+def tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -> str:
+    """Run the operator on eight scalars per operand: is the result zero, infinite, or neither?"""
+    try:
+        return _tried(op, arguments, pattern)
+    except TypeError:  # an argument that cannot be hashed
+        return _tried.__wrapped__(op, arguments, pattern)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -> str:
+    positive, mixed = (_result(op, arguments, pattern, signed=s) for s in (False, True))
+    if positive is None or mixed is None:
+        return "infinite"
+    if not torch.isfinite(
+        positive
+    ).all():  # unless it is so without any removed unit, as where a mask is filled with -inf
+        usual = _result(op, arguments, ("finite",) * len(pattern), signed=False)
+        if (
+            usual is None
+            or "infinite" in pattern
+            or (torch.isfinite(usual) & ~torch.isfinite(positive)).any()
+        ):
+            return "infinite"
+    if "zero" not in pattern:
+        return "finite"
+    finite = mixed[torch.isfinite(mixed)]
+    return "zero" if not positive.any() and not finite.any() else "finite"
+
+
+def _result(
+    op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...], *, signed: bool
+) -> Tensor | None:
+    states = iter(pattern)
+    seed = torch.Generator().manual_seed(len(pattern))
+
+    def scalar(x: Any) -> Any:
+        if not (isinstance(x, tuple) and len(x) == 2 and x[0] is _SLOT):
+            return [scalar(y) for y in x] if isinstance(x, tuple) else x
+        state, dtype = next(states), x[1]
+        values = torch.rand(8, generator=seed, dtype=torch.float64, device="cpu") * 1.4 + 0.3
+        if signed:
+            values = values * torch.tensor(
+                [1.0, -1.0, 1.0, -1.0, 0.0, 5.0, -5.0, 1.0], dtype=torch.float64, device="cpu"
+            )
+        if state == "zero":
+            values = torch.zeros(8, dtype=torch.float64, device="cpu")
+        elif state == "infinite":
+            values[0], values[1], values[2] = torch.inf, -torch.inf, torch.nan
+        elif dtype == torch.bool:
+            values = torch.tensor([0, 1] * 4, dtype=torch.float64, device="cpu")
+        return (
+            values.to(dtype if dtype.is_complex else torch.float64)
+            if dtype.is_floating_point or dtype.is_complex
+            else (values * (3 if signed else 1)).ceil().nan_to_num(7, 7, -7).to(dtype)
+        )
+
+    args, kwargs = [scalar(x) for x in arguments[0]], {k: scalar(v) for k, v in arguments[1]}
+    try:
+        with torch.no_grad(), torch.inference_mode(False):
+            out = op(*args, **kwargs)
+    except Exception:  # whatever the operator has against scalars, nothing is known of it then
+        return None
+    first = tensors_in(out)
+    if not first:
+        return None
+    return first[0].abs().to(torch.float64) if first[0].is_complex() else first[0].to(torch.float64)

@@ -1,0 +1,354 @@
+"""Masks at work: zero the removed units, take them out, put zeros back, and the spec of what is
+left. All pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.axes import Axes
+from purethin.errors import MaskError, SpecError, nearest
+from purethin.spec import Condition, Masks, Spec, check_fits, rewritten
+from purethin.tree import TensorTree, map_named, named
+
+Config = dict[str, dict[str, Any]]
+"""`{module path: {attribute: new value}}`: plain data, safe as JSON."""
+CLASS = "class"
+"""The key under which a config names the class that stands in for a module's own, where that
+asserts what thinning breaks.
+"""
+
+
+def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
+    """Zeros where units are removed: the simulated network, at its dense shapes.
+
+    Args:
+        params: the parameter pytree.
+        spec: its spec.
+        masks: `{axis: Tensor[size]}`, bool (True = keep) or float (a factor, differentiable); a
+            parameter's name as key holds an element mask of its shape. Works under `vmap` over
+            stacked masks or parameters.
+
+    Returns:
+        A tree of new tensors; a parameter that no mask touches is the same tensor.
+
+    Raises:
+        MaskError: an unknown axis, a wrong length or dtype.
+        SpecError: the parameters do not fit the spec.
+    """
+    check_masks(spec, masks, all_removed_allowed=True)
+    check_fits(spec, named(params))
+    return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks), params)
+
+
+def masked_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
+    """One parameter as `mask` leaves it, unchecked."""
+    if name in spec.positions:
+        return tensor
+    for dim, keep in _keeps(spec, name, masks):
+        tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
+    return _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
+
+
+def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Config]:
+    """Remove the masked units: smaller tensors, and the new module config for `rebuild`.
+
+    Args:
+        params: the parameter pytree, at the spec's dense shapes.
+        spec: its spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep; an element mask zeroes and takes nothing
+            out.
+
+    Returns:
+        `(thinned, config)`: the tree with smaller tensors, and `{module path: {attribute: value}}`.
+
+    Raises:
+        MaskError: an unknown axis, a wrong length or dtype, nothing kept, or a size that would take
+            another branch.
+        SpecError: the parameters do not fit the spec; or were thinned already.
+    """
+    check_masks(spec, masks)
+    check_fits(spec, named(params))
+    check_conditions(spec, masks)
+    return map_named(
+        lambda name, tensor: thinned_leaf(name, tensor, spec, masks), params
+    ), config_of(spec, masks)
+
+
+def thinned_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
+    """One parameter as `thin` leaves it, unchecked: so that one whole tensor at a time is
+    enough.
+    """
+    tensor = _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
+    return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
+
+
+def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
+    """Remove the masked units from anything that follows the parameters: optimizer state,
+    gradients, averages.
+
+    Args:
+        tree: any pytree. A leaf belongs to the parameter whose name is part of its path; it is
+            thinned when it has that parameter's dense shape. Scalars (a step count), None and
+            leaves of no parameter stay as they are.
+        spec: the parameters' spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+
+    Returns:
+        A tree of the same structure.
+
+    Raises:
+        MaskError: the masks do not fit the spec.
+        SpecError: a leaf of several elements lies under a parameter's name but is not shaped like
+            it; or no leaf lies under any (as in `optimizer.state_dict()`, which numbers the
+            parameters).
+    """
+    check_masks(spec, masks)
+    owner = _owner_of(spec)
+    sized = [
+        path for path, leaf in named(tree).items() if isinstance(leaf, Tensor) and leaf.numel() > 1
+    ]
+    if sized and all(owner(path) is None for path in sized):
+        raise SpecError(
+            f"no leaf of the tree lies under a parameter's name ('{sized[0]}' does not): key it by "
+            "name, as in "
+            "{name: optimizer.state[p] for name, p in model.named_parameters()}"
+        )
+
+    def thinned(path: str, leaf: Any) -> Any:
+        name = owner(path)
+        if name is None or not isinstance(leaf, Tensor):
+            return leaf
+        if tuple(leaf.shape) == spec.shape(name):
+            return _select(leaf, spec, name, masks)
+        if leaf.numel() <= 1:
+            return leaf
+        raise SpecError(
+            f"'{path}' has shape {tuple(leaf.shape)}, but {name} is {spec.shape(name)}: only what "
+            "is shaped like its "
+            "parameter can be thinned with it; drop this leaf and let it be made anew"
+        )
+
+    return map_named(thinned, tree)
+
+
+def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
+    """The inverse of `thin`: dense shapes again, zeros where units were removed.
+
+    Args:
+        thinned: the tree that `thin(params, spec, masks)` gave, or one shaped like it.
+        spec: the dense parameters' spec.
+        masks: the masks it was thinned with.
+
+    Raises:
+        SpecError: the tensors are not those that these masks leave.
+    """
+    check_masks(spec, masks)
+    check_fits(thin_spec(spec, masks), named(thinned))
+
+    def expanded(name: str, tensor: Tensor) -> Tensor:
+        if (along := spec.positions.get(name)) is not None and (
+            kept := ax.keep(along, masks, spec.sizes)
+        ) is not None:
+            tensor = kept.nonzero()[:, 0].to(tensor)[tensor]
+        for dim, keep in _keeps(spec, name, masks):
+            shape = [keep.numel() if d == dim else s for d, s in enumerate(tensor.shape)]
+            where = keep.nonzero()[:, 0].to(tensor.device)
+            tensor = tensor.new_zeros(shape).index_copy(dim, where, tensor)
+        return tensor
+
+    return map_named(expanded, thinned)
+
+
+def thin_spec(spec: Spec, masks: Masks) -> Spec:
+    """The spec of the thinned network, without a new trace: fewer units, the same names.
+
+    Raises:
+        MaskError: the masks do not fit the spec.
+    """
+    check_masks(spec, masks)
+    sizes = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    return rewritten(spec, lambda e: ax.thinned(e, masks, spec.sizes), sizes)
+
+
+def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
+    """A function from an expression to the number of its entries that stay, cached by
+    expression.
+    """
+    masks = masks or {}
+    left = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    known: dict[Axes, int] = {}
+
+    def kept(expr: Axes) -> int:
+        if expr not in known:
+            if isinstance(expr, ax.Name):
+                known[expr] = left[expr.name]
+            elif isinstance(expr, ax.Take):
+                keep = ax.keep(expr, masks, spec.sizes)
+                known[expr] = ax.size(expr, spec.sizes) if keep is None else int(keep.sum())
+            elif isinstance(expr, ax.Sum):
+                known[expr] = sum(map(kept, expr.terms))
+            elif isinstance(expr, ax.Product):
+                out = 1
+                for factor in expr.factors:
+                    out *= kept(factor)
+                known[expr] = out
+            else:
+                known[expr] = expr.size
+        return known[expr]
+
+    return kept
+
+
+def config_of(spec: Spec, masks: Masks) -> Config:
+    """The module attributes whose values change under these masks."""
+    kept, dense = kept_sizes(spec, masks), kept_sizes(spec, None)
+
+    def value(expr: Axes | tuple[Axes, ...], count: Callable[[Axes], int]) -> int | list[int]:
+        return [count(e) for e in expr] if isinstance(expr, tuple) else count(expr)
+
+    config: Config = {}
+    for module, attributes in spec.attributes.items():
+        for attribute, expr in attributes.items():
+            if (new := value(expr, kept)) != value(expr, dense):
+                config.setdefault(module, {})[attribute] = new
+    for module, name in spec.stand_ins.items():
+        if module in config:
+            config[module] = {CLASS: name, **config[module]}
+    return config
+
+
+def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) -> None:
+    """That masks fit a spec.
+
+    Raises:
+        MaskError: an unknown name, a wrong shape or dtype, or (unless allowed, as when zeroing) an
+            axis with no unit left.
+    """
+    if not isinstance(masks, Mapping):
+        raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
+    for name, m in masks.items():
+        if not isinstance(m, Tensor):
+            raise MaskError(
+                f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: "
+                "scores > 0"
+            )
+        if name not in spec.axes and name not in spec.layout:
+            raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
+        want = (spec.axes[name].size,) if name in spec.axes else spec.shape(name)
+        if tuple(m.shape) != want:
+            what = (
+                f"the axis has {want[0]} units"
+                if name in spec.axes
+                else "the parameter has another"
+            )
+            raise MaskError(
+                f"the mask of '{name}' has shape {tuple(m.shape)}, but {what}: give shape {want}"
+            )
+        if m.dtype != torch.bool and not (all_removed_allowed and m.is_floating_point()):
+            raise MaskError(
+                f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0"
+            )
+        if not all_removed_allowed and name in spec.axes and not bool(m.any()):
+            raise MaskError(
+                f"the mask of '{name}' removes all {m.numel()} units: keep at least one"
+            )
+
+
+def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:
+    """The first comparison of the traced forward that would come out otherwise, with the two sizes
+    that it would compare.
+    """
+    kept = kept_sizes(spec, masks)
+    for c in spec.conditions:
+        left, right = kept(c.left), kept(c.right)
+        if _RELATIONS[c.relation](left, right) != c.held:
+            return c, left, right
+    return None
+
+
+def check_conditions(spec: Spec, masks: Masks) -> None:
+    """That thinning by these masks changes no branch of the traced forward.
+
+    Raises:
+        MaskError: it would.
+    """
+    if (broken := broken_condition(spec, masks)) is not None:
+        c, left, right = broken
+        if c.relation == "%":
+            raise MaskError(
+                f"'{c.left}' must stay a multiple of {right} and would be {left}: the thinned "
+                "network would take another branch, "
+                f"or fail ({c.place}); give select round_to={right}"
+            )
+        raise MaskError(
+            f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced "
+            "and is not with "
+            f"{left} and {right}: the thinned network would take another branch; "
+            "keep more units of "
+            f"{', '.join(dict.fromkeys([*ax.names(c.left), *ax.names(c.right)]))}"
+        )
+
+
+_RELATIONS: dict[str, Callable[[int, int], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "%": lambda a, b: a % b == 0,
+}
+
+
+def _keeps(spec: Spec, name: str, masks: Masks) -> list[tuple[int, Tensor]]:
+    found = ((dim, ax.keep(expr, masks, spec.sizes)) for dim, expr in enumerate(spec.layout[name]))
+    return [(dim, keep) for dim, keep in found if keep is not None]
+
+
+def _times(tensor: Tensor, keep: Tensor) -> Tensor:
+    """Zero where a bool mask is False, whatever was there (inf times 0 is nan); a float mask
+    multiplies.
+    """
+    keep = keep.to(tensor.device)
+    if keep.dtype == torch.bool:
+        return torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
+    factors = tensor.is_floating_point() or tensor.is_complex()
+    return tensor * keep.to(tensor.dtype) if factors else tensor * (keep != 0)
+
+
+def _select(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
+    for dim, keep in _keeps(spec, name, masks):
+        if not bool(keep.any()):
+            raise MaskError(
+                f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep "
+                "one"
+            )
+        tensor = tensor.index_select(dim, keep.nonzero()[:, 0].to(tensor.device))
+    return tensor
+
+
+def _renumber(spec: Spec, name: str, tensor: Tensor, masks: Masks) -> Tensor:
+    """Values that are positions along an expression, as positions among its remaining entries."""
+    along = spec.positions.get(name)
+    kept = None if along is None else ax.keep(along, masks, spec.sizes)
+    return tensor if kept is None else (kept.cumsum(0) - 1).to(tensor)[tensor.long()]
+
+
+def _owner_of(spec: Spec) -> Callable[[str], str | None]:
+    """From a leaf's dotted path to the parameter whose whole name is part of it, the longest where
+    several are.
+    """
+    by_length = sorted(spec.layout, key=len, reverse=True)
+
+    def owner(path: str) -> str | None:
+        if path in spec.layout:
+            return path
+        framed = f".{path}."
+        return next((name for name in by_length if f".{name}." in framed), None)
+
+    return owner

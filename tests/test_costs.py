@@ -1,0 +1,91 @@
+"""Cost equals what torch's own counter measures, dense and thinned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from networks import random_masks
+from patterns import PATTERNS, Pattern
+from test_patterns import built
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import purethin as pt
+
+MODELS = [
+    "resnet18",
+    "mobilenet_v2",
+    "densenet121",
+    "shufflenet_v2_x0_5",
+    "regnet_y_400mf",
+    "convnext_tiny",
+    "squeezenet1_1",
+    "vit_b_16",
+]
+
+
+def measured(model: Any, *args: Any, **kwargs: Any) -> int:
+    """Multiply-accumulates: half of the counted operations."""
+    if isinstance(model, nn.Module):
+        model.requires_grad_(False)  # the counter hooks what requires grad
+    torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
+    try:
+        with (
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
+            model(*args, **kwargs)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_macs_and_parameters_equal_a_measured_count_before_and_after_thinning(name: str) -> None:
+    model = torchvision.models.get_model(name, weights=None).eval()
+    x = torch.randn(1, 3, 224, 224)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, x)
+    masks = random_masks(spec)
+    thinned, config = pt.thin(params, spec, masks)
+    small = pt.rebuild(model, config, thinned)
+    for network, cost in ((model, pt.cost(spec)), (small, pt.cost(spec, masks))):
+        assert cost.macs == measured(network, x)
+        assert cost.parameters == sum(p.numel() for p in network.parameters())
+        assert cost.bytes == sum(
+            t.numel() * t.element_size() for t in pt.params_of(network).values()
+        )
+
+
+# torch counts no recurrent layer, no bilinear form, and no product of a matrix with a vector
+UNCOUNTED = (
+    "LSTM",
+    "GRU",
+    "RNN",
+    "cell",
+    "bilinear",
+    "recurrent",
+    "vector",
+    "outer",
+    "spectral norm",
+    "demodulated",
+    "moved, swapped",
+)
+
+
+@pytest.mark.parametrize(
+    "pattern", [p for p in PATTERNS if p.function is None and not p.guards], ids=str
+)
+def test_macs_of_each_pattern_equal_a_measured_count(pattern: Pattern) -> None:
+    model, params = built(pattern)
+    assert isinstance(model, nn.Module)
+    args, kwargs = pattern.inputs(), pattern.kwargs()
+    spec = pt.infer(model, params, *args, **kwargs)
+    if spec.notes or any(word.lower() in pattern.name.lower() for word in UNCOUNTED):
+        pytest.skip("not counted by torch")
+    assert pt.cost(spec).macs == measured(model, *args, **kwargs)

@@ -1,0 +1,203 @@
+"""Selection against a loop that sorts: the lowest go, among equals the first, as many as a person
+would count.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.func import vmap
+
+import purethin as pt
+from purethin.selection import count_removed
+
+Axes = dict[str, list[float]]
+
+# few distinct values, so that many are equal
+AXES = st.dictionaries(
+    st.sampled_from(["a", "b", "c"]),
+    st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20),
+    min_size=1,
+)
+PERCENT = st.integers(0, 100)
+
+
+def tensors(axes: Axes, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    return {name: torch.tensor(scores, dtype=dtype) for name, scores in axes.items()}
+
+
+def removed(masks: dict[str, Tensor]) -> dict[str, list[int]]:
+    return {name: (~m).nonzero()[:, 0].tolist() for name, m in masks.items()}
+
+
+def lowest(scores: list[float], count: int) -> list[int]:
+    """The places of the lowest; among equals the first."""
+    return sorted(sorted(range(len(scores)), key=lambda i: (scores[i], i))[:count])
+
+
+@given(AXES, PERCENT)
+def test_the_lowest_of_each_axis_go(axes: Axes, percent: int) -> None:
+    masks = pt.select(tensors(axes), percent / 100)
+    assert all(m.dtype == torch.bool for m in masks.values())
+    want = {n: lowest(s, min(percent * len(s) // 100, len(s) - 1)) for n, s in axes.items()}
+    assert removed(masks) == want
+
+
+@given(AXES, PERCENT)
+def test_the_lowest_of_all_axes_together_go_but_for_the_best_of_each(
+    axes: Axes, percent: int
+) -> None:
+    best = {n: max(range(len(s)), key=lambda i: (s[i], i)) for n, s in axes.items()}
+    together = sorted(
+        (s, k, i) for k, n in enumerate(axes) for i, s in enumerate(axes[n]) if i != best[n]
+    )
+    count = percent * sum(map(len, axes.values())) // 100
+    want: dict[str, list[int]] = {n: [] for n in axes}
+    for _, k, i in together[:count]:
+        want[[*axes][k]].append(i)
+    assert removed(pt.select(tensors(axes), percent / 100, scope="global")) == {
+        n: sorted(places) for n, places in want.items()
+    }
+
+
+@given(AXES, PERCENT, st.integers(1, 8), st.integers(0, 30), st.sampled_from(["local", "global"]))
+def test_rounding_and_the_least_kept_hold_together(
+    axes: Axes, percent: int, round_to: int, min_keep: int, scope: Any
+) -> None:
+    plain = pt.select(tensors(axes), percent / 100, scope=scope, min_keep=min_keep)
+    masks = pt.select(
+        tensors(axes), percent / 100, scope=scope, round_to=round_to, min_keep=min_keep
+    )
+    for name, scores in axes.items():
+        size, kept = len(scores), int(masks[name].sum())
+        assert kept >= min(min_keep, size)
+        assert kept % round_to == 0 or size <= round_to or kept == size
+        assert int(plain[name].sum()) <= kept < int(plain[name].sum()) + round_to
+        assert removed(masks)[name] == lowest(scores, size - kept)
+
+
+@given(st.integers(0, 1000), st.integers(0, 4096))
+def test_of_n_units_the_floor_of_the_written_decimal_goes(thousandths: int, size: int) -> None:
+    assert count_removed(thousandths / 1000, size) == Fraction(thousandths, 1000) * size // 1
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "size", "gone"),
+    [
+        (0.29, 100, 29),
+        (0.57, 100, 57),
+        (0.1, 10, 1),
+        (1 - 0.9, 10, 1),
+        (0.3, 10, 3),
+        (0.7 - 0.4, 10, 3),
+        (1 / 3, 3, 0),
+        (0.999, 10, 9),
+    ],
+)
+def test_a_sparsity_is_counted_as_a_person_would(sparsity: float, size: int, gone: int) -> None:
+    assert count_removed(sparsity, size) == gone
+
+
+def test_eight_equal_filters_at_a_quarter_lose_two() -> None:
+    assert removed(pt.select({"a": torch.ones(8)}, 0.25)) == {"a": [0, 1]}
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_the_last_unit_goes_only_when_asked(scope: Any) -> None:
+    scores = {"a": torch.arange(4.0), "b": torch.ones(1)}
+    assert removed(pt.select(scores, 1, scope=scope)) == {"a": [0, 1, 2], "b": []}
+    assert removed(pt.select(scores, 1, scope=scope, min_keep=0)) == {"a": [0, 1, 2, 3], "b": [0]}
+
+
+def test_a_sparsity_per_axis_leaves_the_others_out() -> None:
+    scores = {"a": torch.arange(4.0), "b": torch.arange(10.0), "c": torch.arange(3.0)}
+    assert removed(pt.select(scores, {"b": 0.2, "a": 0.5})) == {"a": [0, 1], "b": [0, 1]}
+    assert removed(pt.select(scores, {"a": 0.5, "b": 0.5}, scope="global")) == {
+        "a": [0, 1, 2],
+        "b": [0, 1, 2, 3],
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int32])
+def test_scores_of_any_dtype_rank(dtype: torch.dtype) -> None:
+    for scope in ("local", "global"):
+        assert removed(
+            pt.select({"a": torch.tensor([3, 1, 2, 0]).to(dtype)}, 0.5, scope=scope)
+        ) == {"a": [1, 3]}
+
+
+def test_infinite_scores_rank_at_the_ends() -> None:
+    assert removed(pt.select({"a": torch.tensor([float("inf"), 1, float("-inf"), 0])}, 0.5)) == {
+        "a": [2, 3]
+    }
+
+
+def test_it_maps_over_stacked_scores() -> None:
+    stacked = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
+    got = vmap(lambda s: pt.select({"a": s}, 0.4)["a"])(stacked)
+    assert torch.equal(got, torch.stack([pt.select({"a": s}, 0.4)["a"] for s in stacked]))
+
+
+def test_scores_that_carry_gradients_are_ranked_and_left_alone() -> None:
+    scores = torch.tensor([2.0, 1.0], requires_grad=True)
+    for scope in ("local", "global"):
+        assert removed(pt.select({"a": scores}, 0.5, scope=scope)) == {"a": [1]}
+    assert scores.tolist() == [2, 1] and scores.requires_grad and scores.grad is None
+
+
+def test_no_scores_give_no_masks() -> None:
+    assert pt.select({}, 0.5) == pt.select({}, 0.5, scope="global") == {}
+
+
+@pytest.mark.parametrize(
+    ("scores", "arguments", "words"),
+    [
+        (
+            {"a": [1, 2]},
+            {"sparsity": 50},
+            ["the sparsity of 'a' is 50", "from 0 to 1", "0.5 for half"],
+        ),
+        ({"a": [1, 2]}, {"sparsity": -0.1}, ["the sparsity of 'a' is -0.1"]),
+        ({"a": [1, 2]}, {"sparsity": float("nan")}, ["the sparsity of 'a' is nan"]),
+        (
+            {"conv1": [1, 2]},
+            {"sparsity": {"conv": 0.5}},
+            ["'conv', which has no scores", "did you mean 'conv1'?"],
+        ),
+        (
+            {"a": [1, float("nan"), float("nan")]},
+            {"sparsity": 0.5},
+            ["2 scores of 'a' are nan", "mend the criterion"],
+        ),
+        (
+            {"a": [[1, 2], [3, 4]]},
+            {"sparsity": 0.5},
+            ["the scores of 'a' have shape (2, 2)", "(size,)", "vmap"],
+        ),
+        (
+            {"a": [1, 2]},
+            {"sparsity": 0.5, "scope": "layer"},
+            ["the scope is 'layer'", "'local' or 'global'"],
+        ),
+        ({"a": [1, 2]}, {"sparsity": 0.5, "round_to": 0}, ["round_to is 0", "at least 1"]),
+        ({"a": [1, 2]}, {"sparsity": 0.5, "min_keep": -1}, ["min_keep -1", "at least 0"]),
+        (
+            {"a": [1], "b": [2]},
+            {"sparsity": {"a": 0.5, "b": 0.4}, "scope": "global"},
+            ["a global ranking has one sparsity", "scope='local'"],
+        ),
+    ],
+)
+def test_what_cannot_be_selected_is_one_error_that_says_why(
+    scores: dict[str, Any], arguments: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(pt.MaskError) as caught:
+        pt.select({n: torch.tensor(s) for n, s in scores.items()}, **arguments)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
