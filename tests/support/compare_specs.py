@@ -63,9 +63,8 @@ def timm() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     def spec(name: str) -> Any:
         model = table.built(name)
-        example = table.example(model, table.SIZES.get(name))
-        args: Any = (example,)
-        return pt.infer(model, pt.params_of(model), *args)
+        example: Any = table.example(model, table.SIZES.get(name))
+        return pt.infer(model, pt.params_of(model), example)
 
     yield from ((name, lambda name=name: spec(name)) for name in table.MODELS)
 
@@ -77,7 +76,8 @@ def transformers() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     def spec(name: str) -> Any:
         model = table.ROWS[name].build()
-        return pt.infer(model, pt.params_of(model), **table.ROWS[name].example())
+        example: dict[str, Any] = table.ROWS[name].example()
+        return pt.infer(model, pt.params_of(model), **example)
 
     yield from ((name, lambda name=name: spec(name)) for name in table.ROWS)
 
