@@ -222,8 +222,8 @@ def prune(name: str, net: Net, sparsities: list[float]) -> None:
         masks = pt.select({axis: scores[axis] for axis in spec.exact}, sparsity)
         thinned, config = pt.thin(params, spec, masks)
         for what, small in (
-            ("masked", pt.rebuild(net.model, {}, pt.mask(params, spec, masks))),
-            ("thinned", pt.rebuild(net.model, config, thinned)),
+            ("masked", pt.rebuild(net.model, pt.mask(params, spec, masks), {})),
+            ("thinned", pt.rebuild(net.model, thinned, config)),
         ):
             columns[f"{100 * sparsity:g}% {what}"] = net.measure(small(*net.inputs), outputs)
         cost, report = pt.cost(spec, masks), pt.check(net.model, params, spec, masks, *net.inputs)

@@ -200,7 +200,7 @@ def _loading(path: Path, statement: str, expression: str) -> str:
     """One line of Python that makes the thinned network."""
     return (
         f"import purethin as pt; {statement}; params, config = pt.load({str(path)!r}); "
-        f"model = pt.rebuild({expression}, config, params)"
+        f"model = pt.rebuild({expression}, params, config)"
     )
 
 

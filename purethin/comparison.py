@@ -100,8 +100,8 @@ def check(
     thinned, config = thin(params, spec, masks)
     masked = mask(params, spec, masks)
     if isinstance(model, nn.Module):
-        dense = rebuild(model, {}, masked).eval()
-        small = rebuild(model, config, thinned).eval()
+        dense = rebuild(model, masked, {}).eval()
+        small = rebuild(model, thinned, config).eval()
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
     with torch.no_grad(), _slow_path():

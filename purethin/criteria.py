@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.errors import MaskError
+from purethin.errors import MaskError, SpecError
 from purethin.spec import Axis, Scores, Spec, check_fits
 from purethin.tree import TensorTree, named
 
@@ -90,7 +90,7 @@ def wide(tensor: Tensor) -> Tensor:
     )
 
 
-def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Scores:
+def taylor(params: TensorTree, spec: Spec, grads: Iterable[TensorTree]) -> Scores:
     """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit
     goes.
 
@@ -99,9 +99,9 @@ def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Score
 
     Args:
         params: the parameter pytree.
+        spec: its spec.
         grads: for each batch, the loss's gradients, a pytree like `params`; parameters without one
             (buffers) may be left out, or be None. A generator is read once, a batch at a time.
-        spec: the parameters' spec.
 
     Returns:
         `{axis: Tensor[size]}` for every axis; half types are summed in float32.
@@ -115,9 +115,13 @@ def taylor(params: TensorTree, grads: Iterable[TensorTree], spec: Spec) -> Score
 
     >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(2, 2)})
     >>> params = {"w": torch.tensor([[1., 2.], [1., 1.]])}
-    >>> taylor(params, [{"w": torch.tensor([[1., 1.], [2., -2.]])}], spec)["h"]
+    >>> taylor(params, spec, [{"w": torch.tensor([[1., 1.], [2., -2.]])}])["h"]
     tensor([9., 0.])
     """
+    if not isinstance(spec, Spec):
+        raise SpecError(
+            f"a Spec is expected, not {type(spec).__name__}: write taylor(params, spec, grads)"
+        )
     tensors = named(params)
     check_fits(spec, tensors)
     batches: list[Scores] = []

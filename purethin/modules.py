@@ -41,22 +41,38 @@ def tensors_of(model: nn.Module, *, duplicates: bool) -> Iterator[tuple[str, Ten
                 yield name, tensor
 
 
-def rebuild(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -> nn.Module:
+def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> nn.Module:
     """A new module of the model's own class, with these tensors and this config.
 
     Args:
         model: the dense module; it is not changed, and shares no tensor with the result.
-        config: what `thin` gave: `{module path: {attribute: value}}`.
-        params: what `thin` gave: `{name: Tensor}`. A tensor that stays as it was is copied.
+        params: the tensors that `thin` or `load` gave: `{name: Tensor}`. A tensor that stays as
+            it was is copied.
+        config: the config that it gave: `{module path: {attribute: value}}`; `{}` for a network
+            that is dense or masked.
 
     Returns:
         The smaller module, in the model's train or eval mode; parameters require grad where the
         model's do.
 
     Raises:
-        SpecError: a name is no parameter of the model, or the config names no module of it.
+        SpecError: a name is not a parameter of the model, the config names a module that it lacks,
+            or parameters and config are given in each other's place.
+
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    >>> params = params_of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)))
+    >>> rebuild(model, params, {"0": {"out_features": 2}, "1": {"in_features": 2}})
+    Sequential(
+      (0): Linear(in_features=3, out_features=2, bias=True)
+      (1): Linear(in_features=2, out_features=2, bias=True)
+    )
     """
     refuse(model)
+    if any(isinstance(value, Tensor) for value in config.values()):
+        raise SpecError(
+            "tensors are given as the config: write rebuild(model, params, config), or "
+            "rebuild(model, *thin(params, spec, masks))"
+        )
     own = dict(tensors_of(model, duplicates=True))
     for name in params:
         if name not in own:

@@ -1,6 +1,6 @@
 """A thinned network on disk: its tensors and its config in one safetensors file, without pickle.
 
-`rebuild(model, config, params)` makes the network again from the user's own dense class.
+`rebuild(model, params, config)` makes the network again from the user's own dense class.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
     """Read what `save` wrote, onto the CPU.
 
     Returns:
-        `(params, config)`, for `rebuild(model, config, params)`.
+        `(params, config)`, for `rebuild(model, params, config)`.
 
     Raises:
         CheckpointError: safetensors is not installed; the file is missing, truncated, or not one

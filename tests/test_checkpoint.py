@@ -101,7 +101,7 @@ def test_after_three_thinnings_a_fresh_dense_model_takes_the_state(tmp_path: Pat
     assert torch.equal(again.model()(x), first.model()(x))
     state = checkpoint.read(tmp_path)
     assert state is not None
-    small = pt.rebuild(Net(), again.config, state["params"]).eval()
+    small = pt.rebuild(Net(), state["params"], again.config).eval()
     assert torch.equal(small(x), first.model()(x))
 
 
@@ -230,7 +230,7 @@ def test_the_best_network_since_the_last_pruning_is_kept_thinned(tmp_path: Path)
     assert t.best is not None
     assert (t.best.epoch, t.best.metric) == (4, 0.4)
     params, config = pt.load(tmp_path / "best.safetensors")
-    best = pt.rebuild(Net(), config, params).eval()
+    best = pt.rebuild(Net(), params, config).eval()
     torch.testing.assert_close(best(DATA[0][0]), seen[4])
     again = run(tmp_path, best="max")
     again.resume()

@@ -216,7 +216,7 @@ def test_thin_writes_a_network_that_its_own_line_loads_and_that_equals_the_maske
     params = pt.params_of(dense)
     spec, x = pt.infer(dense, params, torch.zeros(3, 6)), torch.randn(5, 6)
     masks = pt.select({n: s for n, s in pt.lp_norm(params, spec).items() if n in spec.exact}, 0.5)
-    masked = pt.rebuild(dense, {}, pt.mask(params, spec, masks)).eval()
+    masked = pt.rebuild(dense, pt.mask(params, spec, masks), {}).eval()
     torch.testing.assert_close(small(x), masked(x))
     assert small.a.weight.shape == (6, 6)
     written = pt.Spec.from_yaml(Path("out/spec.yaml").read_text())
@@ -243,7 +243,7 @@ def test_what_was_thinned_is_thinned_again_over_the_dense_class(
     ran(capsys, *again, "a=0.5", "--out", "three", "--weights", "two/thinned.safetensors")
     params, config = pt.load("three/thinned.safetensors")
     dense, _, _ = make(parse_model("net.py:Net"))
-    small = pt.rebuild(dense, config, params).eval()
+    small = pt.rebuild(dense, params, config).eval()
     assert small(torch.zeros(2, 6)).shape == (2, 4)
     assert {path: vars(small.get_submodule(path))[key] for path, key in KEYS} == {
         "a": 3,

@@ -53,7 +53,7 @@ def test_macs_and_parameters_equal_a_measured_count_before_and_after_thinning(na
     spec = pt.infer(model, params, x)
     masks = random_masks(spec)
     thinned, config = pt.thin(params, spec, masks)
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     for network, cost in ((model, pt.cost(spec)), (small, pt.cost(spec, masks))):
         assert cost.macs == measured(network, x)
         assert cost.parameters == sum(p.numel() for p in network.parameters())

@@ -220,7 +220,7 @@ def gradients(seed: int = 0) -> dict[str, Tensor]:
 
 def test_taylor_on_a_network_is_that_of_all_entries_that_leave_with_a_unit() -> None:
     batches = [gradients(seed) for seed in range(3)]
-    assert_equal(pt.taylor(PARAMS, batches, SPEC), taylor_one_by_one(PARAMS, batches, SPEC))
+    assert_equal(pt.taylor(PARAMS, SPEC, batches), taylor_one_by_one(PARAMS, batches, SPEC))
 
 
 @given(st.lists(expressions(2), min_size=1, max_size=3), st.integers(1, 2))
@@ -234,7 +234,7 @@ def test_taylor_on_any_layout_counts_each_entry_once(dims: list[ax.Axes], count:
         for _ in range(count + 1)
     )
     spec = pt.Spec.from_layout({"w": ax.layout_text(dims)} | {n: n for n in SIZES}, params)
-    assert_equal(pt.taylor(params, batches, spec), taylor_one_by_one(params, batches, spec))
+    assert_equal(pt.taylor(params, spec, batches), taylor_one_by_one(params, batches, spec))
 
 
 def repeats(expr: ax.Axes) -> bool:
@@ -249,7 +249,7 @@ def repeats(expr: ax.Axes) -> bool:
 
 def test_taylor_adds_up_over_batches() -> None:
     one, two = [gradients(0)], [gradients(1), gradients(2)]
-    first, second, both = (pt.taylor(PARAMS, batches, SPEC) for batches in (one, two, [*one, *two]))
+    first, second, both = (pt.taylor(PARAMS, SPEC, batches) for batches in (one, two, [*one, *two]))
     for name in both:
         assert torch.allclose(first[name] + 2 * second[name], 3 * both[name])
 
@@ -257,7 +257,7 @@ def test_taylor_adds_up_over_batches() -> None:
 def test_taylor_tells_opposite_changes_within_a_unit_from_equal_ones() -> None:
     params = {"w": torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])}
     spec = pt.Spec.from_layout({"w": "h 2"}, params)
-    scores = pt.taylor(params, [{"w": torch.ones(3, 2)}, {"w": -torch.ones(3, 2)}], spec)["h"]
+    scores = pt.taylor(params, spec, [{"w": torch.ones(3, 2)}, {"w": -torch.ones(3, 2)}])["h"]
     assert scores.tolist() == [
         0,
         4,
@@ -269,7 +269,7 @@ def test_taylor_tells_opposite_changes_within_a_unit_from_equal_ones() -> None:
 def test_taylor_of_half_types_does_not_overflow(dtype: torch.dtype) -> None:
     params = {"w": torch.full((2, 64), 300.0, dtype=dtype)}
     spec = pt.Spec.from_layout({"w": "h 64"}, params)
-    scores = pt.taylor(params, [params], spec)["h"]
+    scores = pt.taylor(params, spec, [params])["h"]
     assert scores.dtype == torch.float32
     assert scores.tolist() == pytest.approx([(64 * 300.0**2) ** 2] * 2)
 
@@ -278,7 +278,7 @@ def test_taylor_reads_a_generator_and_skips_buffers_and_parameters_without_a_gra
     params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3), "mean": torch.ones(3)}
     spec = pt.Spec.from_layout({"w": "h 2", "v": "1 h", "mean": "h"}, params)
     grads = ({"w": torch.full((3, 2), float(i)), "v": None} for i in (1, 2))
-    assert pt.taylor(params, grads, spec)["h"].tolist() == [(2**2 + 4**2) / 2] * 3
+    assert pt.taylor(params, spec, grads)["h"].tolist() == [(2**2 + 4**2) / 2] * 3
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_gradients_that_do_not_fit_are_refused(
 ) -> None:
     params = {"w": torch.ones(3, 2)}
     with pytest.raises(error, match=message):
-        pt.taylor(params, grads, pt.Spec.from_layout({"w": "h 2"}, params))
+        pt.taylor(params, pt.Spec.from_layout({"w": "h 2"}, params), grads)
 
 
 # ---- activations

@@ -219,7 +219,7 @@ def test_a_spread_state_that_was_cut_short_is_an_error(pair: Pair) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_best_network_is_written_whole(pair: Pair, engine: str) -> None:
     params, config = pt.load(pair[0] / f"{engine}-best" / "best.safetensors")
-    small = pt.rebuild(Net().double(), config, params)
+    small = pt.rebuild(Net().double(), params, config)
     assert isinstance(small, Net)
     assert isinstance(block := small.blocks[0], Block) and block.up.out_features == 6
     assert small(torch.zeros(1, 6, dtype=torch.float64)).shape == (1, 3)

@@ -73,7 +73,7 @@ def test_the_main_job_prunes_prints_a_table_and_saves_a_network_that_runs(tmp_pa
         assert row in printed
     assert (out / "agp_resnet20.png").stat().st_size > 10_000
     params, config = pt.load(out / "thinned.safetensors")
-    small = pt.rebuild(resnet20(classes=10, channels=1), config, params).eval()
+    small = pt.rebuild(resnet20(classes=10, channels=1), params, config).eval()
     assert (
         params["layer2.0.conv1.weight"].shape[0] == 16
         and params["layer3.1.conv1.weight"].shape[0] == 32

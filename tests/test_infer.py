@@ -116,7 +116,7 @@ def test_a_tied_weight_stands_once_and_stays_tied_when_thinned() -> None:
     assert str(ax.layout_text(spec.layout["embed.weight"])) == "11 embed"
     masks = random_masks(spec)
     thinned, config = pt.thin(params, spec, masks)
-    small: Any = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, thinned, config)
     assert small.head.weight is small.embed.weight
     assert_thinned_equals_masked(model, params, spec, masks, tokens)
 
@@ -224,7 +224,7 @@ def test_the_thinned_spec_is_the_spec_of_the_thinned_network(name: str) -> None:
         if a.size > 4
     }
     thinned, config = pt.thin(params, spec, masks)
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     again = pt.infer(small, pt.params_of(small), x)
     expected = pt.thin_spec(spec, masks)
     assert {n: ax.layout_text(d) for n, d in again.layout.items()} == {

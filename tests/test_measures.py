@@ -260,7 +260,7 @@ def test_nothing_is_changed_and_no_hook_stays(train: bool) -> None:
 def test_what_is_measured_after_thinning_is_what_is_left_of_the_masked_network() -> None:
     masks = random_masks(SPEC, ["conv1", "conv2", "fc1"])
     small, config = pt.thin(PARAMS, SPEC, masks)
-    thinned, masked = pt.rebuild(NET, config, small), pt.mask(PARAMS, SPEC, masks)
+    thinned, masked = pt.rebuild(NET, small, config), pt.mask(PARAMS, SPEC, masks)
     now = sums(thinned, small, pt.thin_spec(SPEC, masks), EVERY, [X], {}, loss)
     dense = sums(NET, masked, SPEC, EVERY, [X], {}, loss)
     for measure in EVERY:

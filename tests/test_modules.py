@@ -26,7 +26,7 @@ def pair() -> tuple[nn.Module, nn.Module]:
     params = pt.params_of(model)
     spec = pt.infer(model, params, X)
     thinned, config = pt.thin(params, spec, random_masks(spec))
-    return model, pt.rebuild(model, json.loads(json.dumps(config)), thinned)
+    return model, pt.rebuild(model, thinned, json.loads(json.dumps(config)))
 
 
 def test_it_is_of_the_same_class_and_its_repr_shows_the_new_sizes(pair: tuple[Any, Any]) -> None:
@@ -63,7 +63,7 @@ def test_mode_and_requires_grad_are_the_models_own() -> None:
     params = pt.params_of(model)
     spec = pt.infer(model, params, X.float())
     thinned, config = pt.thin(params, spec, random_masks(spec))
-    small: Any = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, thinned, config)
     assert small.training and not small.conv1.weight.requires_grad and small.fc.weight.requires_grad
     small(X.float()).sum().backward()
     assert small.fc.weight.grad is not None and model.fc.weight.grad is None
@@ -74,7 +74,7 @@ def test_it_shares_no_tensor_with_the_dense_one_nor_with_the_thinned_parameters(
     params = pt.params_of(model)
     spec = pt.infer(model, params, torch.randn(1, 3))
     thinned, config = pt.thin(params, spec, {"0.weight": torch.arange(8) < 4})
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     with torch.no_grad():
         for p in small.parameters():
             p.zero_()
@@ -109,5 +109,5 @@ def test_sizes_inside_a_config_object_and_a_list_are_rewritten() -> None:
     thinned, config = pt.thin(params, spec, masks)
     assert config[""] == {"sizes.parts": [2, 4], "sizes.width": 6}
     assert pt.check(model, params, spec, masks, x).relative < 1e-9
-    small: Any = pt.rebuild(model, config, thinned)
+    small: Any = pt.rebuild(model, thinned, config)
     assert small.sizes.parts == [2, 4] and model.sizes.parts == [4, 8]

@@ -96,7 +96,7 @@ def test_a_config_names_the_stand_in_and_is_plain_data() -> None:
         "num_heads": 3,
     }
     assert "body.layers.1.self_attn" not in config
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     layers: Any = small.get_submodule("body.layers")
     assert isinstance(layers[0].self_attn, MultiheadAttention)
     assert type(layers[1].self_attn) is nn.MultiheadAttention, (
@@ -133,8 +133,8 @@ def test_an_encoder_thins_with_and_without_its_fast_path(norm_first: bool, padde
     assert pt.check(model, params, spec, masks, x, padding).relative < 1e-12
     thinned, config = pt.thin(params, spec, masks)
     dense, small = (
-        pt.rebuild(model, {}, pt.mask(params, spec, masks)),
-        pt.rebuild(model, config, thinned),
+        pt.rebuild(model, pt.mask(params, spec, masks), {}),
+        pt.rebuild(model, thinned, config),
     )
     kept = slice(None) if padding is None else ~padding
     with torch.no_grad():  # here torch's own layers take the fast path, which zeroes padded places

@@ -61,7 +61,7 @@ def test_trained_networks_lose_units_and_thinned_equals_masked(
     assert min(output.scale for output in report.outputs) > 0
     assert report.relative < LIMIT[dtype], report
     thinned, config = pt.thin(params, spec, masks)
-    left = sum(p.numel() for p in pt.rebuild(model, config, thinned).parameters())
+    left = sum(p.numel() for p in pt.rebuild(model, thinned, config).parameters())
     assert left == pt.cost(spec, masks).parameters < pt.cost(spec).parameters
 
 

@@ -33,8 +33,8 @@ def test_a_saved_network_comes_back_without_pickle(tmp_path: Path) -> None:
     assert {n: t.dtype for n, t in again.items()} == {n: t.dtype for n, t in thinned.items()}
     assert all(torch.equal(t, again[n]) for n, t in thinned.items())
     want, got = (
-        pt.rebuild(model, config, thinned)(x),
-        pt.rebuild(small_net(), config_again, again)(x),
+        pt.rebuild(model, thinned, config)(x),
+        pt.rebuild(small_net(), again, config_again)(x),
     )
     assert torch.equal(want, got)
     assert [p.name for p in tmp_path.iterdir()] == ["small.safetensors"], (

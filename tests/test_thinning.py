@@ -156,7 +156,7 @@ def test_a_networks_thinned_parameters_expand_to_the_masked_ones_positions_too()
 
 def test_the_thinned_spec_is_that_of_the_rebuilt_module() -> None:
     thinned, config = pt.thin(PARAMS, SPEC, MASKS)
-    small = pt.rebuild(MODEL, config, thinned)
+    small = pt.rebuild(MODEL, thinned, config)
     again, expected = pt.infer(small, pt.params_of(small), X), pt.thin_spec(SPEC, MASKS)
     assert {n: ax.layout_text(d) for n, d in again.layout.items()} == {
         n: ax.layout_text(d) for n, d in expected.layout.items()
@@ -272,7 +272,7 @@ def test_an_optimizers_moments_go_on_as_if_the_network_had_always_been_thin() ->
     torch.func.functional_call(MODEL, PARAMS | masked, X).square().sum().backward()
     grads = {n: t.grad for n, t in masked.items() if t.grad is not None}
     optimizer.step()
-    small = pt.rebuild(MODEL, config, thinned)
+    small = pt.rebuild(MODEL, thinned, config)
     small(X).square().sum().backward()
     of_small = {n: p.grad for n, p in small.named_parameters() if p.grad is not None}
     for name, gradient in pt.thin_tree(grads, SPEC, MASKS).items():

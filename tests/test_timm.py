@@ -171,7 +171,7 @@ def test_half_of_a_block_s_heads_go_from_all_that_carries_them(name: str) -> Non
     masks = {heads: torch.arange(size) < size // 2}
     thinned, config = pt.thin(params, spec, masks)
     assert {p: tuple(thinned[f"{path}.{p}"].shape) for p in shapes} == shapes
-    assert pt.rebuild(model, config, thinned).get_submodule(path).num_heads == size // 2
+    assert pt.rebuild(model, thinned, config).get_submodule(path).num_heads == size // 2
     tied = heads in names(proj[0])
     assert spec.axes[heads].exact != tied  # a layer norm goes over the stream's width
     if not tied:

@@ -129,7 +129,7 @@ def test_half_of_all_exact_axes_goes_and_the_function_stays(name: str) -> None:
     assert name in DETECTION or not spec.notes
     assert round(gone(spec), 2) >= PEER.get(name, 0)
     if name in DETECTION:  # what was compared are several boxes with several scores
-        masked = pt.rebuild(model, {}, pt.mask(pt.params_of(model), spec, random_masks(spec)))
+        masked = pt.rebuild(model, pt.mask(pt.params_of(model), spec, random_masks(spec)), {})
         (found,) = masked(*args)
         assert min(len(found[key].unique(dim=0)) for key in ("boxes", "scores")) > 1
 
@@ -167,4 +167,4 @@ def test_a_relative_position_table_loses_the_heads_that_go(name: str, table: str
     thinned, config = pt.thin(params, spec, masks)
     assert thinned[table].shape == (params[table].shape[0], (size + 1) // 2)
     assert torch.equal(thinned[table], params[table][:, ::2])
-    pt.rebuild(model, config, thinned)(*inputs(name))
+    pt.rebuild(model, thinned, config)(*inputs(name))

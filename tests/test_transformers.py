@@ -383,8 +383,8 @@ def test_masked_and_thinned_write_the_same_tokens_from_their_caches(
     masks = random_masks(spec, fraction=fraction)
     thinned, config = pt.thin(params, spec, masks)
     both: Any = (
-        pt.rebuild(model, {}, pt.mask(params, spec, masks)).eval(),
-        pt.rebuild(model, config, thinned).eval(),
+        pt.rebuild(model, pt.mask(params, spec, masks), {}).eval(),
+        pt.rebuild(model, thinned, config).eval(),
     )
     wanted = {
         "min_new_tokens": 12,

@@ -94,7 +94,7 @@ def timed(name: str, repeats: int) -> dict[str, float]:
     def prune() -> nn.Module:
         masks = pt.select(scores, sparsity=SPARSITY)
         thinned, config = pt.thin(params, spec, masks)
-        return pt.rebuild(model, config, thinned)
+        return pt.rebuild(model, thinned, config)
 
     row["prune"] = alternately({"prune": prune}, min(repeats, 3))["prune"]
     return row

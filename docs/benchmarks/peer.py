@@ -126,7 +126,7 @@ def by_purethin(row: Row, tell: Tell) -> None:
     tell("builds", time.perf_counter() - start)
     masks = pt.select(pt.lp_norm(params, spec), sparsity=SPARSITY)
     thinned, config = pt.thin(params, spec, masks)
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     tell("prunes", time.perf_counter() - start)
     finish(small, args, kwargs, tell)
 

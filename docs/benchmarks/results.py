@@ -100,7 +100,7 @@ def new_weights(
 ) -> nn.Module:
     """A network of the masked widths, initialised as torch initialises its layers."""
     thinned, config = pt.thin(pt.params_of(model), spec, masks)
-    small = pt.rebuild(model, config, thinned)
+    small = pt.rebuild(model, thinned, config)
     torch.manual_seed(seed)
     for module in small.modules():
         if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear):

@@ -59,7 +59,7 @@ def with_weights(model: nn.Module, path: Path) -> tuple[nn.Module, Config]:
     cast = {
         name: t.to(dense[name].dtype) if t.is_floating_point() else t for name, t in given.items()
     }
-    return rebuild(model, config, cast).eval(), config
+    return rebuild(model, cast, config).eval(), config
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Config]:

@@ -75,7 +75,7 @@ class ModuleSource:
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> ModuleSource:
         """The same module, thinned; its weights stay on meta if that is all a trial needs."""
         params, config = thin({n: _hollow(t, meta) for n, t in self.values.items()}, spec, masks)
-        small = rebuild(self.traced, config, params)
+        small = rebuild(self.traced, params, config)
         return ModuleSource(small, params_of(small))
 
     def prepare(self, trace: Trace) -> Prepared:

@@ -101,8 +101,8 @@ class Live:
         """A new module of the user's own class, of these tensors as they are now."""
         return rebuild(
             self._dense,
-            self.config,
             {name: self._engine.full(t.detach()) for name, t in params.items()},
+            self.config,
         )
 
     def training(self, module: nn.Module) -> nn.Module:
@@ -253,7 +253,7 @@ class Live:
     def _networked(self, params: Mapping[str, Tensor]) -> Network:
         self.now = thin_spec(self.spec, self.done)
         return self._engine.network(
-            self.training(rebuild(self._dense, self.config, params)), self._transform
+            self.training(rebuild(self._dense, params, self.config)), self._transform
         )
 
     def _spread(self, name: str, value: Any) -> Any:

@@ -101,7 +101,7 @@ def runs(
     """That the thinned model, exact or not, runs."""
     thinned, config = pt.thin(params, spec, masks)
     with torch.no_grad():
-        pt.rebuild(model, config, thinned).eval()(*args, **kwargs)
+        pt.rebuild(model, thinned, config).eval()(*args, **kwargs)
 
 
 def reasons(spec: pt.Spec) -> list[str]:
