@@ -4,7 +4,7 @@ prints, saves as YAML.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,10 @@ class Axis:
     """A named dimension with its size; `reason` says why it is not exact.
 
     `places` are the `(parameter, dim)` that carry it, `producers` those of them that make its
-    values: a convolution's filters, an embedding's columns.
+    values: a convolution's filters, an embedding's columns. `spared` are those that `mask` leaves
+    as they are, for zeros there would be divided by zeros (the direction of a weight norm): the
+    others silence the unit. Where `finite` is False no choice of zeros keeps the masked network
+    finite, and only `thin` removes its units.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Axis:
     reason: str | None = None
     places: tuple[tuple[str, int], ...] = ()
     producers: tuple[tuple[str, int], ...] = ()
+    spared: tuple[tuple[str, int], ...] = ()
+    finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,12 @@ class Spec:
     def sizes(self) -> dict[str, int]:
         """`{axis: number of units}`."""
         return {name: axis.size for name, axis in self.axes.items()}
+
+    @cached_property
+    def spared(self) -> dict[tuple[str, int], frozenset[str]]:
+        """`{(parameter, dim): the axes whose masks leave it as it is}`."""
+        places = dict.fromkeys(p for axis in self.axes.values() for p in axis.spared)
+        return {p: frozenset(n for n, a in self.axes.items() if p in a.spared) for p in places}
 
     @property
     def exact(self) -> tuple[str, ...]:
@@ -180,10 +191,7 @@ class Spec:
         lines = [f"{name:<{width}}  {ax.layout_text(dims)}" for name, dims in self.layout.items()]
         wide = max(map(len, self.axes), default=0)
         lines += ["", f"{len(self.axes)} axes, {len(self.exact)} exact"]
-        lines += [
-            f"  {a.name:<{wide}}  {a.size:>6}  {'exact' if a.exact else f'inexact: {a.reason}'}"
-            for a in self.axes.values()
-        ]
+        lines += [f"  {a.name:<{wide}}  {a.size:>6}  {_said(a)}" for a in self.axes.values()]
         if self.frozen:
             lines += ["", f"frozen: {len(self.frozen)} dimensions"]
             lines += [f"  {reason}  {where}" for reason, where in _by_reason(self.frozen)]
@@ -233,6 +241,8 @@ class Spec:
                     {n: a["size"] for n, a in given.items()},
                     {n: a["inexact"] for n, a in given.items() if "inexact" in a},
                     {n: tuple((p, d) for p, d in a["producers"]) for n, a in given.items()},
+                    {n: tuple((p, d) for p, d in a.get("spared", ())) for n, a in given.items()},
+                    {n for n, a in given.items() if not a.get("finite", True)},
                 ),
                 frozen=tuple(Frozen(*f) for f in data.get("frozen", ())),
                 dtypes=data.get("dtypes", {}),
@@ -260,6 +270,8 @@ def axes_of(
     sizes: Mapping[str, int],
     inexact: Mapping[str, str],
     producers: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+    spared: Mapping[str, tuple[tuple[str, int], ...]] | None = None,
+    nonfinite: Collection[str] = (),
 ) -> dict[str, Axis]:
     """Every axis that a layout carries, in order of appearance, with its places.
 
@@ -284,7 +296,16 @@ def axes_of(
         return first or tuple(places[name])
 
     return {
-        n: Axis(n, sizes[n], n not in inexact, inexact.get(n), tuple(p), making(n))
+        n: Axis(
+            n,
+            sizes[n],
+            n not in inexact,
+            inexact.get(n),
+            tuple(p),
+            making(n),
+            (spared or {}).get(n, ()),
+            n not in nonfinite,
+        )
         for n, p in places.items()
     }
 
@@ -307,6 +328,8 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
             sizes,
             {a.name: a.reason or "" for a in left if not a.exact},
             {a.name: a.producers for a in left},
+            {a.name: a.spared for a in left},
+            {a.name for a in left if not a.finite},
         ),
         attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
         positions={n: new(e) for n, e in spec.positions.items()},
@@ -395,7 +418,22 @@ def _by_reason(frozen: Iterable[Frozen]) -> list[tuple[str, str]]:
 
 def _axis_data(axis: Axis) -> dict[str, Any]:
     data: dict[str, Any] = {"size": axis.size, "producers": [list(p) for p in axis.producers]}
-    return data if axis.exact else data | {"inexact": axis.reason}
+    data |= {} if axis.exact else {"inexact": axis.reason}
+    data |= {"spared": [list(p) for p in axis.spared]} if axis.spared else {}
+    return data if axis.finite else data | {"finite": False}
+
+
+def _said(axis: Axis) -> str:
+    """What the table says of an axis behind its size."""
+    said = "exact" if axis.exact else f"inexact: {axis.reason}"
+    said += "" if axis.finite else "; masked, it makes infinities: thin it"
+    return f"{said}; masking spares {_few(axis.spared)}" if axis.spared else said
+
+
+def _few(places: Sequence[tuple[str, int]]) -> str:
+    """The first of some places, as `conv1.weight:0`, and how many follow."""
+    shown = ", ".join(f"{parameter}:{dim}" for parameter, dim in places[:3])
+    return f"{shown} and {len(places) - 3} more" if len(places) > 3 else shown
 
 
 def _text(value: Axes | tuple[Axes, ...]) -> str | list[str]:

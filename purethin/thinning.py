@@ -27,6 +27,9 @@ asserts what thinning breaks.
 def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     """Zeros where units are removed: the simulated network, at its dense shapes.
 
+    What an axis spares (`Axis.spared`: the direction of a weight norm) stays as it is; the other
+    zeros silence the unit.
+
     Args:
         params: the parameter pytree.
         spec: its spec.
@@ -46,11 +49,15 @@ def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks), params)
 
 
-def masked_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
-    """One parameter as `mask` leaves it, unchecked."""
+def masked_leaf(
+    name: str, tensor: Tensor, spec: Spec, masks: Masks, *, spare: bool = True
+) -> Tensor:
+    """One parameter as `mask` leaves it, unchecked; without `spare`, zero wherever units are
+    removed.
+    """
     if name in spec.positions:
         return tensor
-    for dim, keep in _keeps(spec, name, masks):
+    for dim, keep in _keeps(spec, name, masks, spare=spare):
         tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
     return _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
 
@@ -305,9 +312,15 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def _keeps(spec: Spec, name: str, masks: Masks) -> list[tuple[int, Tensor]]:
-    found = ((dim, ax.keep(expr, masks, spec.sizes)) for dim, expr in enumerate(spec.layout[name]))
-    return [(dim, keep) for dim, keep in found if keep is not None]
+def _keeps(spec: Spec, name: str, masks: Masks, *, spare: bool = False) -> list[tuple[int, Tensor]]:
+    """The dims of a parameter that masks touch, each with its mask."""
+    found = []
+    for dim, expr in enumerate(spec.layout[name]):
+        spared = spec.spared.get((name, dim), ()) if spare else ()
+        left = {n: m for n, m in masks.items() if n not in spared} if spared else masks
+        if (keep := ax.keep(expr, left, spec.sizes)) is not None:
+            found.append((dim, keep))
+    return found
 
 
 def _times(tensor: Tensor, keep: Tensor) -> Tensor:

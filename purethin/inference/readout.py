@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from purethin.axes import Axes, Fixed
 from purethin.inference.attributes import Attribute
-from purethin.inference.exactness import inexact_axes
 from purethin.inference.naming import axis_names
 from purethin.inference.places import Because
 from purethin.inference.sizes import ATTRIBUTE
 from purethin.inference.solver import Node, expression, find, freeze, leaves
 from purethin.inference.sources import Traced
+from purethin.inference.sparing import Verdict, judged
 from purethin.inference.trace import Trace
 from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
 
@@ -39,7 +39,7 @@ def spec_of(
         if (node := find(attribute.node)).label.startswith(ATTRIBUTE):
             freeze(node, "an attribute that measures nothing")
     names = axis_names(traced, dims)
-    inexact = inexact_axes(trace, [named[n] for n in dims], traced.calls) if exactness else {}
+    verdict = judged(trace, named, traced.calls) if exactness else Verdict()
 
     def name(v: Node) -> str:
         return names[v]
@@ -63,8 +63,10 @@ def spec_of(
         axes=axes_of(
             layout,
             sizes,
-            {names[v]: str(why) for v, why in inexact.items() if v in names},
+            {names[v]: str(why) for v, why in verdict.inexact.items() if v in names},
             {n: tuple(p) for n, p in producers.items()},
+            {names[v]: places for v, places in verdict.spared.items() if v in names},
+            {names[v] for v in verdict.nonfinite if v in names},
         ),
         frozen=tuple(_frozen(dims)),
         dtypes={n: dtype_name(t) for n, t in named.items()},

@@ -11,8 +11,6 @@ from torch._ops import OpOverload
 
 from purethin.inference.rules.call import Call, tensors_in
 
-# ---- pointwise operators, tried on scalars
-
 _SLOT = "tensor"
 
 
@@ -37,6 +35,20 @@ def tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) 
         return _tried(op, arguments, pattern)
     except TypeError:  # an argument that cannot be hashed
         return _tried.__wrapped__(op, arguments, pattern)
+
+
+def culprits(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -> list[int]:
+    """The operands whose zeros make the result infinite: one that does so alone, else all of them.
+
+    >>> culprits(torch.ops.aten.div.Tensor, (((_SLOT, torch.float32),) * 2, ()), ("zero", "zero"))
+    [1]
+    """
+    zeros = [i for i, state in enumerate(pattern) if state == "zero"]
+    for i in zeros:
+        without = (*pattern[:i], "finite", *pattern[i + 1 :])
+        if tried(op, arguments, without) != "infinite":
+            return [i]
+    return zeros
 
 
 @functools.lru_cache(maxsize=4096)

@@ -17,11 +17,11 @@ from torch.utils._pytree import tree_map
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import uncached
-from purethin.inference.exactness import reaching
 from purethin.inference.modes import watching
 from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
 from purethin.inference.solver import constant, freeze, variable
+from purethin.inference.states import reaching
 from purethin.inference.trace import Trace
 from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of
 from purethin.multihead import stand_in

@@ -191,7 +191,7 @@ def fallen(
     kept = kept_sizes(spec, {name: m for name, m in masks.items() if name in spec.axes})
     for listed, strength, _ in regularizer.listed(spec):
         layout, tensor = spec.layout[listed.weight], tensors[listed.weight].detach().abs()
-        tensor = wide(masked_leaf(listed.weight, tensor, spec, masks))
+        tensor = wide(masked_leaf(listed.weight, tensor, spec, masks, spare=False))
         others = [d for d in range(tensor.dim()) if d != listed.dim]
         if regularizer.threshold == "Max":
             level = tensor.amax(others)

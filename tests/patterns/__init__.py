@@ -35,6 +35,7 @@ from . import (  # noqa: F401  (importing a family registers it)
     slicing,
     torch_transformers,
     transformers,
+    weight_norm,
 )
 from .pattern import PATTERNS, Pattern, owned
 

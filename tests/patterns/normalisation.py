@@ -259,8 +259,7 @@ def token_statistics(net: Net, x: Tensor) -> Tensor:
     lambda: layers(
         conv1=conv(3, 8), conv2=parametrizations.weight_norm(conv(8, 6)), head=conv(6, 4)
     ),
-    prunable="conv1",
-    inexact="conv2",
+    prunable="conv1 conv2",
 )
 def weight_norm(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.conv1(x).relu()).relu())
@@ -275,8 +274,7 @@ def old_weight_norm() -> nn.Module:
 pattern(
     "weight norm by the old hook",
     lambda: layers(conv1=conv(3, 8), conv2=old_weight_norm(), head=conv(6, 4)),
-    prunable="conv1",
-    inexact="conv2",
+    prunable="conv1 conv2",
 )(weight_norm)
 pattern(
     "weight norm of the last layer only",
@@ -328,7 +326,8 @@ def standardised_hand(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "weight standardisation without a floor",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
-    inexact="conv1 conv2",
+    prunable="conv2",
+    inexact="conv1",
 )
 def standardised_bare(net: Net, x: Tensor) -> Tensor:
     w = net.conv2.weight

@@ -246,12 +246,13 @@ def convolution(c: Call) -> Dims:
         c.freeze(d, "a convolved dimension")
     batch: list[Label] = ["batch"] * at
     gl: list[Label] = ["groups"] * len(together)
+    row: list[Label] = [*gl, "in", "out"] if transposed else [*gl, "out", "in"]
     nodes: dict[Label, Node] = {"in": i, "out": o} | dict(zip(over, spatial, strict=False))
     nodes |= {"batch": xd[0]} if at else {}
     nodes |= {"groups": g} if g is not None else {}
     state_contraction(
         c,
-        [(x, [*batch, *gl, "in", *over]), (w, [*gl, "in", "out"])],
+        [(x, [*batch, *gl, "in", *over]), (w, row)],
         [*batch, *gl, "out", *over],
         nodes,
         None if b is None else (b, [*gl, "out"]),

@@ -38,13 +38,23 @@ class Moved:
 @dataclass(frozen=True)
 class Contracted:
     """Products summed over the labels that `out` lacks, as in einsum; `bias` is added after.
-    `nodes`: each label's dimension.
+    `nodes`: each label's dimension. Labels are in the order of dims; see `dim_of`.
     """
 
     operands: tuple[tuple[Tensor, tuple[Label, ...]], ...]
     out: tuple[Label, ...]
     nodes: Mapping[Label, Node]
     bias: tuple[Tensor, tuple[Label, ...]] | None = None
+
+
+def dim_of(label: Label, row: tuple[Label, ...]) -> int:
+    """The dim of a label in a row of a contraction; "groups" shares that of the label after it.
+
+    >>> dim_of("in", ("batch", "groups", "in"))
+    1
+    """
+    at = row.index(label)
+    return at - ("groups" in row[:at])
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,6 @@ class Mixed:
 class Normalised:
     """Statistics over `dims` (and `within`, a part of a dim), then a scale and a shift, which start
     at dim `at`.
-
-    `over_silent`: the statistic is a norm, to which silent units add nothing.
     """
 
     dims: tuple[int, ...]
@@ -85,7 +93,18 @@ class Normalised:
     bias: Tensor | None = None
     at: int = 0
     within: Node | None = None
-    over_silent: bool = False
+
+
+@dataclass(frozen=True)
+class WeightNormed:
+    """A direction divided by its norm over `dims`, to which silent units add nothing, times a
+    length.
+    """
+
+    direction: Tensor
+    length: Tensor
+    dims: tuple[int, ...]
+    what: str = "a weight norm"
 
 
 @dataclass(frozen=True)
@@ -153,6 +172,7 @@ Law = (
     | Summed
     | Mixed
     | Normalised
+    | WeightNormed
     | Attended
     | Compared
     | Recurrent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from purethin.inference.rules.call import Call, Dims, rule
-from purethin.inference.rules.laws import Normalised
+from purethin.inference.rules.laws import Normalised, WeightNormed
 from purethin.inference.solver import find, product, variable
 
 
@@ -81,18 +81,16 @@ def group_norm(c: Call) -> Dims | tuple[Dims, ...]:
 
 @rule("_weight_norm", "_weight_norm_interface")
 def weight_norm(c: Call) -> Dims | tuple[Dims, ...]:
-    """out = v's dims, scaled by g / |v|, the norm over all dims but one: silent units add nothing
-    to it.
+    """out = v's dims, scaled by g / |v|, the norm over all dims but one (or all): silent units add
+    nothing to it.
     """
     v, g = c.tensors[:2]
-    dims = c.dims(v)
-    for a, b in zip(dims, c.dims(g), strict=True):
+    dims, length = c.dims(v), c.dims(g)
+    for a, b in zip(dims, length, strict=False):
         if find(b).size != 1:
             c.unify(a, b)
-    c.produces(v, c["dim"] % len(dims))
-    c.law = Normalised(
-        tuple(d for d in range(len(dims)) if find(c.dims(g)[d]).size == 1),
-        "a weight norm",
-        over_silent=True,
-    )
+    kept = [d for d in range(len(length)) if find(length[d]).size != 1]
+    for d in kept:
+        c.produces(v, d)
+    c.law = WeightNormed(v, g, tuple(d for d in range(len(dims)) if d not in kept))
     return (dims, c.dims(g)) if isinstance(c.out, tuple) else dims
