@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from purethin.inference.sizes import ATTRIBUTE, Ledger, Size, tracked_ints
+from purethin.inference.equations import ATTRIBUTE
+from purethin.inference.sizes import Ledger, Size, tracked_ints
 from purethin.inference.solver import Node, product
 
 

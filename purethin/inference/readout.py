@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 from purethin.axes import Axes, Fixed
 from purethin.inference.attributes import Attribute
+from purethin.inference.equations import is_size_only, resolve
 from purethin.inference.naming import axis_names
 from purethin.inference.places import Because
-from purethin.inference.sizes import ATTRIBUTE
 from purethin.inference.solver import Node, expression, find, freeze, leaves
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import Verdict, judged
@@ -31,21 +31,16 @@ def spec_of(
     for call, state in trace.deferred:
         if id(call) in needed:
             state()
-    trace.ledger.resolve()
+    resolve(trace.ledger.equations)
     for node, why in () if trial else trace.ledger.spelled:
         freeze(node, why)
     _freeze_fixed(traced, dims)
-    for attribute in traced.attributes:
-        if (node := find(attribute.node)).label.startswith(ATTRIBUTE):
-            freeze(node, "an attribute that measures nothing")
+    _freeze_uncarried(traced, dims)
     names = axis_names(traced, dims)
     verdict = judged(trace, named, traced.calls) if exactness else Verdict()
 
-    def name(v: Node) -> str:
-        return names[v]
-
     def text(n: Node) -> Axes:
-        return expression(n, name) if all(v in names for v in leaves(n)) else Fixed(find(n).size)
+        return expression(n, names.__getitem__)
 
     layout = {n: tuple(text(d) for d in ds) for n, ds in dims.items()}
     producers: dict[str, list[tuple[str, int]]] = {}
@@ -110,6 +105,21 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
             for v in leaves(d):
                 if v not in carried:
                     freeze(v, "an axis that only buffers carry")
+
+
+def _freeze_uncarried(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
+    """Freeze every size that the spec would speak of and that no parameter carries: it has no name."""
+    trace = traced.trace
+    for attribute in traced.attributes:
+        if is_size_only(node := find(attribute.node)):
+            freeze(node, "an attribute that measures nothing")
+    carried = {v for ds in dims.values() for d in ds for v in leaves(d)}
+    spoken = [a.node for a in traced.attributes]
+    spoken += [side for left, _, right, *_ in trace.ledger.comparisons for side in (left, right)]
+    spoken += [d for _, ds in trace.macs for d in ds]
+    spoken += [node for node, _ in trace.position_buffers.values()]
+    for v in [v for node in spoken for v in leaves(node) if v not in carried]:
+        freeze(v, "a size that no parameter carries")
 
 
 def _frozen(dims: Mapping[str, list[Node]]) -> Iterator[Frozen]:

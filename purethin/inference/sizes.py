@@ -10,36 +10,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import gcd
 from typing import Any, SupportsIndex
 
+from purethin.inference.equations import ATTRIBUTE, Equation, is_size_only
 from purethin.inference.places import Because, Place, is_purethin, place
 from purethin.inference.solver import (
-    Monomial,
     Node,
     Why,
     constant,
     find,
     freeze,
     leaves,
-    polynomial,
     product,
     total,
-    unify,
     variable,
 )
-
-ATTRIBUTE = "@"
-"""Labels of nodes that are sizes only (a module's attribute, a quotient) start so: they measure,
-they are no dimension.
-"""
 
 
 @dataclass
 class Ledger:
     """What the sizes of a trace were used for."""
 
-    equations: list[tuple[Node, Node, Why]] = field(default_factory=list)
+    equations: list[Equation] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     in_floats: list[tuple[Node, Place]] = field(default_factory=list)
     spelled: list[tuple[Node, Because]] = field(default_factory=list)
@@ -73,33 +65,6 @@ class Ledger:
                 measure.up = other
                 return
         self.equations.append((a, b, why))
-
-    def resolve(self) -> None:
-        """Make every equation true: bind what only measures, else tie the two axes, else freeze
-        them.
-        """
-        todo = self.equations
-        while todo:
-            open_, changed = [], False
-            for left, right, why in todo:
-                rest = _Difference(left, right)
-                if rest.empty:
-                    continue
-                if rest.bind_measure():
-                    changed = True
-                else:
-                    open_.append((rest, left, right, why))
-            if not changed and open_:
-                dims = (i for i, (rest, *_) in enumerate(open_) if not rest.measures)
-                rest, left, right, why = open_.pop(
-                    next(dims, 0)
-                )  # a tie of dimensions may say what a measure is
-                rest.tie(
-                    left,
-                    right,
-                    why if isinstance(why, Because) else Because("sizes must agree", why),
-                )
-            todo = [(left, right, why) for _, left, right, why in open_]
 
 
 class Size(int):
@@ -342,133 +307,8 @@ def node_of(value: int, ledger: Ledger) -> Node:
     )
 
 
-def is_size_only(node: Node) -> bool:
-    """Whether a node measures and is no dimension itself."""
-    return node.kind == "variable" and node.label.startswith(ATTRIBUTE)
-
-
 def _plain(x: Any) -> Any:
     return int(x) if isinstance(x, Size) else x
-
-
-class _Difference:
-    """The two sides of an equation as polynomials, what they have in common cancelled."""
-
-    def __init__(self, left: Node, right: Node) -> None:
-        self.atoms: dict[int, Node] = {}
-        self.sides = [polynomial(left, self.atoms), polynomial(right, self.atoms)]
-        a, b = self.sides
-        for monomial in list(a):
-            if monomial in b:
-                common = min(a[monomial], b[monomial])
-                for side in (a, b):
-                    side[monomial] -= common
-                    if not side[monomial]:
-                        del side[monomial]
-        if a and b:
-            shared = list(next(iter(a)))
-            for monomial in (*a, *b):
-                shared = _intersect(shared, monomial)
-            k = gcd(*a.values(), *b.values())
-            self.sides = [{_without(m, shared): c // k for m, c in side.items()} for side in (a, b)]
-
-    @property
-    def empty(self) -> bool:
-        return not any(self.sides)
-
-    @property
-    def measures(self) -> bool:
-        """Whether something that only measures is left in it."""
-        return any(is_size_only(self.atoms[x]) for side in self.sides for m in side for x in m)
-
-    def bind_measure(self) -> bool:
-        """Bind a size-only variable that stands alone on one side to the other side's size."""
-        for alone, other in (self.sides, self.sides[::-1]):
-            if (
-                len(alone) == 1
-                and (only := next(iter(alone.items())))[1] == 1
-                and len(only[0]) == 1
-            ):
-                node, needed = self.atoms[only[0][0]], {x for m in other for x in m}
-                if is_size_only(node) and only[0][0] not in needed and other:
-                    node.up = total(
-                        product([constant(c), *(self.atoms[x] for x in m)])
-                        for m, c in other.items()
-                    )
-                    return True
-        return False
-
-    def bind_by_size(self) -> bool:
-        """Bind several measures that are multiplied, where the other side's factors have their
-        sizes, each once: 3 d = k h.
-        """
-        for measures, other in (self.sides, self.sides[::-1]):
-            if len(measures) == len(other) == 1:
-                (left, one), (right, k) = next(iter(measures.items())), next(iter(other.items()))
-                parts = {
-                    find(p).size: p
-                    for p in [*([constant(k)] if k > 1 else []), *(self.atoms[x] for x in right)]
-                }
-                nodes = [self.atoms[x] for x in left]
-                sizes = {n.size for n in nodes}
-                fits = (
-                    one == 1
-                    and len(sizes) == len(nodes) > 1
-                    and sizes == set(parts)
-                    and len(parts) == len(right) + (k > 1)
-                )
-                if fits and all(map(is_size_only, nodes)):
-                    for n in nodes:
-                        n.up = parts[n.size]
-                    return True
-        return False
-
-    def tie(self, left: Node, right: Node, why: Why) -> None:
-        """Tie the two axes if one stands on each side; else the sides themselves, which have one
-        size then; else freeze all.
-        """
-        if self.bind_by_size():
-            return
-        single = [
-            self.atoms[m[0]]
-            for side in self.sides
-            for m, c in side.items()
-            if len(m) == 1 and c == 1
-        ]
-        if (
-            len(single) == 2
-            and all(len(side) == 1 for side in self.sides)
-            and single[0].size == single[1].size
-        ):
-            unify(single[0], single[1], why)
-        elif left.size == right.size and not any(
-            is_size_only(v) for n in (left, right) for v in leaves(n)
-        ):
-            unify(left, right, why)
-        else:
-            for node in self.atoms.values():
-                for leaf in leaves(node):
-                    if (
-                        any(id(leaf) in m for side in self.sides for m in side)
-                        or node.kind == "take"
-                    ):
-                        freeze(leaf, why)
-
-
-def _intersect(xs: list[int], ys: Monomial) -> list[int]:
-    rest, out = list(ys), []
-    for x in xs:
-        if x in rest:
-            rest.remove(x)
-            out.append(x)
-    return out
-
-
-def _without(monomial: Monomial, shared: list[int]) -> Monomial:
-    rest = list(monomial)
-    for x in shared:
-        rest.remove(x)
-    return tuple(rest)
 
 
 def tracked_ints(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:

@@ -49,7 +49,7 @@ class Node:
         self.serial = next(_serial)
 
     def __repr__(self) -> str:
-        return str(expression(self, lambda v: v.label or f"v{id(v) % 9973}"))
+        return str(expression(self, lambda v: v.label or f"v{v.serial}"))
 
 
 def find(n: Node) -> Node:
@@ -394,50 +394,6 @@ def _crowded(n: Node) -> list[Node]:
     if n.kind == "product" and sum(bool(leaves(p)) for p in n.parts) > 1:
         return leaves(n)
     return next((c for p in n.parts if (c := _crowded(p))), [])
-
-
-# ---- sizes
-
-
-Monomial = tuple[int, ...]
-"""Sorted atoms: a variable's serial number, or the hash of a take that is no permutation.
-(Addresses would sort by chance.)
-"""
-
-
-def polynomial(n: Node, atoms: dict[int, Node]) -> dict[Monomial, int]:
-    """A node's size as a polynomial in the variables' sizes; fills `atoms`, from atom to variable
-    (or take).
-    """
-    n = find(n)
-    if n.kind == "constant":
-        return {(): n.size} if n.size else {}
-    if n.kind == "take":
-        base = find(n.parts[0])
-        if sorted(n.index) == list(range(base.size)):
-            return polynomial(base, atoms)
-    if n.kind in ("variable", "take"):
-        atom = (
-            n.serial
-            if n.kind == "variable"
-            else hash((find(n.parts[0]).serial, tuple(sorted(n.index))))
-        )
-        atoms[atom] = n
-        return {(atom,): 1}
-    out: dict[Monomial, int] = {(): 1} if n.kind == "product" else {}
-    for part in n.parts:
-        poly = polynomial(part, atoms)
-        if n.kind == "sum":
-            for monomial, k in poly.items():
-                out[monomial] = out.get(monomial, 0) + k
-        else:
-            grown: dict[Monomial, int] = {}
-            for xs, k in out.items():
-                for ys, m in poly.items():
-                    monomial = tuple(sorted(xs + ys))
-                    grown[monomial] = grown.get(monomial, 0) + k * m
-            out = grown
-    return out
 
 
 def expression(n: Node, name: Callable[[Node], str]) -> Axes:

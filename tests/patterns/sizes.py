@@ -104,6 +104,17 @@ def wider(net: Net, x: Tensor) -> Tensor:
     return net.head1(a) + sign * net.head2(b)
 
 
+@pattern(
+    "a branch on how much wider one of two layers is",
+    lambda: layers(conv1=conv(3, 20), conv2=conv(3, 5), head1=conv(20, 4), head2=conv(5, 4)),
+    guards="conv1",
+)
+def wider_by(net: Net, x: Tensor) -> Tensor:
+    a, b = net.conv1(x), net.conv2(x)
+    scale = 2.0 if a.shape[1] - b.shape[1] > 3 else 1.0
+    return net.head1(a) * scale + net.head2(b)
+
+
 # ---- arithmetic in floating point
 
 
