@@ -2,6 +2,8 @@
 pure functions.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from purethin.comparison import Report as Report
 from purethin.comparison import check as check
 from purethin.costs import Cost as Cost
@@ -36,9 +38,23 @@ from purethin.thinning import mask as mask
 from purethin.thinning import thin as thin
 from purethin.thinning import thin_spec as thin_spec
 from purethin.thinning import thin_tree as thin_tree
+from purethin.training.distributed import ddp as ddp
 from purethin.training.events import Moment as Moment
 from purethin.training.events import Record as Record
 from purethin.training.follow import json_lines as json_lines
 from purethin.training.follow import tensorboard as tensorboard
 from purethin.training.progress import progress as progress
 from purethin.training.train import Trainer as Trainer
+
+if TYPE_CHECKING:
+    from purethin.training.sharded import fully_sharded as fully_sharded
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fully_sharded":  # FSDP takes a second to import
+        from purethin.training.sharded import fully_sharded
+
+        return fully_sharded
+    raise AttributeError(f"module 'purethin' has no attribute '{name}'")

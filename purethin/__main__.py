@@ -17,8 +17,8 @@ from typing import Any
 from torch import Tensor, finfo, nn
 
 from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
-from purethin.cli.imported import Source, explained, make, parse_input, tensors
-from purethin.cli.outputs import refuse_existing, write_file, write_folder
+from purethin.cli.imported import explained, make, parse_input, tensors
+from purethin.cli.outputs import filled, refuse_existing
 from purethin.cli.tables import show
 from purethin.cli.weights import merged, with_weights
 from purethin.comparison import Report, check
@@ -32,7 +32,7 @@ from purethin.recipes.recipe import load_recipe
 from purethin.recipes.writing import fractions_of, recipe_for
 from purethin.selection import select
 from purethin.spec import Masks, Spec
-from purethin.storage import save
+from purethin.storage import save, written_whole
 from purethin.table import Table
 from purethin.thinning import thin, thin_spec
 
@@ -44,17 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, those of the process if None.
 
     Raises:
-        SystemExit: from argparse: 0 after --help, 2 for what is no command line of ours.
+        SystemExit: from argparse: 0 after --help, 2 for anything that is not a command line of
+            ours.
     """
     options = parse(argv)
     run = {"show": _show, "plan": _plan, "recipe": _recipe, "thin": _thin}[options.command]
     try:
         run(options)
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the interpreter flushes once more as it ends
+    except BrokenPipeError:  # the interpreter flushes once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141  # as the shell reports a program that SIGPIPE ended
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -63,12 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         else:
-            where = (
-                f"{error.filename}: {error.strerror}"
-                if isinstance(error, OSError) and error.filename
-                else error
-            )
-            print(f"{PROGRAM}: error: {where}", file=sys.stderr)
+            file = error.filename if isinstance(error, OSError) else None
+            text = f"{file}: {error.strerror}" if file and isinstance(error, OSError) else error
+            print(f"{PROGRAM}: error: {text}", file=sys.stderr)
         return 1
     return 0
 
@@ -77,17 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
-    _, spec, _ = _inferred(make(_source(options))[0], options)
-    now = cost(spec)
+    _, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
+    layout = [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()]
     axes = [
         (a.name, f"{a.size:,}", str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
         for a in spec.axes.values()
     ]
     parts: list[Table | str] = [
-        Table(
-            ("parameter", "layout"),
-            [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()],
-        ),
+        Table(("parameter", "layout"), layout),
         Table(("axis", "units", "dimensions", "removal"), axes, numbers=(1, 2)),
     ]
     if spec.frozen:
@@ -96,71 +89,62 @@ def _show(options: argparse.Namespace) -> None:
             reasons.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
         rows = [(str(len(where)), why, where[0]) for why, where in reasons.items()]
         parts.append(Table(("frozen", "why", "the first"), rows, numbers=(0,)))
-    parts += [f"note: {note}" for note in spec.notes]
+    now = cost(spec)
     counts = f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes"
-    show(*parts, f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts}")
+    notes = [f"note: {note}" for note in spec.notes]
+    show(*parts, *notes, f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts}")
 
 
 def _plan(options: argparse.Namespace) -> None:
     recipe = load_recipe(Path(options.recipe))
-    params, spec, _ = _inferred(make(_source(options))[0], options)
+    params, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
     print(plan(recipe, params, spec, epochs=options.epochs))
 
 
 def _recipe(options: argparse.Namespace) -> None:
     if options.out is not None:
         refuse_existing(options.out, force=options.force)
-    _, spec, _ = _inferred(make(_source(options))[0], options)
-    timing = {
-        "initial": options.initial,
-        "begin": options.begin,
-        "end": options.end,
-        "frequency": options.frequency,
-    }
+    _, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
+    timing = {name: getattr(options, name) for name in ("initial", "begin", "end", "frequency")}
     text = recipe_for(spec, sparsity=_sparsity(options), axes=options.axes or "*", **timing)
     if options.out is None:
         print(text, end="")
-    else:
-        write_file(options.out, text)
-        print(f"wrote {options.out}")
+        return
+    with written_whole(options.out) as beside:
+        beside.write_text(text, encoding="utf-8")
+    print(f"wrote {options.out}")
 
 
 def _thin(options: argparse.Namespace) -> None:
     refuse_existing(options.out, force=options.force)
     recipe = None if options.recipe is None else load_recipe(Path(options.recipe))
-    model, statement, expression = make(_source(options))
+    model, statement, expression = make(options.model, dict(options.arg))
     model, before = with_weights(model, options.weights)
     params, spec, (args, kwargs) = _inferred(model, options)
     if recipe is None:
         fractions = fractions_of(spec, _sparsity(options), options.axes or "*")
-        masks: Masks = select(
-            {name: s for name, s in lp_norm(params, spec).items() if name in fractions}, fractions
-        )
+        scores = {name: s for name, s in lp_norm(params, spec).items() if name in fractions}
+        masks = select(scores, fractions)
     else:
         masks = plan(recipe, params, spec).masks
     with explained("running the model, masked and thinned"):
         report = check(model, params, spec, masks, *args, **kwargs)
     _refuse_different(report, params)
     thinned, config = thin(params, spec, masks)
-    line = _loading(options.out / "thinned.safetensors", statement, expression)
+    file = str(options.out / "thinned.safetensors")
     parts = (
-        f"{options.model.title} with {options.weights}",
+        f"{options.model} with {options.weights}",
         *_summary(spec, masks),
         str(report),
         "Load it back:",
-        line,
+        f"import purethin as pt; {statement}; model = pt.rebuild({expression}, *pt.load({file!r}))",
     )
-
-    def fill(folder: Path) -> None:
+    with filled(options.out) as folder:
         save(folder / "thinned.safetensors", thinned, merged(before, config))
         (folder / "spec.yaml").write_text(thin_spec(spec, masks).to_yaml(), encoding="utf-8")
         (folder / "report.txt").write_text("\n\n".join(map(str, parts)) + "\n", encoding="utf-8")
-
-    write_folder(options.out, fill)
-    show(
-        *parts,
-        f"wrote {options.out}: thinned.safetensors, spec.yaml (of the thinned network), report.txt",
-    )
+    files = "thinned.safetensors, spec.yaml (of the thinned network), report.txt"
+    show(*parts, f"wrote {options.out}: {files}")
 
 
 def _summary(spec: Spec, masks: Masks) -> tuple[Table, Table]:
@@ -171,17 +155,16 @@ def _summary(spec: Spec, masks: Masks) -> tuple[Table, Table]:
         if n in spec.axes
     ]
     rows = [
-        ("parameters", before.parameters, after.parameters),
-        ("MACs", before.macs, after.macs),
-        ("bytes", before.bytes, after.bytes),
+        (name, f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}")
+        for name, b, a in (
+            ("parameters", before.parameters, after.parameters),
+            ("MACs", before.macs, after.macs),
+            ("bytes", before.bytes, after.bytes),
+        )
     ]
     return (
         Table(("axis", "units", "kept"), axes, numbers=(1, 2)),
-        Table(
-            ("", "dense", "thinned", "ratio"),
-            [(what, f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}") for what, b, a in rows],
-            numbers=(1, 2, 3),
-        ),
+        Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)),
     )
 
 
@@ -196,20 +179,7 @@ def _refuse_different(report: Report, params: dict[str, Tensor]) -> None:
         )
 
 
-def _loading(path: Path, statement: str, expression: str) -> str:
-    """One line of Python that makes the thinned network."""
-    return (
-        f"import purethin as pt; {statement}; params, config = pt.load({str(path)!r}); "
-        f"model = pt.rebuild({expression}, params, config)"
-    )
-
-
 # ---- what they share
-
-
-def _source(options: argparse.Namespace) -> Source:
-    given: dict[str, Any] = {**(options.kwargs or {}), **dict(options.arg or [])}
-    return Source(options.model.where, options.model.name, given)
 
 
 def _inferred(model: nn.Module, options: argparse.Namespace) -> tuple[dict[str, Tensor], Spec, Any]:
@@ -217,18 +187,16 @@ def _inferred(model: nn.Module, options: argparse.Namespace) -> tuple[dict[str, 
     given = options.input or [parse_input(DEFAULT_INPUT)]
     args, kwargs = tensors(given)
     params = params_of(model)
-    with explained(f"{options.model.title} on --input {' --input '.join(map(str, given))}"):
+    with explained(f"{options.model} on --input {' --input '.join(map(str, given))}"):
         return params, infer(model, params, *args, **kwargs), (args, kwargs)
 
 
 def _sparsity(options: argparse.Namespace) -> float | dict[str, float]:
-    """A number, or a table; a number beside patterns is for what no pattern matches."""
-    given = options.sparsity or [(None, 0.5)]
-    table = {key: fraction for key, fraction in given if key is not None}
-    plain = [fraction for key, fraction in given if key is None]
-    if not table:
-        return plain[-1]
-    return {**table, "*": plain[-1]} if plain else table
+    """A number, or a table; a number beside patterns is for the axes that no pattern matches."""
+    table = {pattern or "*": fraction for pattern, fraction in options.sparsity or [("", 0.5)]}
+    if table.keys() == {"*"}:
+        return table["*"]
+    return {pattern: table[pattern] for pattern in sorted(table, key=lambda p: p == "*")}
 
 
 if __name__ == "__main__":

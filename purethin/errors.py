@@ -5,7 +5,7 @@ and what to write instead.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PurethinError(Exception):
@@ -42,3 +42,18 @@ def nearest(name: str, allowed: Iterable[str], *, shown: int = 6) -> str:
     listed = ", ".join(known[:shown]) + (f", … ({len(known)} in all)" if len(known) > shown else "")
     hint = f"did you mean {known[0]!r}? " if likeness[known[0]] > 0.5 else ""
     return f"{hint}Known: {listed}"
+
+
+def listed(lines: Sequence[str], *, shown: int = 5) -> str:
+    """The tail of a message with several differences, one a line; "" if there are none.
+
+    >>> print(listed(["no a", "no b"], shown=1))
+    2 differences
+      no a
+      and 1 more
+    """
+    if not lines:
+        return ""
+    count = f"{len(lines)} difference{'s' * (len(lines) > 1)}"
+    more = [f"and {len(lines) - shown} more"] if len(lines) > shown else []
+    return "\n  ".join([count, *lines[:shown], *more])

@@ -1,5 +1,4 @@
-"""Modules in and out: parameters as a dict, a copy on meta whose integers are tracked, and the
-thinned module rebuilt.
+"""Modules in and out: parameters as a dict, a copy on meta, and the thinned module rebuilt.
 
 Nothing here changes the user's module: copies are made by `deepcopy` with a memo from each tensor
 to its replacement.
@@ -15,17 +14,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from purethin.errors import SpecError, nearest
+from purethin.errors import SpecError, listed, nearest
 from purethin.multihead import stand_in
 from purethin.thinning import CLASS, Config
 
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
+
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, detached, sharing memory with the model; a tied tensor stands
-    once, by its first name.
+    """Parameters and buffers by name, detached, sharing memory with the model.
+
+    Args:
+        model: any module with a Python forward.
+
+    Returns:
+        `{name: Tensor}`; a tied tensor stands once, by its first name.
 
     Raises:
-        SpecError: the module is scripted, quantized or not yet initialised.
+        SpecError: the module is scripted, compiled, quantized or not yet initialised.
+
+    >>> {name: tuple(t.shape) for name, t in params_of(nn.Linear(3, 2)).items()}
+    {'weight': (2, 3), 'bias': (2,)}
     """
     refuse(model)
     return {name: tensor.detach() for name, tensor in tensors_of(model, duplicates=False)}
@@ -46,9 +55,9 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
 
     Args:
         model: the dense module; it is not changed, and shares no tensor with the result.
-        params: the tensors that `thin` or `load` gave: `{name: Tensor}`. A tensor that stays as
-            it was is copied.
-        config: the config that it gave: `{module path: {attribute: value}}`; `{}` for a network
+        params: the tensors that `thin` or `load` gave, `{name: Tensor}`: all that the model's
+            state dict has. Buffers that it does not save may be left out.
+        config: the config that it gave, `{module path: {attribute: value}}`; `{}` for a network
             that is dense or masked.
 
     Returns:
@@ -56,8 +65,8 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
         model's do.
 
     Raises:
-        SpecError: a name is not a parameter of the model, the config names a module that it lacks,
-            or parameters and config are given in each other's place.
+        SpecError: a name is not one of the model's, one of the model's is missing, the config names
+            a module that the model lacks, or parameters and config stand in each other's place.
 
     >>> model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     >>> params = params_of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)))
@@ -74,45 +83,57 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
             "rebuild(model, *thin(params, spec, masks))"
         )
     own = dict(tensors_of(model, duplicates=True))
-    for name in params:
-        if name not in own:
-            raise SpecError(
-                f"'{name}' is no parameter of this {type(model).__name__}; {nearest(name, own)}"
-            )
+    if wrong := misnamed(model, own, params):
+        raise SpecError(f"the parameters do not fit this {type(model).__name__}: {wrong}")
     given = {id(own[name]): tensor for name, tensor in params.items()}
 
     def replacement(old: Tensor) -> Tensor:
         new = given.get(id(old), old).detach()
-        new = new.clone() if new.device.type != "meta" else new
-        return (
-            nn.Parameter(new, requires_grad=old.requires_grad)
-            if isinstance(old, nn.Parameter)
-            else new
-        )
+        return like(old, new.clone() if new.device.type != "meta" else new)
 
     small = copy_with(model, replacement)
     stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
+    _configure(small, config)
+    for module in small.modules():
+        _forget_caches(module)
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
+    return small
+
+
+def misnamed(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """The names that a model lacks, and those of its state dict that are not given; "" if none."""
+    have = {id(own[name]) for name in given if name in own}
+    kept = model.state_dict(keep_vars=True).keys()
+    return listed(
+        [f"{n}, which the model lacks; {nearest(n, own, shown=2)}" for n in given if n not in own]
+        + [f"no {n}" for n, tensor in own.items() if n in kept and id(tensor) not in have]
+    )
+
+
+def like(old: Tensor, new: Tensor) -> Tensor:
+    """A tensor in the place of another: a parameter where that is one."""
+    return nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+
+
+def _configure(small: nn.Module, config: Config) -> None:
+    """Set the attributes that the config lists."""
     paths = dict(small.named_modules())
     for path, attributes in config.items():
-        if (owner := paths.get(path)) is None:
+        if path not in paths:
             raise SpecError(
-                f"the config names the module '{path}', which this {type(model).__name__} lacks; "
+                f"the config names the module '{path}', which this {type(small).__name__} lacks; "
                 f"{nearest(path, paths)}"
             )
         for attribute, value in attributes.items():
             if attribute == CLASS:
                 continue
             *holders, last = attribute.split(".")
-            held: Any = owner
+            held: Any = paths[path]
             for holder in holders:
                 held = held.__dict__[holder]
             old = held.__dict__.get(last)
             held.__dict__[last] = type(old)(value) if isinstance(old, tuple | list) else value
-    for module in small.modules():
-        _forget_caches(module)
-        if isinstance(module, nn.RNNBase):
-            module.flatten_parameters()
-    return small
 
 
 def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.Module:
@@ -123,9 +144,8 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
             memo[id(tensor)] = replacement(tensor)
     for module in model.modules():
         for value in module.__dict__.values():
-            if (
-                isinstance(value, Tensor) and id(value) not in memo
-            ):  # a plain attribute, perhaps made by a hook
+            # a tensor that is a plain attribute was perhaps made by a hook
+            if isinstance(value, Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().to("meta" if _on_meta(memo) else value.device)
     try:
         return copy.deepcopy(model, memo)
@@ -144,16 +164,7 @@ def _on_meta(memo: Mapping[int, Any]) -> bool:
 
 def meta_copy(model: nn.Module) -> nn.Module:
     """The model on the meta device: no weight is copied."""
-
-    def meta(old: Tensor) -> Tensor:
-        new = torch.empty_like(old, device="meta")
-        return (
-            nn.Parameter(new, requires_grad=old.requires_grad)
-            if isinstance(old, nn.Parameter)
-            else new
-        )
-
-    return copy_with(model, meta)
+    return copy_with(model, lambda old: like(old, torch.empty_like(old, device="meta")))
 
 
 def _forget_caches(module: nn.Module) -> None:
@@ -161,11 +172,8 @@ def _forget_caches(module: nn.Module) -> None:
     sizes.
     """
     for name, value in module.__dict__.items():
-        if (
-            type(value) is dict
-            and not name.startswith("_")
-            and any(isinstance(v, Tensor) for v in value.values())
-        ):
+        held = value.values() if type(value) is dict and not name.startswith("_") else ()
+        if any(isinstance(v, Tensor) for v in held):
             module.__dict__[name] = {}
 
 
@@ -178,30 +186,10 @@ def refuse(model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise SpecError(f"an nn.Module is expected, not {type(model).__name__}")
-    kind = type(model).__name__
-    if isinstance(model, torch.jit.ScriptModule):
-        raise SpecError(
-            f"this {kind} is scripted or traced: its source is gone. Thin the nn.Module that it "
-            "was made from, then script that"
-        )
     for path, module in model.named_modules():
-        at = f"the module '{path}'" if path else f"this {kind}"
-        if isinstance(module, torch.jit.ScriptModule):
-            raise SpecError(
-                f"{at} is scripted: its source is gone. Put the nn.Module that it was made from in "
-                "its place"
-            )
-        if type(module).__module__.startswith(
-            ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-        ):
-            raise SpecError(
-                f"{at} is quantized ({type(module).__name__}): its weights are packed. Thin the "
-                "float model, then quantize it"
-            )
-        if type(module).__name__ == "OptimizedModule":
-            raise SpecError(
-                f"{at} is compiled: give model._orig_mod, and compile what rebuild returns"
-            )
+        at = f"the module '{path}'" if path else f"this {type(model).__name__}"
+        if why := _unsuitable(module):
+            raise SpecError(f"{at} is {why}")
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
                 raise SpecError(
@@ -212,3 +200,20 @@ def refuse(model: nn.Module) -> None:
                 raise SpecError(
                     f"{name} of {at} is a quantized tensor: thin the float model, then quantize it"
                 )
+
+
+def _unsuitable(module: nn.Module) -> str | None:
+    kind = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return (
+            "scripted or traced: its source is gone. Give the nn.Module that it was made from, and "
+            "script what rebuild returns"
+        )
+    if kind.__module__.startswith(_QUANTIZED):
+        return (
+            f"quantized ({kind.__name__}): its weights are packed. Thin the float model, then "
+            "quantize it"
+        )
+    if kind.__name__ == "OptimizedModule":
+        return "compiled: give model._orig_mod, and compile what rebuild returns"
+    return None

@@ -1,6 +1,6 @@
 """A thinned network on disk: its tensors and its config in one safetensors file, without pickle.
 
-`rebuild(model, params, config)` makes the network again from the user's own dense class.
+`rebuild(model, *load(path))` makes the network again from the user's own dense class.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from purethin.errors import CheckpointError
 from purethin.thinning import Config
 from purethin.tree import TensorTree, named
 
-_KEY = "purethin"
+KEY = "purethin"
 _VERSION = 1
 
 
@@ -33,15 +33,20 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
 
     Raises:
         CheckpointError: safetensors is not installed, or the file cannot be written.
+
+    >>> import torch
+    >>> path = Path(tempfile.mkdtemp()) / "small.safetensors"
+    >>> save(path, {"w": torch.ones(2, 3)}, {"": {"width": 2}})
+    >>> load(path)[1]
+    {'': {'width': 2}}
     """
     safetensors = safetensors_library()
-    path = Path(path)
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in named(params).items()
     }
-    metadata = {"format": "pt", _KEY: json.dumps({"version": _VERSION, "config": config})}
-    with written_whole(path) as beside:
+    metadata = {"format": "pt", KEY: json.dumps({"version": _VERSION, "config": config})}
+    with written_whole(Path(path)) as beside:
         safetensors.torch.save_file(tensors, beside, metadata)
 
 
@@ -55,19 +60,40 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
         CheckpointError: safetensors is not installed; the file is missing, truncated, or not one
             that `save` wrote.
     """
+    params, metadata = tensors_in(path)
+    return params, config_in(path, metadata)
+
+
+def tensors_in(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of any safetensors file, by name, and its metadata.
+
+    Raises:
+        CheckpointError: safetensors is not installed; the file is missing, truncated, or of
+            another format.
+    """
     safetensors = safetensors_library()
     try:
         with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            params = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            return tensors, file.metadata() or {}
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file: {error}; save it again"
+            f"{path} is damaged or not a safetensors file: {error}. A file of torch.save is not "
+            "read, because unpickling runs code: convert it, safetensors.torch.save_file("
+            "torch.load(path, weights_only=True), 'weights.safetensors')"
         ) from error
+
+
+def config_in(path: str | Path, metadata: Mapping[str, str]) -> Config:
+    """The config in a file's metadata.
+
+    Raises:
+        CheckpointError: there is none, or another version of purethin wrote it.
+    """
     try:
-        content = json.loads(metadata[_KEY])
+        content = json.loads(metadata[KEY])
         version, config = content["version"], content["config"]
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
@@ -78,12 +104,12 @@ def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
             f"{path} was written as version {version}; this purethin reads {_VERSION}: install a "
             "newer one"
         )
-    return params, config
+    return config
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A path beside another to write to, which takes the other's place once that is done.
+    """A path beside another to write to, which takes the other's place once that is written.
 
     Raises:
         CheckpointError: it cannot be written. What stood there stays as it was.
@@ -94,10 +120,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         beside = Path(name)
         try:
             yield beside
-            with open(beside, "rb") as written:
-                os.fsync(
-                    written.fileno()
-                )  # a power cut must not leave the name without the content
+            with open(beside, "rb") as file:  # a power cut must not leave a name without content
+                os.fsync(file.fileno())
             os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
             os.replace(beside, path)
         except BaseException:

@@ -123,9 +123,16 @@ def test_inputs_have_types_and_names_and_arguments_reach_the_callable(
     assert "up  " in ran(capsys, *words, "--input", "mask=2,5:bool")
     assert "up  " in ran(capsys, "show", "net.py:ready", "--input", "ids=2,5:int64")
     assert "20" in ran(capsys, "show", *NET, "--arg", "width=20").split()
-    assert (
-        "24" in ran(capsys, "show", *NET, "--kwargs", '{"width": 20}', "--arg", "width=24").split()
-    )
+    assert "24" in ran(capsys, "show", *NET, "--arg", "width=20", "--arg", "width=24").split()
+
+
+def test_a_file_imports_the_modules_beside_it_as_a_script_does(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("far").mkdir()
+    Path("far/beside.py").write_text(CODE)
+    Path("far/other.py").write_text("from beside import Net")
+    assert "a.weight" in ran(capsys, "show", "far/other.py:Net", *NET[1:])
 
 
 def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(
@@ -141,8 +148,8 @@ def test_a_model_of_an_installed_package_is_shown_without_fetching_weights(
         "1,3,64,64",
     )
     assert "features.0.weight" in printed
-    source = parse_model("torchvision.models.segmentation:fcn_resnet50")
-    _, statement, expression = make(source)  # its backbone's weights are fetched by default
+    maker = parse_model("torchvision.models.segmentation:fcn_resnet50")
+    _, statement, expression = make(maker)  # its backbone's weights are fetched by default
     assert (statement, expression) == (
         "from torchvision.models.segmentation import fcn_resnet50",
         "fcn_resnet50(weights_backbone=None)",
@@ -387,17 +394,15 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
         ((), "required: COMMAND"),
         (("prune",), "invalid choice"),
         (("show",), "required: MODEL"),
-        (("show", "net.py"), "'net.py' is no import path: write module:callable"),
-        (("show", "a b:c"), "no import path"),
-        (("show", *NET, "--input", "3x4"), "'3x4' is no input: write its shape"),
+        (("show", "net.py"), "'net.py' is not an import path: write module:callable"),
+        (("show", "a b:c"), "not an import path"),
+        (("show", *NET, "--input", "3x4"), "'3x4' is not an input: write its shape"),
         (("show", *NET, "--input", "3:flaot32"), "no dtype 'flaot32'; did you mean 'float32'"),
         (("show", *NET, "--arg", "width"), "write name=value"),
-        (("show", *NET, "--arg", "width=["), "no YAML"),
-        (("show", *NET, "--kwargs", "[1]"), "a JSON object is expected"),
-        (("show", *NET, "--kwargs", "{"), "no JSON"),
-        (("recipe", *NET, "--sparsity", "1.5"), "'1.5' is no fraction from 0 to 1"),
-        (("recipe", *NET, "--sparsity", "a=half"), "'half' is no fraction"),
-        (("recipe", *NET, "--sparsity", "nan"), "'nan' is no fraction"),
+        (("show", *NET, "--arg", "width=["), "not YAML"),
+        (("recipe", *NET, "--sparsity", "1.5"), "'1.5' is not a fraction from 0 to 1"),
+        (("recipe", *NET, "--sparsity", "a=half"), "'half' is not a fraction"),
+        (("recipe", *NET, "--sparsity", "nan"), "'nan' is not a fraction"),
         (THIN, "give --sparsity, as 0.5, or --recipe"),
         ((*THIN, "--recipe", "r.yaml", "--axes", "a"), "leave out --sparsity and --axes"),
         (("thin", *NET, "--sparsity", "0.5"), "required: --weights, --out"),

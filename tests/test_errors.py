@@ -95,11 +95,13 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
      lambda: pt.Spec.from_layout({"conv1.weight": "c 4 3 3"}, PARAMS)),
     ("a layout that does not parse", pt.SpecError, ["a ')' is missing", "c (3 3 3", "^"],
      lambda: pt.Spec.from_layout({"conv1.weight": "c (3 3 3"}, PARAMS)),
-    ("rebuilding with an unknown parameter", pt.SpecError, ["'w'", "Small"], lambda: pt.rebuild(MODEL, {"w": torch.ones(2)}, {})),
+    ("rebuilding with an unknown parameter", pt.SpecError, ["w, which the model lacks", "Small"], lambda: pt.rebuild(MODEL, {"w": torch.ones(2)}, {})),
     ("rebuilding with the config before the parameters", pt.SpecError, ["rebuild(model, params, config)"],
      lambda: pt.rebuild(MODEL, {}, PARAMS)),  # type: ignore[arg-type]
     ("gradients before the spec", pt.SpecError, ["taylor(params, spec, grads)"],
      lambda: pt.taylor(PARAMS, [PARAMS], SPEC)),  # type: ignore[arg-type]
+    ("rebuilding without some of the parameters", pt.SpecError, ["2 differences", "no conv1.weight", "no conv1.bias"],
+     lambda: pt.rebuild(MODEL, {n: t for n, t in PARAMS.items() if not n.startswith("conv1")}, {})),
     ("rebuilding with another model's config", pt.SpecError, ["'layer1'", "Small"],
      lambda: pt.rebuild(MODEL, PARAMS, {"layer1": {"a": 1}})),
     ("an optimizer state of another shape", pt.SpecError, ["conv1.weight.row", "(8, 1)", "(8, 3, 3, 3)"],

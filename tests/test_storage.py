@@ -56,7 +56,7 @@ def test_a_truncated_file_is_one_error(tmp_path: Path, left: int) -> None:
     pt.save(path, {"w": torch.arange(100.0)}, {"": {"width": 3}})
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(
-        pt.CheckpointError, match=r"small\.safetensors is damaged or no safetensors file"
+        pt.CheckpointError, match=r"small\.safetensors is damaged or not a safetensors file"
     ):
         pt.load(path)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from purethin.cli.imported import parse_argument, parse_arguments, parse_input, parse_model
+from purethin.cli.imported import parse_argument, parse_input, parse_model
 
 PROGRAM = "python -m purethin"
 DEFAULT_INPUT = "1,3,224,224"
@@ -21,11 +21,11 @@ unless given. The spec is that of eval mode, on the inputs that --input describe
 """
 _COMMANDS = {
     "show": (
-        "the spec: which dimensions share an axis, what is exact, what is frozen and why, and the "
-        "cost",
+        "the spec: which dimensions share an axis, which axes are exact, which dimensions are "
+        "frozen and why, and the cost",
         "torchvision.models:vgg16_bn",
         "timm:create_model --arg model_name=resnet18 --arg num_classes=10",
-        "net.py:Net --kwargs '{\"width\": 64}' --input 1,128:long --input mask=1,128:bool",
+        "net.py:Net --arg width=64 --input 1,128:long --input mask=1,128:bool",
     ),
     "plan": (
         "what a recipe does to a model, epoch by epoch; nothing is trained",
@@ -33,7 +33,7 @@ _COMMANDS = {
         "resnet50.yaml torchvision.models:resnet50 | less -S",
     ),
     "recipe": (
-        "write a commented recipe for a model that has none",
+        "write a commented recipe for a model",
         "torchvision.models:resnet50 -o resnet50.yaml",
         "torchvision.models:resnet50 --axes 'layer[34].*' --sparsity 0.5 --sparsity '*.conv3=0.3' "
         "--end 60",
@@ -51,12 +51,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options of one command line.
 
     Raises:
-        SystemExit: 0 after --help; 2 for what is no command line of ours.
+        SystemExit: 0 after --help; 2 for anything that is not a command line of ours.
     """
+    first = {name: (example,) for name, (_, example, *_) in _COMMANDS.items()}
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Prune whole filters, channels, heads and neurons of PyTorch networks.",
-        epilog=f"{_MODEL}\n{_examples({name: (line,) for name, (_, line, *_) in _COMMANDS.items()})}\n\n"
+        epilog=f"{_MODEL}\n{_examples(first)}\n\n"
         "exit status: 0 done, 1 an error, 2 usage, 130 interrupted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -64,13 +65,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         title="commands", dest="command", required=True, metavar="COMMAND"
     )
     by_name = {name: _command(commands, name, *texts) for name, texts in _COMMANDS.items()}
-    by_name["plan"].add_argument("recipe", metavar="RECIPE", help="a recipe in Distiller's YAML")
-    by_name["plan"].add_argument(
-        "--epochs",
-        type=int,
-        metavar="N",
-        help="how many will be trained: what comes after them never fires, and is noted",
-    )
+    _add_plan(by_name["plan"])
     for command in by_name.values():
         _add_model(command)
     for name in ("recipe", "thin"):
@@ -99,111 +94,67 @@ def _command(commands: Any, name: str, what: str, *examples: str) -> argparse.Ar
 
 
 def _examples(lines: dict[str, Sequence[str]]) -> str:
-    return "\n".join(
-        [
-            "examples:",
-            *(f"  {PROGRAM} {name} {line}" for name, each in lines.items() for line in each),
-        ]
-    )
+    shown = [f"  {PROGRAM} {name} {line}" for name, each in lines.items() for line in each]
+    return "\n".join(["examples:", *shown])
+
+
+def _add_plan(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("recipe", metavar="RECIPE", help="a recipe in Distiller's YAML")
+    epochs = "how many will be trained: what comes after them never fires, and is noted"
+    add("--epochs", type=int, metavar="N", help=epochs)
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "model",
-        type=_typed(parse_model),
-        metavar="MODEL",
-        help="module:callable or file.py:callable",
-    )
-    command.add_argument(
-        "--arg",
-        action="append",
-        default=[],
-        type=_typed(parse_argument),
-        metavar="NAME=VALUE",
-        help="an argument of the callable, its value as YAML; repeatable",
-    )
-    command.add_argument(
-        "--kwargs",
-        default={},
-        type=_typed(parse_arguments),
-        metavar="JSON",
-        help="arguments as a JSON object",
-    )
-    command.add_argument(
-        "--input",
-        action="append",
-        type=_typed(parse_input),
-        metavar="[NAME=]SHAPE[:DTYPE]",
-        help=f"an example input, as 1,128:long; repeatable (default {DEFAULT_INPUT})",
-    )
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add, many = command.add_argument, {"action": "append", "default": []}
+    model = "module:callable or file.py:callable"
+    add("model", type=_typed(parse_model), metavar="MODEL", help=model)
+    argument = "an argument of the callable, its value as YAML; repeatable"
+    add("--arg", type=_typed(parse_argument), metavar="NAME=VALUE", help=argument, **many)
+    example = f"an example input, as 1,128:long; repeatable (default {DEFAULT_INPUT})"
+    shape = "[NAME=]SHAPE[:DTYPE]"
+    add("--input", type=_typed(parse_input), metavar=shape, help=example, **many)
+    add("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_amount(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--sparsity",
-        action="append",
-        type=_typed(_amount),
-        metavar="[PATTERN=]FRACTION",
-        help=(
-            "the fraction of units to remove, from every axis or from those that a pattern "
-            "matches; repeatable"
-        ),
+    add, many = command.add_argument, {"action": "append", "default": []}
+    amount = (
+        "the fraction of units to remove, from every axis or from those that a pattern matches; "
+        "repeatable"
     )
-    command.add_argument(
-        "--axes",
-        action="append",
-        metavar="PATTERN",
-        help="these axes only, as 'layer3.*'; repeatable (default: all exact ones)",
-    )
+    add("--sparsity", type=_typed(_amount), metavar="[PATTERN=]FRACTION", help=amount, **many)
+    axes = "these axes only, as 'layer3.*'; repeatable (default: all exact ones)"
+    add("--axes", metavar="PATTERN", help=axes, **many)
 
 
 def _add_schedule(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--initial",
-        type=_typed(_fraction),
-        default=0.0,
-        metavar="FRACTION",
-        help="removed at first (default 0)",
-    )
-    helps = {
-        "begin": (0, "the first epoch"),
-        "end": (30, "the epoch after the last"),
-        "frequency": (2, "epochs between steps"),
-    }
-    for name, (default, what) in helps.items():
-        command.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{what} (default {default})"
-        )
-    command.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="write it there, not to standard output"
-    )
-    command.add_argument("--force", action="store_true", help="replace FILE")
+    add = command.add_argument
+    initial = "removed at first (default 0)"
+    add("--initial", type=_typed(_fraction), default=0.0, metavar="FRACTION", help=initial)
+    add("--begin", type=int, default=0, metavar="N", help="the first epoch (default 0)")
+    add("--end", type=int, default=30, metavar="N", help="the epoch after the last (default 30)")
+    frequency = "epochs between steps (default 2)"
+    add("--frequency", type=int, default=2, metavar="N", help=frequency)
+    out = "write it there, not to standard output"
+    add("-o", "--out", type=Path, metavar="FILE", help=out)
+    add("--force", action="store_true", help="replace FILE")
 
 
 def _add_files(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--recipe",
-        metavar="RECIPE",
-        help="the end state of this recipe, instead of --sparsity and --axes",
-    )
-    command.add_argument(
-        "--weights",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="safetensors: a state dict, or what pt.save wrote",
-    )
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty"
-    )
-    command.add_argument("--force", action="store_true", help="replace files in DIR")
+    add = command.add_argument
+    recipe = "the end state of this recipe, instead of --sparsity and --axes"
+    add("--recipe", metavar="RECIPE", help=recipe)
+    weights = "safetensors: a state dict, or what pt.save wrote"
+    add("--weights", type=Path, required=True, metavar="FILE", help=weights)
+    add("--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty")
+    add("--force", action="store_true", help="replace files in DIR")
 
 
-def _amount(text: str) -> tuple[str | None, float]:
-    """`0.5`, or `layer1.*=0.5`."""
-    pattern, equals, number = text.rpartition("=")
-    return (pattern if equals else None), _fraction(number)
+def _amount(text: str) -> tuple[str, float]:
+    """`0.5`, or `layer1.*=0.5`; the pattern of a plain number is empty."""
+    pattern, _, number = text.rpartition("=")
+    return pattern, _fraction(number)
 
 
 def _fraction(text: str) -> float:
@@ -212,12 +163,12 @@ def _fraction(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:
-        raise ValueError(f"'{text}' is no fraction from 0 to 1, as 0.5 for half")
+        raise ValueError(f"'{text}' is not a fraction from 0 to 1, as 0.5 for half")
     return number
 
 
 def _typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader whose own complaint argparse shows."""
+    """A reader whose own message argparse shows."""
 
     def typed(text: str) -> Any:
         try:

@@ -1,23 +1,20 @@
 """A model from the command line: an import path and arguments make it, shapes make its inputs.
 
-Invariant: no weights are fetched unless an argument asks for them, and what the user's own code
-raises comes as one SpecError that says where.
+Invariant: no weights are fetched unless an argument asks for them, and an error of the user's own
+code becomes one SpecError that says where.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-import json
 import re
+import runpy
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import reduce
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -28,25 +25,22 @@ from purethin.errors import PurethinError, SpecError, nearest
 
 _INPUT = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:,\d+)*)(?::(\w+))?")
 _DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model comes from: a module's name or a `.py` file, a callable in it, and its keyword
-    arguments.
-    """
+class Maker:
+    """Where a model comes from: a module's name or a `.py` file, and a callable in it."""
 
     where: str
     name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def title(self) -> str:
-        """What a person wrote."""
+    def __str__(self) -> str:
+        """As it was written."""
         return f"{self.where}:{self.name}"
 
 
-def parse_model(text: str) -> Source:
+def parse_model(text: str) -> Maker:
     """`module:callable` or `path/to/file.py:callable`.
 
     Raises:
@@ -59,10 +53,10 @@ def parse_model(text: str) -> Source:
     named = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) is not None
     if not named or not (where.endswith(".py") or re.fullmatch(r"\w+(\.\w+)*", where)):
         raise ValueError(
-            f"'{text}' is no import path: write module:callable, as torchvision.models:resnet50, "
-            "or file.py:callable"
+            f"'{text}' is not an import path: write module:callable, as "
+            "torchvision.models:resnet50, or file.py:callable"
         )
-    return Source(where, name)
+    return Maker(where, name)
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
@@ -76,28 +70,12 @@ def parse_argument(text: str) -> tuple[str, Any]:
     """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"'{text}' is no argument: write name=value, as num_classes=10")
+        raise ValueError(f"'{text}' is not an argument: write name=value, as num_classes=10")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ValueError(
-            f"the value of '{text}' is no YAML: {getattr(error, 'problem', error)}"
-        ) from error
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError('a JSON object is expected, as {"num_classes": 10}')
-    return found
+        problem = getattr(error, "problem", error)
+        raise ValueError(f"the value of '{text}' is not YAML: {problem}") from error
 
 
 @dataclass(frozen=True)
@@ -132,11 +110,14 @@ def parse_input(text: str) -> Input:
 
     Raises:
         ValueError: it is none of these.
+
+    >>> parse_input("mask=1,128:bool").shape
+    (1, 128)
     """
     match = _INPUT.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"'{text}' is no input: write its shape, as 1,3,224,224, with :long for integers, "
+            f"'{text}' is not an input: write its shape, as 1,3,224,224, with :long for integers, "
             "mask=… by name"
         )
     name, shape, dtype = match.groups()
@@ -147,9 +128,8 @@ def parse_input(text: str) -> Input:
 
 def tensors(inputs: Sequence[Input]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     """The inputs by position and by name."""
-    return tuple(i.tensor() for i in inputs if i.name is None), {
-        i.name: i.tensor() for i in inputs if i.name is not None
-    }
+    by_name = {i.name: i.tensor() for i in inputs if i.name is not None}
+    return tuple(i.tensor() for i in inputs if i.name is None), by_name
 
 
 @contextmanager
@@ -164,7 +144,7 @@ def explained(what: str) -> Iterator[None]:
         raise SpecError(f"{what}: {type(error).__name__}: {first}") from error
 
 
-def make(source: Source) -> tuple[nn.Module, str, str]:
+def make(source: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, str]:
     """Import and call, with the same random weights each time. `weights=None`, `pretrained=False`
     where the signature has them.
 
@@ -176,68 +156,44 @@ def make(source: Source) -> tuple[nn.Module, str, str]:
         SpecError: there is no such module or callable, it fails, or makes no `nn.Module`.
     """
     with explained(f"importing {source.where}"):
-        module = (
-            _file(Path(source.where))
-            if source.where.endswith(".py")
-            else importlib.import_module(source.where)
-        )
+        names, statement = _imported(source)
+    first, *rest = source.name.split(".")
     try:
-        maker: Any = reduce(getattr, source.name.split("."), module)
-    except AttributeError:
-        public = [
-            name
-            for name, value in vars(module).items()
-            if callable(value) and not name.startswith("_")
-        ]
+        maker: Any = names[first]
+        for name in rest:
+            maker = getattr(maker, name)
+    except (KeyError, AttributeError):
+        public = [n for n, value in names.items() if callable(value) and not n.startswith("_")]
         raise SpecError(
             f"{source.where} has no '{source.name}'; {nearest(source.name, public)}"
         ) from None
-    first = source.name.partition(".")[0]
-    if source.where.endswith(".py"):
-        statement = f"import runpy; {first} = runpy.run_path({str(source.where)!r})[{first!r}]"
-    else:
-        statement = f"from {source.where} import {first}"
     if isinstance(maker, nn.Module):
-        if source.arguments:
-            raise SpecError(f"{source.title} is a model already, and takes no arguments")
+        if given:
+            raise SpecError(f"{source} is a model already, and takes no arguments")
         return maker.eval(), statement, source.name
-    arguments = {**_plain_defaults(maker), **source.arguments}
+    arguments = {**_plain_defaults(maker), **(given or {})}
     torch.manual_seed(0)
-    with explained(f"making {source.title}"):
+    with explained(f"making {source}"):
         model = maker(**arguments)
     if not isinstance(model, nn.Module):
         raise SpecError(
-            f"{source.title} made a {type(model).__name__}; MODEL names what makes an nn.Module"
+            f"{source} made a {type(model).__name__}; MODEL names what makes an nn.Module"
         )
-    return (
-        model.eval(),
-        statement,
-        f"{source.name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})",
-    )
+    written = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+    return model.eval(), statement, f"{source.name}({written})"
 
 
-def _file(path: Path) -> ModuleType:
-    """A Python file as a module; its folder is searched for what it imports."""
-    if not path.is_file():
-        raise SpecError(f"there is no file {path}")
-    name = (
-        path.stem
-        if path.stem.isidentifier() and path.stem not in sys.modules
-        else f"{path.stem}_model"
-    )
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SpecError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, folder)
-    sys.modules[name] = module  # dataclasses and pickles look their module up
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+def _imported(source: Maker) -> tuple[Mapping[str, Any], str]:
+    """The names in a module or a file, and the statement that imports the one that is asked for."""
+    where, first = source.where, source.name.partition(".")[0]
+    if not where.endswith(".py"):
+        return vars(importlib.import_module(where)), f"from {where} import {first}"
+    if not Path(where).is_file():
+        raise SpecError(f"there is no file {where}")
+    if (folder := str(Path(where).resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)  # for the modules beside it, as `python file.py` does
+    statement = f"import runpy; {first} = runpy.run_path({where!r})[{first!r}]"
+    return runpy.run_path(where), statement
 
 
 def _plain_defaults(maker: Any) -> dict[str, Any]:
@@ -250,11 +206,7 @@ def _plain_defaults(maker: Any) -> dict[str, Any]:
         return {}
     off: dict[str, Any] = {}
     for p in parameters:
-        if (
-            p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL, p.POSITIONAL_ONLY)
-            or p.default is None
-            or p.default is False
-        ):
+        if p.default is None or p.default is False or p.kind not in _NAMED:
             continue
         if p.name == "weights" or p.name.startswith("weights_"):
             off[p.name] = None

@@ -1,13 +1,11 @@
-"""Files written whole or not at all: made beside their place, then renamed; nothing is replaced
-unless asked.
-"""
+"""Files for people: nothing is replaced unless asked, and a folder is filled whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from purethin.errors import PurethinError
@@ -17,53 +15,25 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """See that nothing is there that would be replaced; a folder may be there, empty.
 
     Raises:
-        PurethinError: something is, and `force` is not given; or its parent is no folder.
+        PurethinError: something is, and `force` is not given; or its parent is not a folder.
     """
     if not path.parent.is_dir():
         raise PurethinError(f"{path} cannot be written: there is no folder {path.parent}")
     if force or not path.exists():
         return
     if not path.is_dir():
-        raise PurethinError(f"{path} exists: choose another place, or give --force to replace it")
+        raise PurethinError(f"{path} exists: choose another name, or give --force to replace it")
     if any(path.iterdir()):
         raise PurethinError(
-            f"{path} is not empty: choose another place, or give --force to replace files in it"
+            f"{path} is not empty: choose another name, or give --force to replace files in it"
         )
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write a text file in UTF-8."""
-
-    def fill(folder: Path) -> None:
-        (folder / path.name).write_text(text, encoding="utf-8")
-
-    _through(path.parent, fill, lambda folder: os.replace(folder / path.name, path))
-
-
-def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder of what `fill` writes into the one it is given; in a folder that has files,
-    those of the same name go.
-    """
-
-    def place(folder: Path) -> None:
+@contextmanager
+def filled(path: Path) -> Iterator[Path]:
+    """A folder to write files to, which come to stand in `path` once all are written."""
+    with tempfile.TemporaryDirectory(prefix=".purethin.", dir=path.parent) as work:
+        yield Path(work)
         path.mkdir(exist_ok=True)
-        if any(path.iterdir()):
-            for file in folder.iterdir():
-                os.replace(file, path / file.name)
-        else:
-            path.rmdir()
-            os.rename(folder, path)
-
-    _through(path.parent, fill, place)
-
-
-def _through(parent: Path, fill: Callable[[Path], None], place: Callable[[Path], None]) -> None:
-    """Fill a folder beside the place, put its contents there, and leave nothing behind."""
-    work = Path(tempfile.mkdtemp(prefix=".purethin.", dir=parent))
-    folder = work / "new"
-    try:
-        folder.mkdir()  # mkdtemp's own is the owner's alone
-        fill(folder)
-        place(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for file in Path(work).iterdir():
+            os.replace(file, path / file.name)
