@@ -5,7 +5,7 @@ read or made here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     Raises:
         SystemExit: 0 after --help; 2 for anything that is not a command line of ours.
     """
-    first = {name: (example,) for name, (_, example, *_) in _COMMANDS.items()}
+    first = {name: [example] for name, (_, example, *_) in _COMMANDS.items()}
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Prune whole filters, channels, heads and neurons of PyTorch networks.",
@@ -93,7 +93,7 @@ def _command(commands: Any, name: str, what: str, *examples: str) -> argparse.Ar
     )
 
 
-def _examples(lines: dict[str, Sequence[str]]) -> str:
+def _examples(lines: Mapping[str, Sequence[str]]) -> str:
     shown = [f"  {PROGRAM} {name} {line}" for name, each in lines.items() for line in each]
     return "\n".join(["examples:", *shown])
 
