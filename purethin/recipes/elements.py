@@ -28,14 +28,17 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
             never the last one.
 
     Returns:
-        `BoolTensor` of the dense shape, True = keep; among equal magnitudes the first go.
+        `BoolTensor` of the dense shape, True = keep; among equal magnitudes the first go. What
+        masking spares stays.
 
     Raises:
         MaskError: the parameter holds nan.
 
     Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878.
     """
-    kept = masked_leaf(name, torch.ones_like(tensor, dtype=torch.bool), spec, masks).flatten()
+    one = torch.ones_like(tensor, dtype=torch.bool)
+    kept = masked_leaf(name, one, spec, masks, spare=False).flatten()
+    spared = masked_leaf(name, one, spec, masks).flatten() & ~kept
     sizes = wide(tensor.detach().abs().flatten())
     if bool(sizes.sum().isnan()):
         raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
@@ -44,10 +47,10 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
     )  # several times as fast as the sum of a bool tensor
     count = min(max(removed, gone), kept.numel() - 1)
     if count == gone:
-        return kept.view_as(tensor)
+        return (kept | spared).view_as(tensor)
     sizes = torch.where(kept, sizes, -1)
     limit = sizes.kthvalue(count).values
     low = sizes <= limit
     if (over := int(low.count_nonzero()) - count) > 0:  # several are as large as the last that goes
         low[(sizes == limit).nonzero()[-over:, 0]] = False
-    return ~low.view_as(tensor)
+    return (~low | spared).view_as(tensor)

@@ -60,7 +60,7 @@ class Live:
         gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied
             by before a step.
         values: the same, of what a step may move away from zero: running statistics, and under
-            other than elementwise optimizers the parameters.
+            other than elementwise optimizers the parameters. What masking spares stays there.
     """
 
     def __init__(
@@ -110,6 +110,17 @@ class Live:
         that the user's has so.
         """
         return module if self._dense.training else module.train()
+
+    @property
+    def penalised(self) -> Mapping[str, Tensor]:
+        """The parameters that a penalty reads: zero wherever units are removed, differentiable."""
+        spared = {name for name, _ in self.spec.spared}
+        return {
+            name: tensor * self.gradients[name]
+            if name in spared and name in self.gradients
+            else tensor
+            for name, tensor in self.params.items()
+        }
 
     def dense(self, names: Collection[str]) -> dict[str, Tensor]:
         """The parameters at their dense shapes, zero where units are gone; of those not named the
@@ -230,19 +241,21 @@ class Live:
         """Zeros in the parameters, running statistics, moments and the average of what is
         masked.
         """
-        dead = dead_entries(
-            self.params, *current(self.spec, self.masks, self.done), self._engine.spread
-        )
-        for tensors in (
-            self.params,
-            self.average or {},
-            *moments.state_tensors(self.optimizer, self.params),
-        ):
-            clear(tensors, dead)
-        keep = {name: (~where).to(self.params[name].dtype) for name, where in dead.items()}
+        spec, masks = current(self.spec, self.masks, self.done)
+        dead = dead_entries(self.params, spec, masks, self._engine.spread)
+        gone = dead
+        if spec.spared:
+            gone = dead_entries(self.params, spec, masks, self._engine.spread, spare=False)
+        clear(self.params, dead)
+        clear(self.average or {}, dead)
+        for tensors in moments.state_tensors(self.optimizer, self.params):
+            clear(tensors, gone)
         self.gradients = {
-            name: factor for name, factor in keep.items() if self.params[name].requires_grad
+            name: (~where).to(self.params[name].dtype)
+            for name, where in gone.items()
+            if self.params[name].requires_grad
         }
+        keep = {name: (~where).to(self.params[name].dtype) for name, where in dead.items()}
         moved = (
             keep.keys()
             if type(self.optimizer) not in _ELEMENTWISE

@@ -40,7 +40,7 @@ from purethin.training.network import Engine, Forward, OneProcess
 from purethin.training.randomness import fork_generators, generators, set_generators
 from purethin.training.rates import Rates
 from purethin.training.update import Update, move
-from purethin.training.zeros import left
+from purethin.training.zeros import check_finite, left
 from purethin.tree import fingerprint
 
 When = Literal["recipe", "now", "end"]
@@ -118,7 +118,8 @@ class Trainer:
 
         Raises:
             SpecError: the module cannot be inferred.
-            RecipeError: the recipe does not fit the network.
+            RecipeError: the recipe does not fit the network, or would mask an axis whose masks make
+                infinities.
             ValueError: an option is none of its values.
         """
         if thin not in ("recipe", "now", "end"):
@@ -137,6 +138,8 @@ class Trainer:
         args, kwargs = arguments(example)
         spec = infer(model, params_of(model), *args, **kwargs)
         recipe.groups(spec)
+        if thin != "now":
+            check_finite(recipe, spec)
         self.epoch = self.step = 0
         self.history: list[Record] = []
         self.best: Record | None = None
@@ -321,7 +324,7 @@ class Trainer:
         return loss
 
     def _penalty(self) -> Tensor | None:
-        found = self._recipe.penalty_at(self.epoch, self.params, self._live.now)
+        found = self._recipe.penalty_at(self.epoch, self._live.penalised, self._live.now)
         return None if found is None else self._engine.full(found)
 
     def _mean(self, value: float) -> float:

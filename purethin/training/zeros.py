@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from purethin.costs import Cost, cost
+from purethin.errors import RecipeError
+from purethin.recipes.recipe import Recipe
+from purethin.recipes.regularizers import reasons
 from purethin.spec import Masks, Spec
 from purethin.thinning import check_masks, masked_leaf, thin_spec, thin_tree
 
@@ -21,9 +24,11 @@ def dead_entries(
     spec: Spec,
     masks: Masks,
     spread: Callable[[Tensor, Tensor], Tensor],
+    *,
+    spare: bool = True,
 ) -> dict[str, Tensor]:
     """`{parameter or buffer: BoolTensor of its shape}` of those that masks touch: True where `mask`
-    writes zero.
+    writes zero; without `spare`, wherever units are removed.
 
     Args:
         params: their shapes count, and how they lie.
@@ -39,10 +44,27 @@ def dead_entries(
     out = {}
     for name, tensor in params.items():
         whole = one.expand(tensor.shape)
-        kept = masked_leaf(name, whole, spec, masks)
+        kept = masked_leaf(name, whole, spec, masks, spare=spare)
         if kept is not whole and not bool(kept.all()):
             out[name] = spread(~kept, tensor)
     return out
+
+
+def check_finite(recipe: Recipe, spec: Spec) -> None:
+    """That a network stays finite while what a recipe removes is masked.
+
+    Raises:
+        RecipeError: masks of one of its axes make infinities or nan under every choice of zeros.
+    """
+    pruned = [axis for each in recipe.groups(spec).values() for g in each for axis in g.axes]
+    fallen = [a for r in recipe.regularizers.values() if r.threshold for a in reasons(r, spec)]
+    for name in dict.fromkeys(pruned + fallen):
+        if not (axis := spec.axes[name]).finite:
+            raise RecipeError(
+                f"masking '{name}' would make the network infinite or nan: {axis.reason}; give the "
+                'trainer thin="now", so that units leave as soon as they are masked, or keep the '
+                f"divisor away from zero (+ 1e-6), or take '{name}' out of the recipe"
+            )
 
 
 @torch.no_grad()
