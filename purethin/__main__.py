@@ -16,25 +16,32 @@ from typing import Any
 
 from torch import Tensor, finfo, nn
 
+from purethin import (
+    Masks,
+    PurethinError,
+    Report,
+    Spec,
+    check,
+    cost,
+    infer,
+    load_recipe,
+    lp_norm,
+    params_of,
+    plan,
+    recipe_for,
+    save,
+    select,
+    thin,
+    thin_spec,
+)
 from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import explained, make, parse_input, tensors
 from purethin.cli.outputs import filled, refuse_existing
 from purethin.cli.tables import show
 from purethin.cli.weights import merged, with_weights
-from purethin.comparison import Report, check
-from purethin.costs import cost
-from purethin.criteria import lp_norm
-from purethin.errors import PurethinError
-from purethin.inference.infer import infer
-from purethin.modules import params_of
-from purethin.recipes.plan import plan
-from purethin.recipes.recipe import load_recipe
-from purethin.recipes.writing import fractions_of, recipe_for
-from purethin.selection import select
-from purethin.spec import Masks, Spec
-from purethin.storage import save, written_whole
+from purethin.recipes.writing import fractions_of
+from purethin.storage import written_whole
 from purethin.table import Table
-from purethin.thinning import thin, thin_spec
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -192,7 +192,10 @@ def apoz(activation: Tensor, *, dim: int = 1) -> Tensor:
         dim: the dim of the units; 1 for images, -1 for tokens.
 
     Returns:
-        `Tensor[units]`, fractions, the higher the more worth keeping.
+        `Tensor[units]`, fractions, the higher the more worth keeping: one axis's scores.
+
+    Raises:
+        MaskError: the activation has no such dim.
 
     Source: Hu et al., Network Trimming, arXiv 1607.03250.
 
@@ -210,7 +213,11 @@ def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
         dim: the dim of the units; 1 for images, -1 for tokens.
 
     Returns:
-        `Tensor[units]`, the higher the more worth keeping; half types are summed in float32.
+        `Tensor[units]`, the higher the more worth keeping: one axis's scores. Half types are
+        summed in float32.
+
+    Raises:
+        MaskError: the activation has no such dim.
 
     Source: Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient
     Inference, arXiv 1611.06440, sec. 2.2.
@@ -218,6 +225,11 @@ def activation_mean(activation: Tensor, *, dim: int = 1) -> Tensor:
     >>> activation_mean(torch.tensor([[0., 1.], [4., 0.]]))
     tensor([2.0000, 0.5000])
     """
+    if not -activation.dim() <= dim < activation.dim():
+        raise MaskError(
+            f"an activation of shape {tuple(activation.shape)} has no dim {dim}: give the dim of "
+            "the units, as 1 for images and -1 for tokens"
+        )
     others = [d for d in range(activation.dim()) if d != dim % activation.dim()]
     return wide(activation).mean(others) if others else wide(activation)
 
@@ -235,6 +247,9 @@ def random_scores(
 
     Returns:
         `{axis: Tensor[size]}` for every axis, on the device of the axis's first producer.
+
+    Raises:
+        SpecError: the parameters do not fit the spec.
 
     >>> spec = Spec.from_layout({"w": "h 2"}, {"w": torch.zeros(3, 2)})
     >>> chance = torch.Generator().manual_seed(0)

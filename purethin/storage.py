@@ -74,7 +74,7 @@ def tensors_in(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     safetensors = safetensors_library()
     try:
         with safetensors.safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Files for people: nothing is replaced unless asked, and a folder is filled whole or not at all."""
+"""Files for people: nothing is replaced unless asked, and a folder is filled whole."""
 
 from __future__ import annotations
 

@@ -1,0 +1,84 @@
+"""The house: who may import whom, and how large a file, a function and a line may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import house
+import pytest
+
+FILES = house.files_of(Path(__file__).parents[1] / "purethin")
+ROWS = """
+    errors
+    axes tree outputs table multihead
+    notation layouts
+    spec
+    thinning
+    criteria selection costs modules
+    measures storage comparison
+    inference recipes
+    training
+    plot cli
+    __init__
+    __main__
+"""
+LEVEL = {name: level for level, row in enumerate(ROWS.split("\n")) for name in row.split()}
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def test_each_room_imports_only_rooms_of_the_rows_above_it() -> None:
+    assert {room(name) for name in FILES} == LEVEL.keys()
+    wrong = [
+        f"{name} imports {other}"
+        for name, others in house.arrows(FILES).items()
+        for other in others
+        if room(name) != room(other) and LEVEL[room(name)] <= LEVEL[room(other)]
+    ]
+    assert not wrong
+
+
+def test_nothing_but_the_public_names_imports_inference() -> None:
+    assert set(house.across(FILES)) <= {("training.train", "inference.infer")}
+    used = FILES["__init__"].imports() & FILES.keys()
+    assert {n for n in used if room(n) == "inference"} >= {"inference.infer", "inference.rules"}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert not house.loops(FILES)
+
+
+@pytest.mark.parametrize(
+    "package",
+    [{"a": "from p.b import x", "b": "from p import c", "c": "import p.a"}],
+)
+def test_a_loop_and_a_crossing_arrow_are_seen(tmp_path: Path, package: dict[str, str]) -> None:
+    folder = tmp_path / "p"
+    (folder / "inference").mkdir(parents=True)
+    for name, text in {**package, "inference/d": "", "e": "import p.inference.d"}.items():
+        (folder / f"{name}.py").write_text(text)
+    files = house.files_of(folder)
+    assert house.loops(files) == ["a", "b", "c"]
+    assert house.across(files) == [("e", "inference.d")]
+
+
+LIMITS = {
+    "no file is longer than 350 lines": house.long_files(FILES),
+    "no function is longer than 40 lines": house.long_functions(FILES),
+    "no function but the Trainer's and torch's attention has more than 7 arguments": {
+        name: count
+        for name, count in house.many_arguments(FILES).items()
+        if not name.startswith(("training.train:", "multihead:"))
+    },
+    "no line is wider than 100 columns": house.wide_lines(FILES),
+    "no line is left out of the formatting": {
+        name: 1 for name, file in FILES.items() if "fmt: skip" in file.text
+    },
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_house_keeps_its_limits(limit: str) -> None:
+    print(limit, LIMITS[limit])
