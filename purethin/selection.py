@@ -39,12 +39,17 @@ def select(
         local scope.
 
     Raises:
-        MaskError: a sparsity outside [0, 1], an axis without scores, scores that are nan or no
-            vector.
+        MaskError: a sparsity outside [0, 1], an axis without scores, scores that are nan, not a
+            vector, or not keyed by axis.
 
     >>> select({"h": torch.tensor([3., 1., 2., 4.])}, 0.5)["h"]
     tensor([ True, False, False,  True])
     """
+    if not isinstance(scores, Mapping):
+        raise MaskError(
+            f"scores are {{axis: Tensor[size]}}, not a {type(scores).__name__}: name the axis that "
+            "they rank, select({'conv1': scores}, sparsity)"
+        )
     if scope not in ("local", "global"):
         raise MaskError(f"the scope is '{scope}'; it is 'local' or 'global'")
     if round_to < 1 or min_keep < 0:

@@ -77,6 +77,10 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
      lambda: pt.thin(PARAMS, SPEC, {"conv2": torch.zeros(6) > 0})),
     ("nan scores", pt.MaskError, ["8 scores", "'conv1'", "nan"], lambda: pt.select(nan, 0.5)),
     ("a sparsity in percent", pt.MaskError, ["50", "from 0 to 1"], lambda: pt.select(pt.lp_norm(PARAMS, SPEC), 50)),
+    ("scores of no axis", pt.MaskError, ["not a Tensor", "select({'conv1': scores}, sparsity)"],
+     lambda: pt.select(pt.apoz(torch.rand(2, 8)), 0.5)),  # type: ignore[arg-type]
+    ("activations without a dim of units", pt.MaskError, ["(8,)", "no dim 1", "-1 for tokens"],
+     lambda: pt.apoz(torch.rand(8))),
     ("a spec of another model", pt.SpecError, ["another model"], lambda: pt.thin(pt.params_of(other), SPEC, HALF)),
     ("parameters already thinned", pt.SpecError, ["conv1.weight", "(4, 3, 3, 3)", "conv1 3 3 3", "thinned already", "thin_spec"],
      lambda: pt.thin(THINNED, SPEC, HALF)),
