@@ -182,7 +182,7 @@ def main() -> None:
     if args.baseline:
         print("the dense network, for as many epochs, with the same learning rates")
         rates = tuple(p for p in recipe.policies if p.kind == "lr_scheduler")
-        baseline = trainer(replace(recipe, pruners={}, thinners=(), policies=rates))
+        baseline = trainer(replace(recipe, pruners={}, thinners={}, policies=rates))
         baseline.fit(Shuffled(*train, args.seed), before, accuracy)
         baseline.fit(Shuffled(*train, args.seed + 1), args.epochs - before, accuracy)
         dense, dense_epochs = baseline.model(), args.epochs

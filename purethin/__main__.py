@@ -26,6 +26,7 @@ from purethin import (
     infer,
     load_recipe,
     lp_norm,
+    mask,
     params_of,
     plan,
     recipe_for,
@@ -133,7 +134,8 @@ def _thin(options: argparse.Namespace) -> None:
         scores = {name: s for name, s in lp_norm(params, spec).items() if name in fractions}
         masks = select(scores, fractions)
     else:
-        masks = plan(recipe, params, spec).masks
+        planned = plan(recipe, params, spec)
+        masks, params = planned.masks, mask(params, spec, {}, planned.elements)
     with explained("running the model, masked and thinned"):
         report = check(model, params, spec, masks, *args, **kwargs)
     _refuse_different(report, params)

@@ -21,8 +21,10 @@ from purethin.notation import parse, parse_layout
 from purethin.tree import TensorTree, named
 
 Masks = Mapping[str, Tensor]
-"""`{axis: BoolTensor[size]}`, True = keep; an absent axis keeps all. A parameter's name as key
-holds an element mask.
+"""`{axis: BoolTensor[size]}`, True = keep; an absent axis keeps all."""
+Elements = Mapping[str, Tensor]
+"""`{parameter: BoolTensor of its shape}`, True = keep: single elements that are zero. They thin
+nothing.
 """
 Scores = Mapping[str, Tensor]
 """`{axis: Tensor[size]}`, the higher the more worth keeping."""

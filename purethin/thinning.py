@@ -13,7 +13,7 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import MaskError, SpecError, nearest
-from purethin.spec import Condition, Masks, Spec, check_fits, rewritten
+from purethin.spec import Condition, Elements, Masks, Spec, check_fits, rewritten
 from purethin.tree import TensorTree, map_named, named
 
 Config = dict[str, dict[str, Any]]
@@ -24,7 +24,9 @@ asserts what thinning breaks.
 """
 
 
-def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
+def mask(
+    params: TensorTree, spec: Spec, masks: Masks, elements: Elements | None = None
+) -> TensorTree:
     """Zeros where units are removed: the simulated network, at its dense shapes.
 
     What an axis spares (`Axis.spared`: the direction of a weight norm) stays as it is; the other
@@ -33,24 +35,32 @@ def mask(params: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     Args:
         params: the parameter pytree.
         spec: its spec.
-        masks: `{axis: Tensor[size]}`, bool (True = keep) or float (a factor, differentiable); a
-            parameter's name as key holds an element mask of its shape. Works under `vmap` over
-            stacked masks or parameters.
+        masks: `{axis: Tensor[size]}`, bool (True = keep) or float (a factor, differentiable).
+            Works under `vmap` over stacked masks or parameters.
+        elements: `{parameter: Tensor of its shape}`, alike: single elements that are zero too.
 
     Returns:
         A tree of new tensors; a parameter that no mask touches is the same tensor.
 
     Raises:
-        MaskError: an unknown axis, a wrong length or dtype.
+        MaskError: an unknown axis or parameter, a wrong shape or dtype.
         SpecError: the parameters do not fit the spec.
     """
+    single = elements or {}
     check_masks(spec, masks, all_removed_allowed=True)
+    check_elements(spec, single)
     check_fits(spec, named(params))
-    return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks), params)
+    return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks, single), params)
 
 
 def masked_leaf(
-    name: str, tensor: Tensor, spec: Spec, masks: Masks, *, spare: bool = True
+    name: str,
+    tensor: Tensor,
+    spec: Spec,
+    masks: Masks,
+    elements: Elements | None = None,
+    *,
+    spare: bool = True,
 ) -> Tensor:
     """One parameter as `mask` leaves it, unchecked; without `spare`, zero wherever units are
     removed.
@@ -59,7 +69,7 @@ def masked_leaf(
         return tensor
     for dim, keep in _keeps(spec, name, masks, spare=spare):
         tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
-    return _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
+    return _times(tensor, elements[name]) if elements and name in elements else tensor
 
 
 def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Config]:
@@ -68,8 +78,7 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     Args:
         params: the parameter pytree, at the spec's dense shapes.
         spec: its spec.
-        masks: `{axis: BoolTensor[size]}`, True = keep; an element mask zeroes and takes nothing
-            out.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
 
     Returns:
         `(thinned, config)`: the tree with smaller tensors, and `{module path: {attribute: value}}`.
@@ -91,7 +100,6 @@ def thinned_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
     """One parameter as `thin` leaves it, unchecked: so that one whole tensor at a time is
     enough.
     """
-    tensor = _times(tensor, masks[name]) if name in masks and name not in spec.axes else tensor
     return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
 
 
@@ -231,40 +239,56 @@ def config_of(spec: Spec, masks: Masks) -> Config:
 
 
 def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) -> None:
-    """That masks fit a spec.
+    """That masks of axes fit a spec.
 
     Raises:
-        MaskError: an unknown name, a wrong shape or dtype, or (unless allowed, as when zeroing) an
+        MaskError: an unknown axis, a wrong length or dtype, or (unless allowed, as when zeroing) an
             axis with no unit left.
     """
     if not isinstance(masks, Mapping):
         raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
     for name, m in masks.items():
-        if not isinstance(m, Tensor):
+        if name in spec.layout and name not in spec.axes:
             raise MaskError(
-                f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: "
-                "scores > 0"
+                f"'{name}' is a parameter, and masks are of axes: to zero single elements of it "
+                f"write pt.mask(params, spec, masks, elements={{'{name}': …}})"
             )
-        if name not in spec.axes and name not in spec.layout:
+        if name not in spec.axes:
             raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
-        want = (spec.axes[name].size,) if name in spec.axes else spec.shape(name)
-        if tuple(m.shape) != want:
-            what = (
-                f"the axis has {want[0]} units"
-                if name in spec.axes
-                else "the parameter has another"
-            )
-            raise MaskError(
-                f"the mask of '{name}' has shape {tuple(m.shape)}, but {what}: give shape {want}"
-            )
-        if m.dtype != torch.bool and not (all_removed_allowed and m.is_floating_point()):
-            raise MaskError(
-                f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0"
-            )
-        if not all_removed_allowed and name in spec.axes and not bool(m.any()):
+        size = spec.axes[name].size
+        _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
+        if not all_removed_allowed and not bool(m.any()):
             raise MaskError(
                 f"the mask of '{name}' removes all {m.numel()} units: keep at least one"
             )
+
+
+def check_elements(spec: Spec, elements: Elements) -> None:
+    """That masks of single elements fit a spec.
+
+    Raises:
+        MaskError: an unknown parameter, a wrong shape or dtype.
+    """
+    for name, m in elements.items():
+        if name not in spec.layout:
+            raise MaskError(f"no parameter is named '{name}'; {nearest(name, spec.layout)}")
+        _check_mask(name, m, spec.shape(name), "the parameter has another", floats=True)
+
+
+def _check_mask(name: str, m: object, want: tuple[int, ...], why: str, *, floats: bool) -> None:
+    if not isinstance(m, Tensor):
+        raise MaskError(
+            f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: "
+            "scores > 0"
+        )
+    if tuple(m.shape) != want:
+        raise MaskError(
+            f"the mask of '{name}' has shape {tuple(m.shape)}, but {why}: give shape {want}"
+        )
+    if m.dtype != torch.bool and not (floats and m.is_floating_point()):
+        raise MaskError(
+            f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0"
+        )
 
 
 def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:

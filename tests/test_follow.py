@@ -37,7 +37,11 @@ def watch(
 ) -> None:
     """A fit that prunes and thins as epoch 1 begins, and is killed at the end of epoch `killed`."""
     trainer = SimpleNamespace(
-        spec=SPEC, masks=MASKS if begin > 1 else {}, done=MASKS if begin > 1 else {}, history=[]
+        spec=SPEC,
+        masks=MASKS if begin > 1 else {},
+        done=MASKS if begin > 1 else {},
+        history=[],
+        elements={},
     )
 
     def tell(event: Any, epoch: int, **told: Any) -> None:

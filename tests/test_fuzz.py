@@ -70,24 +70,26 @@ def bounded(seconds: float) -> Iterator[None]:
 
 def apply(recipe: pt.Recipe, params: dict[str, Tensor], spec: pt.Spec) -> None:
     """All that a trainer asks of a recipe, over its first epochs and its last."""
-    recipe.groups(spec)
+    pruning = recipe.on(spec)
     if recipe.last_epoch <= 50:
         pt.plan(recipe, params, spec)
-    masks: dict[str, Tensor] = {}
+    masks, elements = dict[str, Tensor](), dict[str, Tensor]()
     state = torch.Generator().manual_seed(0)
     for epoch in sorted({0, 1, 2, recipe.last_epoch, recipe.last_epoch + 1} - {-1}):
-        measures = recipe.measures_at(epoch, spec)
+        measures = pruning.measures_at(epoch)
         statistics = {m: torch.rand(spec.axes[m.axis].size, generator=state) for m in measures}
         for step in (0, 1, 2):
             if step == 0 or recipe.acts_within(epoch, step):
-                masked, before = pt.mask(params, spec, masks), masks
-                masks = recipe.masks_at(
-                    epoch, masked, spec, masks, step=step, statistics=statistics, seed=1
+                masked, before = pt.mask(params, spec, masks, elements), (masks, elements)
+                masks = pruning.masks_at(
+                    epoch, masked, masks, step=step, statistics=statistics, seed=1
                 )
-                assert all(
-                    not bool((masks[name] & ~kept).any()) for name, kept in before.items()
-                ), "a removed unit came back"
-        penalty = recipe.penalty_at(epoch, params, spec)
+                elements = pruning.elements_at(epoch, masked, masks, elements, step=step)
+                for now, then in zip((masks, elements), before, strict=True):
+                    assert all(
+                        not bool((now[name] & ~kept).any()) for name, kept in then.items()
+                    ), "what was removed came back"
+        penalty = pruning.penalty_at(epoch, params)
         assert penalty is None or penalty.shape == ()
         recipe.thins_at(epoch)
     pt.thin(params, spec, masks)
@@ -194,7 +196,7 @@ def test_mutants_reach_all_that_comes_after_reading() -> None:
         try:
             recipe = pt.load_recipe(text := mutant(seed))
             loaded += 1
-            recipe.groups(NETWORKS["layer" in text][1])
+            recipe.on(NETWORKS["layer" in text][1])
             fitting += 1
         except pt.RecipeError:
             pass

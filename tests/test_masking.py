@@ -20,7 +20,7 @@ def removed(mask: Tensor) -> set[int]:
 
 
 def masks_of(text: str, epoch: int = 0, **options: object) -> dict[str, Tensor]:
-    return pt.load_recipe(text).masks_at(epoch, PARAMS, SPEC, {}, **options)  # type: ignore[arg-type]
+    return pt.load_recipe(text).on(SPEC).masks_at(epoch, PARAMS, {}, **options)  # type: ignore[arg-type]
 
 
 # ---- several weights of one axis
@@ -66,12 +66,12 @@ def test_a_plan_names_the_weights_that_rank_together() -> None:
 )
 def test_a_statistic_of_data_ranks_and_is_asked_for_before(first: str, kind: str) -> None:
     recipe = pt.load_recipe(edited(*AGP).replace("L1Ranked", f"{first}Ranked"))
-    measures = recipe.measures_at(4, SPEC)
+    measures = recipe.on(SPEC).measures_at(4)
     assert measures == (Measure(kind, "conv3.weight", 0, "conv3"),)
-    assert recipe.measures_at(3, SPEC) == ()
+    assert recipe.on(SPEC).measures_at(3) == ()
     scores = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 6.0])
     assert removed(
-        recipe.masks_at(4, PARAMS, SPEC, {}, statistics={measures[0]: scores})["conv3"]
+        recipe.on(SPEC).masks_at(4, PARAMS, {}, statistics={measures[0]: scores})["conv3"]
     ) == {1, 3}
 
 
@@ -81,11 +81,11 @@ def test_one_measure_is_asked_for_where_several_axes_follow_a_leader_and_one_for
     led = pruning("[conv2.weight, conv1.weight]", group_dependency="Leader").replace(
         "L1Ranked", "ActivationAPoZRanked"
     )
-    assert pt.load_recipe(led).measures_at(0, SPEC) == (
+    assert pt.load_recipe(led).on(SPEC).measures_at(0) == (
         Measure("apoz", "conv2.weight", 0, "conv1"),
     )
     both = led.replace("Leader", "Sum")
-    assert [m.weight for m in pt.load_recipe(both).measures_at(0, SPEC)] == [
+    assert [m.weight for m in pt.load_recipe(both).on(SPEC).measures_at(0)] == [
         "conv2.weight",
         "conv1.weight",
     ]
@@ -122,7 +122,7 @@ def test_chance_depends_on_the_seed_the_epoch_the_pruner_and_the_axis_alone() ->
     first = masks_of(RANDOM)
     torch.manual_seed(7)
     torch.rand(3)
-    again = pt.load_recipe(RANDOM).masks_at(0, {n: t + 1 for n, t in PARAMS.items()}, SPEC, {})
+    again = pt.load_recipe(RANDOM).on(SPEC).masks_at(0, {n: t + 1 for n, t in PARAMS.items()}, {})
     assert all(torch.equal(first[a], again[a]) for a in first)
     only = masks_of(
         RANDOM.replace("[conv1.weight, conv3.weight, up.weight]", "[up.weight, conv1.weight]")
@@ -171,16 +171,16 @@ def test_within_an_epoch_only_those_act_that_say_so_and_only_at_their_batches() 
         "policies:\n", "policies:\n  - pruner: {instance_name: more}\n    epochs: [4]\n"
     )
     recipe = pt.load_recipe(text)
-    assert kept(recipe.masks_at(4, PARAMS, SPEC, {})) == {"conv3": 4, "up": 5}
-    assert kept(recipe.masks_at(4, PARAMS, SPEC, {}, step=8)) == {"conv3": 4}
-    assert kept(recipe.masks_at(4, PARAMS, SPEC, {}, step=9)) == {}
+    assert kept(recipe.on(SPEC).masks_at(4, PARAMS, {})) == {"conv3": 4, "up": 5}
+    assert kept(recipe.on(SPEC).masks_at(4, PARAMS, {}, step=8)) == {"conv3": 4}
+    assert kept(recipe.on(SPEC).masks_at(4, PARAMS, {}, step=9)) == {}
 
 
 def test_acting_again_within_an_epoch_removes_nothing_more() -> None:
     recipe = pt.load_recipe(OFTEN)
-    first = recipe.masks_at(4, PARAMS, SPEC, {})
+    first = recipe.on(SPEC).masks_at(4, PARAMS, {})
     flipped = PARAMS | {"conv3.weight": 1 / PARAMS["conv3.weight"]}
-    assert torch.equal(recipe.masks_at(4, flipped, SPEC, first, step=4)["conv3"], first["conv3"])
+    assert torch.equal(recipe.on(SPEC).masks_at(4, flipped, first, step=4)["conv3"], first["conv3"])
 
 
 # ---- what is read
@@ -189,22 +189,22 @@ def test_acting_again_within_an_epoch_removes_nothing_more() -> None:
 def test_of_weights_that_no_pruner_lists_only_shapes_are_read() -> None:
     shapes = {n: t if n == "conv3.weight" else t.to("meta") for n, t in PARAMS.items()}
     assert torch.equal(
-        pt.load_recipe(BASE).masks_at(0, shapes, SPEC, {})["conv3"], masks_of(BASE)["conv3"]
+        pt.load_recipe(BASE).on(SPEC).masks_at(0, shapes, {})["conv3"], masks_of(BASE)["conv3"]
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_weights_of_any_type_rank(dtype: torch.dtype) -> None:
     halves = {n: t.to(dtype) for n, t in PARAMS.items()}
-    assert kept(pt.load_recipe(BASE).masks_at(0, halves, SPEC, {})) == {"conv3": 3}
+    assert kept(pt.load_recipe(BASE).on(SPEC).masks_at(0, halves, {})) == {"conv3": 3}
 
 
 def test_masks_change_no_weight_and_no_mask() -> None:
     before = {n: t.clone() for n, t in PARAMS.items()}
     recipe = pt.load_recipe(edited(*AGP))
-    first = recipe.masks_at(4, PARAMS, SPEC, {})
+    first = recipe.on(SPEC).masks_at(4, PARAMS, {})
     copy = first["conv3"].clone()
-    recipe.masks_at(7, PARAMS, SPEC, first)
+    recipe.on(SPEC).masks_at(7, PARAMS, first)
     assert torch.equal(first["conv3"], copy) and all(
         torch.equal(PARAMS[n], t) for n, t in before.items()
     )
@@ -212,7 +212,7 @@ def test_masks_change_no_weight_and_no_mask() -> None:
 
 def test_random_ranking_reads_no_weight_at_all() -> None:
     shapes = {n: t.to("meta") for n, t in PARAMS.items()}
-    masks = pt.load_recipe(RANDOM).masks_at(0, shapes, SPEC, {})
+    masks = pt.load_recipe(RANDOM).on(SPEC).masks_at(0, shapes, {})
     assert all(torch.equal(masks[axis], m) for axis, m in masks_of(RANDOM).items())
 
 

@@ -191,31 +191,33 @@ policies:
   - extension: {{instance_name: thinner}}
     epochs: [4]
 """)
-    plan, masks, done = pt.plan(recipe, PARAMS, SPEC), dict[str, Tensor](), dict[str, Tensor]()
+    plan, pruning = pt.plan(recipe, PARAMS, SPEC), recipe.on(SPEC)
+    masks, elements, done = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
     for epoch in range(recipe.last_epoch + 1):
         thinned, _ = pt.thin(
             PARAMS, SPEC, done
         )  # what was thinned already ranks as what is only masked
-        masks = recipe.masks_at(
-            epoch, pt.mask(pt.expand(thinned, SPEC, done), SPEC, masks), SPEC, masks
-        )
+        dense = pt.mask(pt.expand(thinned, SPEC, done), SPEC, masks, elements)
+        masks = pruning.masks_at(epoch, dense, masks)
+        elements = pruning.elements_at(epoch, dense, masks, elements)
         done = masks if epoch % 3 == 1 else done
         at = [r for r in plan.rows if r.epoch == epoch]
-        assert {r.axis: r.removed for r in at} == {r.axis: int((~masks[r.axis]).sum()) for r in at}
+        both = masks | elements
+        assert {r.axis: r.removed for r in at} == {r.axis: int((~both[r.axis]).sum()) for r in at}
         assert all(
             (r.parameters, r.macs) == (pt.cost(SPEC, masks).parameters, pt.cost(SPEC, masks).macs)
             for r in at
         )
-    assert plan.masks.keys() == masks.keys() and all(
-        torch.equal(plan.masks[n], m) for n, m in masks.items()
-    )
+    for plans, found in ((plan.masks, masks), (plan.elements, elements)):
+        assert plans.keys() == found.keys()
+        assert all(torch.equal(plans[n], m) for n, m in found.items())
 
 
 @pytest.mark.parametrize(
     "build",
     [torchvision.models.resnet50, torchvision.models.densenet121, torchvision.models.googlenet],
 )
-def test_thirty_steps_of_a_large_network_are_planned_in_seconds(
+def test_thirty_steps_of_a_large_network_are_plansin_seconds(
     build: Callable[..., nn.Module],
 ) -> None:
     options = (

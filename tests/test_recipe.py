@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import purethin as pt
 from purethin.recipes.recipe import build_schedulers
+from purethin.recipes.schedulers import Scheduler
 
 # ---- mistakes; § marks the place that the error must name
 
@@ -450,9 +451,9 @@ def test_half_and_half_again_of_16_leaves_8() -> None:
 
 def test_what_is_removed_stays_removed_whatever_the_weights_become() -> None:
     recipe = pt.load_recipe(edited(*AGP))
-    first = recipe.masks_at(4, PARAMS, SPEC, {})
+    first = recipe.on(SPEC).masks_at(4, PARAMS, {})
     flipped = PARAMS | {"conv3.weight": 1 / PARAMS["conv3.weight"]}
-    second = recipe.masks_at(7, flipped, SPEC, first)
+    second = recipe.on(SPEC).masks_at(7, flipped, first)
     assert 0 < int((~first["conv3"]).sum()) < int((~second["conv3"]).sum())
     assert not (second["conv3"] & ~first["conv3"]).any()
 
@@ -462,8 +463,8 @@ def test_another_pruner_of_the_axis_adds_to_what_is_removed_and_never_gives_back
     sparsity: float, left: int
 ) -> None:
     recipe = pt.load_recipe(twice(sparsity, epoch=3))
-    first = recipe.masks_at(0, PARAMS, SPEC, {})
-    both = recipe.masks_at(3, PARAMS, SPEC, first)
+    first = recipe.on(SPEC).masks_at(0, PARAMS, {})
+    both = recipe.on(SPEC).masks_at(3, PARAMS, first)
     assert (kept(first), kept(both)) == ({"conv1": 8}, {"conv1": left})
     assert not (both["conv1"] & ~first["conv1"]).any()
 
@@ -510,7 +511,7 @@ def test_the_plans_masks_are_those_of_the_epochs_one_by_one(edits: list[tuple[st
     recipe = pt.load_recipe(edited(*edits))
     masks: dict[str, Tensor] = {}
     for epoch in range(recipe.last_epoch + 1):
-        masks = recipe.masks_at(epoch, pt.mask(PARAMS, SPEC, masks), SPEC, masks)
+        masks = recipe.on(SPEC).masks_at(epoch, pt.mask(PARAMS, SPEC, masks), masks)
     plan = pt.plan(recipe, PARAMS, SPEC)
     assert plan.masks.keys() == masks.keys() == {"conv3"}
     assert torch.equal(plan.masks["conv3"], masks["conv3"])
@@ -520,7 +521,7 @@ def test_the_plans_masks_are_those_of_the_epochs_one_by_one(edits: list[tuple[st
 def test_thinning_and_schedulers_happen_at_their_epochs() -> None:
     recipe = pt.load_recipe(BASE)
     assert [e for e in range(12) if recipe.thins_at(e)] == [2]
-    assert [e for e in range(12) if recipe.at(e, "lr_scheduler")] == [*range(9)]
+    assert [e for e in range(12) if recipe.at(e, Scheduler)] == [*range(9)]
     assert recipe.last_epoch == 8
     optimizer = torch.optim.SGD(MODEL.parameters(), lr=1.0)
     scheduler = build_schedulers(recipe, optimizer)["decay"]

@@ -53,7 +53,7 @@ def groups(weight: str, group_type: str) -> list[Tensor]:
 def test_the_penalty_is_the_sum_of_the_groups_norms(weight: str, group_type: str) -> None:
     recipe = pt.load_recipe(with_regims(f"{weight}: [0.25, {group_type}]"))
     want = 0.25 * sum(float(group.square().sum().sqrt()) for group in groups(weight, group_type))
-    assert float(recipe.penalty_at(1, PARAMS, SPEC) or 0) == pytest.approx(want, rel=1e-5)
+    assert float(recipe.on(SPEC).penalty_at(1, PARAMS) or 0) == pytest.approx(want, rel=1e-5)
 
 
 def test_several_weights_and_several_regularizers_add_up() -> None:
@@ -68,17 +68,22 @@ def test_several_weights_and_several_regularizers_add_up() -> None:
         g.norm() for g in groups("fc1.weight", "Cols")
     )
     assert torch.allclose(
-        torch.as_tensor(recipe.penalty_at(1, PARAMS, SPEC)), torch.as_tensor(first)
+        torch.as_tensor(recipe.on(SPEC).penalty_at(1, PARAMS)), torch.as_tensor(first)
     )
     second = first + 0.125 * PARAMS["bn1.weight"].abs().sum()
     assert torch.allclose(
-        torch.as_tensor(recipe.penalty_at(2, PARAMS, SPEC)), torch.as_tensor(second)
+        torch.as_tensor(recipe.on(SPEC).penalty_at(2, PARAMS)), torch.as_tensor(second)
     )
 
 
 def test_there_is_a_penalty_at_the_epochs_of_the_policy_alone() -> None:
     recipe = pt.load_recipe(TEXT)
-    assert [e for e in range(8) if recipe.penalty_at(e, PARAMS, SPEC) is not None] == [1, 2, 3, 4]
+    assert [e for e in range(8) if recipe.on(SPEC).penalty_at(e, PARAMS) is not None] == [
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_removed_units_add_nothing_to_the_penalty_nor_to_its_gradient() -> None:
@@ -98,8 +103,8 @@ def test_removed_units_add_nothing_to_the_penalty_nor_to_its_gradient() -> None:
         for n, t in pt.thin(PARAMS, SPEC, masks)[0].items()
     }
     one, two = (
-        recipe.penalty_at(1, dense, SPEC),
-        recipe.penalty_at(1, small, pt.thin_spec(SPEC, masks)),
+        recipe.on(SPEC).penalty_at(1, dense),
+        recipe.on(SPEC).penalty_at(1, small),
     )
     assert one is not None and two is not None and torch.allclose(one, two)
     one.backward()
@@ -130,7 +135,7 @@ def test_what_fell_below_its_threshold_is_removed_where_a_thinner_fires_and_as_t
     gone = {
         e: (~m["conv3"]).nonzero()[:, 0].tolist()
         for e in range(9)
-        if (m := recipe.masks_at(e, weak([1, 4]), SPEC, {}))
+        if (m := recipe.on(SPEC).masks_at(e, weak([1, 4]), {}))
     }
     assert gone == {3: [1, 4], 5: [1, 4]}
     assert recipe.last_epoch == 5
@@ -161,7 +166,7 @@ def test_removal_follows_the_policy_the_thinner_and_keep_mask(
         assert old in text
         text = text.replace(old, new)
     recipe = pt.load_recipe(text)
-    assert [e for e in range(9) if recipe.masks_at(e, weak([1, 4]), SPEC, {})] == epochs
+    assert [e for e in range(9) if recipe.on(SPEC).masks_at(e, weak([1, 4]), {})] == epochs
     assert [r.epoch for r in pt.plan(recipe, weak([1, 4]), SPEC).rows] == epochs[:1] + epochs[1:]
 
 
@@ -171,8 +176,10 @@ def test_the_criterion_is_of_all_a_groups_magnitudes(criterion: str, gone: list[
     tensor[0] = -0.5  # its mean and its largest are the strength itself
     tensor[1] = 0.1
     tensor[1, 3] = -6.0  # on the average below a half, but for one element
-    masks = pt.load_recipe(TEXT.replace("Mean_Abs", criterion)).masks_at(
-        3, PARAMS | {"conv3.weight": tensor}, SPEC, {}
+    masks = (
+        pt.load_recipe(TEXT.replace("Mean_Abs", criterion))
+        .on(SPEC)
+        .masks_at(3, PARAMS | {"conv3.weight": tensor}, {})
     )
     assert (~masks["conv3"]).nonzero()[:, 0].tolist() == gone
 
@@ -181,7 +188,7 @@ def test_a_largest_magnitude_counts_for_channels_too() -> None:
     tensor = torch.full((6, 16, 1, 1), 0.1)
     tensor[2, 7] = 5.0
     text = with_regims("conv3.weight: [0.5, Channels]").replace("Mean_Abs", "Max")
-    masks = pt.load_recipe(text).masks_at(3, PARAMS | {"conv3.weight": tensor}, SPEC, {})
+    masks = pt.load_recipe(text).on(SPEC).masks_at(3, PARAMS | {"conv3.weight": tensor}, {})
     assert masks["conv1"].nonzero()[:, 0].tolist() == [7]
 
 
@@ -193,22 +200,22 @@ def test_a_shared_axis_loses_a_unit_only_where_all_listed_weights_agree() -> Non
         with_regims("conv1.weight: [0.5, Filters]\n      conv2.weight: [0.5, Filters]")
     )
     one = pt.load_recipe(with_regims("conv1.weight: [0.5, Filters]"))
-    assert (~both.masks_at(3, params, SPEC, {})["conv1"]).nonzero()[:, 0].tolist() == [1, 2]
-    assert (~one.masks_at(3, params, SPEC, {})["conv1"]).nonzero()[:, 0].tolist() == [0, 1, 2]
+    assert (~both.on(SPEC).masks_at(3, params, {})["conv1"]).nonzero()[:, 0].tolist() == [1, 2]
+    assert (~one.on(SPEC).masks_at(3, params, {})["conv1"]).nonzero()[:, 0].tolist() == [0, 1, 2]
 
 
 def test_a_unit_of_several_columns_goes_when_all_of_them_fell() -> None:
     params = {"conv.weight": torch.ones(3, 2, 1, 1), "fc.weight": torch.ones(5, 12)}
     spec = pt.Spec.from_layout({"conv.weight": "c 2 1 1", "fc.weight": "5 (c 4)"}, params)
     params["fc.weight"][:, :7] = 0.01
-    masks = pt.load_recipe(with_regims("fc.weight: [0.5, Cols]")).masks_at(3, params, spec, {})
+    masks = pt.load_recipe(with_regims("fc.weight: [0.5, Cols]")).on(spec).masks_at(3, params, {})
     assert masks["c"].tolist() == [False, True, True]
 
 
 def test_the_last_unit_stays_the_strongest() -> None:
     tensor = torch.full((6, 16, 1, 1), 0.01)
     tensor[3] = 0.02
-    masks = pt.load_recipe(TEXT).masks_at(3, PARAMS | {"conv3.weight": tensor}, SPEC, {})
+    masks = pt.load_recipe(TEXT).on(SPEC).masks_at(3, PARAMS | {"conv3.weight": tensor}, {})
     assert masks["conv3"].nonzero()[:, 0].tolist() == [3]
 
 
@@ -218,22 +225,22 @@ def test_what_was_removed_before_stays_removed_and_a_mean_is_over_what_is_left()
     tensor[2] = 0.01
     tensor[4] = 0.9  # over all 16 inputs, of which 8 are gone, its mean would be 0.45
     params = pt.mask(PARAMS | {"conv3.weight": tensor}, SPEC, before)
-    masks = pt.load_recipe(TEXT).masks_at(3, params, SPEC, before)
+    masks = pt.load_recipe(TEXT).on(SPEC).masks_at(3, params, before)
     assert (~masks["conv3"]).nonzero()[:, 0].tolist() == [0, 2]
     assert torch.equal(masks["conv1"], before["conv1"])
 
 
 def test_a_weight_that_holds_nan_removes_nothing() -> None:
     with pytest.raises(pt.MaskError, match=r"6 groups of conv3\.weight hold nan"):
-        pt.load_recipe(TEXT).masks_at(
-            3, PARAMS | {"conv3.weight": PARAMS["conv3.weight"] * float("nan")}, SPEC, {}
+        pt.load_recipe(TEXT).on(SPEC).masks_at(
+            3, PARAMS | {"conv3.weight": PARAMS["conv3.weight"] * float("nan")}, {}
         )
 
 
 def test_a_frozen_dimension_is_penalized_and_never_removed_and_the_plan_says_so() -> None:
     recipe = pt.load_recipe(with_regims("conv1.weight: [5, Channels]"))
-    assert recipe.penalty_at(1, PARAMS, SPEC) is not None
-    assert recipe.masks_at(3, PARAMS, SPEC, {}) == {}
+    assert recipe.on(SPEC).penalty_at(1, PARAMS) is not None
+    assert recipe.on(SPEC).masks_at(3, PARAMS, {}) == {}
     plan = pt.plan(recipe, PARAMS, SPEC)
     assert plan.rows == () and any(
         "Channels of conv1.weight are penalized and never removed: its dim 1 is '3'" in n
@@ -334,8 +341,8 @@ def test_a_regularizer_that_does_not_fit_the_network_is_refused_at_the_weights_p
     text = with_regims(regims)
     at = f"recipe:5:{text.splitlines()[4].index('§') + 1}: "
     for act in (
-        lambda r: r.groups(SPEC),
-        lambda r: r.penalty_at(1, PARAMS, SPEC),
+        lambda r: r.on(SPEC),
+        lambda r: r.on(SPEC).penalty_at(1, PARAMS),
         lambda r: pt.plan(r, PARAMS, SPEC),
     ):
         with pytest.raises(pt.RecipeError, match=at + message):

@@ -402,13 +402,23 @@ def test_an_element_mask_zeroes_and_never_thins() -> None:
     )
     alone = {"conv2.weight": keep}
     zeroed = PARAMS["conv2.weight"] * keep
-    assert torch.equal(of("conv2.weight", alone), zeroed)
-    thinned, config = pt.thin(PARAMS, SPEC, alone)
+    masked = pt.mask(PARAMS, SPEC, {}, alone)
+    assert torch.equal(masked["conv2.weight"], zeroed)
+    thinned, config = pt.thin(masked, SPEC, {})
     assert config == {} and torch.equal(thinned["conv2.weight"], zeroed)
-    assert pt.thin_spec(SPEC, alone) == SPEC and pt.cost(SPEC, alone) == pt.cost(SPEC)
-    assert pt.check(MODEL, PARAMS, SPEC, MASKS | alone, X).relative < 1e-9
+    both = pt.mask(PARAMS, SPEC, MASKS, alone)
+    assert torch.equal(both["conv2.weight"], of("conv2.weight", MASKS) * keep)
+    assert pt.check(MODEL, masked, SPEC, MASKS, X).relative < 1e-9
     floats = {"conv2.weight": torch.full(keep.shape, 0.5, dtype=torch.float64)}
-    assert torch.equal(of("conv2.weight", floats), PARAMS["conv2.weight"] / 2)
+    halved = pt.mask(PARAMS, SPEC, {}, floats)["conv2.weight"]
+    assert torch.equal(halved, PARAMS["conv2.weight"] / 2)
+
+
+def test_an_axis_and_a_parameter_may_have_one_name() -> None:
+    params = {"h": torch.ones(4, 2)}
+    spec = pt.Spec.from_layout({"h": "h 2"}, params)
+    masked = pt.mask(params, spec, {"h": torch.arange(4) > 0}, {"h": torch.eye(4, 2) == 0})
+    assert masked["h"].tolist() == [[0, 0], [1, 0], [1, 1], [1, 1]]
 
 
 # ---- mistakes that only thinning and masking can meet (the common ones are in test_errors)
@@ -436,7 +446,11 @@ CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
     ("an integer mask for zeroing", pt.MaskError, ["'conv1'", "torch.int64"],
      lambda: pt.mask(PARAMS, SPEC, {"conv1": torch.arange(8)})),
     ("an element mask of another shape", pt.MaskError, ["'fc.bias'", "(3,)", "the parameter has another", "(7,)"],
-     lambda: pt.mask(PARAMS, SPEC, {"fc.bias": torch.ones(3) > 0})),
+     lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bias": torch.ones(3) > 0})),
+    ("elements of an unknown parameter", pt.MaskError, ["no parameter is named 'fc.bais'", "did you mean 'fc.bias'?"],
+     lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bais": torch.ones(7) > 0})),
+    ("a parameter in place of an axis", pt.MaskError, ["'fc.bias' is a parameter", "elements={'fc.bias': …}"],
+     lambda: pt.thin(PARAMS, SPEC, {"fc.bias": torch.ones(7) > 0})),
     ("no unit left in a take", pt.MaskError, ["dim 0 of w", "'h[0, 2]'", "no unit left"],
      lambda: pt.thin(TAKEN, TAKEN_SPEC, {"h": torch.tensor([False, True, False, True])})),
     ("a size that takes another branch", pt.MaskError,

@@ -115,7 +115,7 @@ def test_single_weights_stay_zero_and_a_thinning_carries_their_masks_along(optim
     assert ends[0].params["a.conv1.weight"].shape == (6, 10, 3, 3)
     assert_same(ends[1], ends[0], 1e-9)
     assert_same(ends[2], ends[0], 1e-9)
-    dense = ends[0].masks["a.conv1.weight"]
+    dense = ends[0].elements["a.conv1.weight"]
     assert dense.shape == (12, 10, 3, 3)
     assert (~dense).sum() == 648
     last = ends[0].history[-1]

@@ -78,7 +78,7 @@ def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
 def without_thinner(recipe: pt.Recipe) -> pt.Recipe:
     """Masks on and on; `thin="end"` would thin when `fit` returns."""
     return replace(
-        recipe, thinners=(), policies=tuple(p for p in recipe.policies if p.kind != "extension")
+        recipe, thinners={}, policies=tuple(p for p in recipe.policies if p.kind != "extension")
     )
 
 

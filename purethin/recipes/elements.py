@@ -12,11 +12,13 @@ from torch import Tensor
 
 from purethin.criteria import wide
 from purethin.errors import MaskError
-from purethin.spec import Masks, Spec
+from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import masked_leaf
 
 
-def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: int) -> Tensor:
+def element_mask(
+    tensor: Tensor, spec: Spec, name: str, masks: Masks, elements: Elements, removed: int
+) -> Tensor:
     """The mask of a parameter's elements when so many of them are to be gone.
 
     Args:
@@ -24,6 +26,7 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
         spec: the dense spec.
         name: the parameter's name.
         masks: the masks so far; what they remove stays removed and is counted.
+        elements: those of single elements, alike.
         removed: how many elements of the dense tensor are gone, those of removed units among them;
             never the last one.
 
@@ -37,8 +40,8 @@ def element_mask(tensor: Tensor, spec: Spec, name: str, masks: Masks, removed: i
     Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878.
     """
     one = torch.ones_like(tensor, dtype=torch.bool)
-    kept = masked_leaf(name, one, spec, masks, spare=False).flatten()
-    spared = masked_leaf(name, one, spec, masks).flatten() & ~kept
+    kept = masked_leaf(name, one, spec, masks, elements, spare=False).flatten()
+    spared = masked_leaf(name, one, spec, masks, elements).flatten() & ~kept
     sizes = wide(tensor.detach().abs().flatten())
     if bool(sizes.sum().isnan()):
         raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")

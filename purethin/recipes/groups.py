@@ -150,11 +150,7 @@ def elements_of(pruner: Pruner, spec: Spec) -> list[str]:
     """
     if pruner.group_type is not None:
         return []
-    found = [(resolve(name, place, spec), place) for name, place in placed(pruner)]
-    for weight, place in found:
-        if weight in spec.axes:
-            fail(place, f"'{weight}' is the name of an axis too: give the parameter another name")
-    return [weight for weight, _ in found]
+    return [resolve(name, place, spec) for name, place in placed(pruner)]
 
 
 def placed(of: Pruner) -> list[tuple[str, str]]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,44 +21,24 @@ from purethin.recipes.pruners import Pruner
 from purethin.selection import count_removed
 from purethin.spec import Masks, Spec
 
-Entries = Callable[[str, int, Masks], Tensor]
-"""From a weight's name, a power and masks to Σ|w|^p over each entry of the dims that carry axes:
-see `entries`.
-"""
+Score = Callable[[Ranking], Tensor]
+"""From what ranks an axis to `Tensor[size]`, the higher the more worth keeping."""
 _POWERS = {"l1": 1, "l2": 2}
 
 
 def ranked_masks(
-    pruner: Pruner,
-    groups: Iterable[Group],
-    sparsity: float,
-    spec: Spec,
-    masks: Masks,
-    entries: Entries,
-    statistics: Mapping[Measure, Tensor],
-    draw: tuple[int, int],
-    begun: Masks,
+    groups: Iterable[Group], sparsity: float, score: Score, masks: Masks
 ) -> dict[str, Tensor]:
     """The masks of a pruner's axes when a fraction of their dense units is gone.
 
     Args:
-        pruner: the pruner; its criterion scores.
-        groups: its groups on this network.
+        groups: the pruner's groups on a network.
         sparsity: the fraction of the dense units that is gone afterwards.
-        spec: the dense spec.
+        score: the scores of each group's units.
         masks: the masks so far; what they remove stays removed and is counted.
-        entries: the weights' entries under masks.
-        statistics: `{measure: Tensor[size]}` of the criteria that need data.
-        draw: `(seed, epoch)`, from which alone, with the pruner's and the axis's names, random
-            scores come.
-        begun: the masks as the epoch began: what they remove does not rank. So the order of pruners
-            within an epoch is of no account.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep.
-
-    Raises:
-        MaskError: a score is nan, or a statistic is missing.
     """
     out: dict[str, Tensor] = {}
     for group in groups:
@@ -66,30 +48,12 @@ def ranked_masks(
         ):
             out.update({axis: masks[axis] for axis in group.axes})
             continue
-        scores = [
-            _scores(pruner, ranking, spec, begun, entries, statistics, draw) for ranking in group.by
-        ]
+        scores = [score(ranking) for ranking in group.by]
         total = torch.stack([s.to(scores[0].device) for s in scores]).sum(0)
         total = total / len(scores) if group.mean else total
         for axis in group.axes:
             out[axis] = lowest(total, count_removed(sparsity, total.numel()), masks.get(axis))
     return out
-
-
-def entries(tensor: Tensor, spec: Spec, name: str, power: int, masks: Masks) -> Tensor:
-    """Σ|w|^p over the dims of a parameter that carry no axis, which stay as size 1; zero where an
-    element mask says so.
-
-    Units are not masked yet: so it can be kept while unit masks grow.
-    """
-    magnitudes = wide(tensor.detach().abs())
-    if name in masks and name not in spec.axes:
-        magnitudes = torch.where(
-            masks[name].to(magnitudes.device), magnitudes, torch.zeros_like(magnitudes)
-        )
-    fixed = [dim for dim, expr in enumerate(spec.layout[name]) if not any(ax.names(expr))]
-    magnitudes = magnitudes.pow(power)
-    return magnitudes.sum(fixed, keepdim=True) if fixed else magnitudes
 
 
 def lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:
@@ -106,48 +70,84 @@ def _gone(mask: Tensor) -> int:
     return int((~mask).sum())
 
 
-def _scores(
-    pruner: Pruner,
-    ranking: Ranking,
-    spec: Spec,
-    masks: Masks,
-    entries: Entries,
-    statistics: Mapping[Measure, Tensor],
-    draw: tuple[int, int],
-) -> Tensor:
-    """`Tensor[size]` of one weight: of a norm, of data, or of chance."""
-    weight, axis = ranking.weight, ranking.axis
-    if pruner.criterion in _POWERS:
-        power = _POWERS[pruner.criterion]
-        scores = _norms(entries(weight, power, masks), spec, ranking, masks)
-        what = f"a norm of nan in {weight}"
-    elif pruner.criterion in KINDS:
-        measure = Measure(pruner.criterion, weight, ranking.dim, axis)
-        if measure not in statistics or statistics[measure].shape != (spec.axes[axis].size,):
-            raise MaskError(
-                f"pruner '{pruner.name}' ranks '{axis}' by {measure.kind} of {weight}, for which "
-                "no statistic of shape "
-                f"({spec.axes[axis].size},) is given: measure what recipe.measures_at(epoch, spec) "
-                "lists"
-            )
-        scores, what = statistics[measure], f"a statistic of nan ({measure.kind} of {weight})"
-    else:
-        scores, what = _chance(spec.axes[axis].size, (*draw, pruner.name, axis)), ""
-    if bool(scores.isnan().any()):
-        raise MaskError(
-            f"{int(scores.isnan().sum())} units of '{axis}' have {what}: they have no rank"
-        )
-    return scores.detach()
+@dataclass(frozen=True)
+class Evidence:
+    """What units are ranked by.
 
-
-def _norms(entries: Tensor, spec: Spec, ranking: Ranking, masks: Masks) -> Tensor:
-    """The sum of each unit's entries over what masks keep along the other dims (its own dim's
-    removed units go first anyway).
+    Attributes:
+        spec: the dense spec.
+        tensors: the parameters at their dense shapes, zero where they are masked. Units that masks
+            remove may still hold values: they don't count.
+        statistics: `{measure: Tensor[size]}` of the criteria that need data.
+        seed: from it, the epoch and the names of pruner and axis alone come random scores.
     """
-    for dim, expr in enumerate(spec.layout[ranking.weight]):
-        if dim != ranking.dim and (keep := ax.keep(expr, masks, spec.sizes)) is not None:
-            entries = (entries.movedim(dim, -1) @ keep.to(entries)).unsqueeze(dim)
-    return per_unit(entries, spec, ranking.weight, ranking.dim, ranking.axis)
+
+    spec: Spec
+    tensors: Mapping[str, Tensor]
+    statistics: Mapping[Measure, Tensor] = field(default_factory=dict)
+    seed: int = 0
+    _summed: dict[tuple[str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
+
+    def score(self, pruner: Pruner, epoch: int, masks: Masks) -> Score:
+        """What scores a pruner's axes at an epoch.
+
+        Args:
+            pruner: its criterion scores.
+            epoch: the epoch.
+            masks: as the epoch began. What they remove does not count, so that the order of the
+                pruners within an epoch does not matter.
+        """
+        return partial(self._score, pruner, epoch, masks)
+
+    def _score(self, pruner: Pruner, epoch: int, masks: Masks, ranking: Ranking) -> Tensor:
+        """`Tensor[size]` of one weight: of a norm, of data, or of chance.
+
+        Raises:
+            MaskError: a score is nan, or a statistic is missing.
+        """
+        axis, size = ranking.axis, self.spec.axes[ranking.axis].size
+        if pruner.criterion in _POWERS:
+            scores = self._norms(ranking, _POWERS[pruner.criterion], masks)
+            what = f"a norm of nan in {ranking.weight}"
+        elif pruner.criterion in KINDS:
+            measure = Measure(pruner.criterion, ranking.weight, ranking.dim, axis)
+            what = f"{measure.kind} of {ranking.weight}"
+            if measure not in self.statistics or self.statistics[measure].shape != (size,):
+                raise MaskError(
+                    f"pruner '{pruner.name}' ranks '{axis}' by {what}, for which no statistic of "
+                    f"shape ({size},) is given: measure what measures_at(epoch) lists"
+                )
+            scores, what = self.statistics[measure], f"a statistic of nan ({what})"
+        else:
+            scores, what = _chance(size, (self.seed, epoch, pruner.name, axis)), ""
+        if bool(scores.isnan().any()):
+            count = int(scores.isnan().sum())
+            raise MaskError(f"{count} units of '{axis}' have {what}: they have no rank")
+        return scores.detach()
+
+    def _norms(self, ranking: Ranking, power: int, masks: Masks) -> Tensor:
+        """The sum of each unit's entries over what masks keep along the other dims (its own dim's
+        removed units go first anyway).
+        """
+        entries = self._entries(ranking.weight, power)
+        for dim, expr in enumerate(self.spec.layout[ranking.weight]):
+            keep = None if dim == ranking.dim else ax.keep(expr, masks, self.spec.sizes)
+            if keep is not None:
+                entries = (entries.movedim(dim, -1) @ keep.to(entries)).unsqueeze(dim)
+        return per_unit(entries, self.spec, ranking.weight, ranking.dim, ranking.axis)
+
+    def _entries(self, name: str, power: int) -> Tensor:
+        """Σ|w|^p over the dims of a parameter that carry no axis, which stay as size 1; summed once
+        for each tensor, since a plan ranks it at many epochs.
+        """
+        tensor = self.tensors[name]
+        of, entries = self._summed.get((name, power), (None, tensor))
+        if of is not tensor:
+            fixed = [d for d, expr in enumerate(self.spec.layout[name]) if not any(ax.names(expr))]
+            entries = wide(tensor.detach().abs()).pow(power)
+            entries = entries.sum(fixed, keepdim=True) if fixed else entries
+            self._summed[name, power] = tensor, entries
+        return entries
 
 
 def _chance(size: int, of: tuple[object, ...]) -> Tensor:

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from purethin.costs import Cost, cost
 from purethin.recipes.foresight import notes_of
-from purethin.recipes.groups import Group, elements_of, measures_of
-from purethin.recipes.masking import Entries, entries
-from purethin.recipes.recipe import Recipe, next_masks
-from purethin.recipes.regularizers import reasons
+from purethin.recipes.masking import Evidence
+from purethin.recipes.policies import Thinner, sparsity_at
+from purethin.recipes.pruners import Pruner
+from purethin.recipes.pruning import Pruning
+from purethin.recipes.recipe import Recipe
+from purethin.recipes.regularizers import Regularizer, reasons
 from purethin.recipes.rows import Row
-from purethin.spec import Masks, Spec, check_fits
+from purethin.spec import Elements, Masks, Spec, check_fits
 from purethin.table import Table
+from purethin.thinning import masked_leaf
 from purethin.tree import TensorTree, named
 
 _HEAD = (
@@ -38,7 +41,8 @@ _WORDS = 4  # the leading columns that are text, aligned to the left
 
 @dataclass(frozen=True)
 class Plan:
-    """The rows by epoch, the masks at the end, the network's cost before and after.
+    """The rows by epoch, the masks and the element masks at the end, the network's cost before and
+    after.
 
     `thinnings` are the epochs at which removed units leave the tensors; `notes`, what a reader
     should know beside all that.
@@ -46,6 +50,7 @@ class Plan:
 
     rows: tuple[Row, ...]
     masks: Mapping[str, Tensor]
+    elements: Mapping[str, Tensor]
     before: Cost
     after: Cost
     thinnings: tuple[int, ...] = ()
@@ -78,116 +83,95 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
             All, where it is not given.
 
     Returns:
-        A plan: `.rows` by epoch, `.masks` at the end; it prints as a table.
+        A plan: `.rows` by epoch, `.masks` and `.elements` at the end; it prints as a table.
 
     Raises:
         RecipeError: the recipe does not fit the network.
         SpecError: the parameters do not fit the spec.
     """
-    tensors, groups, masks = named(params), recipe.groups(spec), dict[str, Tensor]()
+    pruning, tensors = recipe.on(spec), dict(named(params))
     check_fits(spec, tensors)
+    unknown = {m for e in _epochs(recipe, epochs) for m in pruning.measures_at(e)}
+    nothing = {m: torch.zeros(spec.sizes[m.axis], device="cpu") for m in unknown}
+    evidence = Evidence(spec, tensors, nothing)
     rows: list[Row] = []
+    masks, elements = dict[str, Tensor](), dict[str, Tensor]()
     before = now = cost(spec)
-    read = _remembering(tensors, spec)
     for epoch in _epochs(recipe, epochs):
-        acting = recipe.at(epoch, "pruner")
-        unknown = [
-            m for p in acting for m in measures_of(recipe.pruners[p.instance], groups[p.instance])
-        ]
-        statistics = {m: torch.zeros(spec.axes[m.axis].size, device="cpu") for m in unknown}
-        last, masks = (
-            masks,
-            next_masks(recipe, epoch, groups, tensors, read, spec, masks, 0, statistics, 0),
-        )
+        masks, last = pruning.next_masks(epoch, evidence, masks), masks
         if any(masks[name] is not last.get(name) for name in masks):
             now = cost(spec, masks)
-        for pruner, name, why, sparsity in _acted(recipe, groups, spec, epoch):
-            if name in masks:
-                size, kept = masks[name].numel(), int(masks[name].sum())
-                asked = (size - kept) / size if sparsity is None else sparsity
-                thins = recipe.thins_at(epoch)
-                rows.append(
-                    Row(
-                        epoch,
-                        pruner,
-                        name,
-                        why,
-                        size,
-                        size - kept,
-                        asked,
-                        now.parameters,
-                        now.macs,
-                        thins,
-                    )
-                )
+        elements = pruning.elements_at(epoch, tensors, masks, elements)
+        for name in elements:
+            tensors[name] = masked_leaf(name, tensors[name], spec, {}, elements)
+        rows += [
+            _row(epoch, *acted, now, recipe) for acted in _acted(pruning, epoch, masks, elements)
+        ]
+    thinnings = {e for p in recipe.of(Thinner) for e in p.epochs if not _past(e, epochs)}
     return Plan(
         tuple(rows),
         masks,
+        elements,
         before,
         now,
-        thinnings=tuple(
-            sorted(
-                {
-                    e
-                    for p in recipe.policies
-                    if p.kind == "extension"
-                    for e in p.epochs
-                    if not _past(e, epochs)
-                }
-            )
-        ),
-        notes=notes_of(recipe, rows, spec, epochs),
+        thinnings=tuple(sorted(thinnings)),
+        notes=notes_of(recipe, pruning, rows, epochs),
     )
 
 
 def _acted(
-    recipe: Recipe, groups: Mapping[str, list[Group]], spec: Spec, epoch: int
-) -> Iterator[tuple[str, str, str, float | None]]:
-    """`(instance, axis or parameter, why, sparsity)` of what removes anything at an epoch; a
+    pruning: Pruning, epoch: int, masks: Masks, elements: Elements
+) -> Iterator[tuple[str, str, str, Tensor, float | None]]:
+    """`(instance, axis or parameter, why, mask, sparsity)` of what removes anything at an epoch; a
     threshold asks for no sparsity.
     """
-    for policy in recipe.at(epoch, "pruner"):
-        pruner = recipe.pruners[policy.instance]
-        sparsity = pruner.sparsity_at(epoch, policy)
-        yield from (
-            (pruner.name, axis, group.why, sparsity)
-            for group in groups[pruner.name]
-            for axis in group.axes
-        )
-        yield from (
-            (pruner.name, weight, f"single weights of {weight}", sparsity)
-            for weight in elements_of(pruner, spec)
-        )
-    for regularizer in recipe.removes_at(epoch):
-        yield from (
-            (regularizer.name, axis, why, None) for axis, why in reasons(regularizer, spec).items()
-        )
+    for policy in pruning.timetable.pruning_at(epoch):
+        name, sparsity = policy.instance.name, sparsity_at(policy, epoch)
+        for group in pruning.groups[name]:
+            for axis in group.axes:
+                yield name, axis, group.why, masks[axis], sparsity
+        for weight in pruning.singles[name]:
+            yield name, weight, f"single weights of {weight}", elements[weight], sparsity
+    for r in pruning.timetable.removes_at(epoch):
+        for axis, why in reasons(r, pruning.penalties[r.name], pruning.spec).items():
+            if axis in masks:
+                yield r.name, axis, why, masks[axis], None
+
+
+def _row(
+    epoch: int,
+    pruner: str,
+    name: str,
+    why: str,
+    mask: Tensor,
+    sparsity: float | None,
+    now: Cost,
+    recipe: Recipe,
+) -> Row:
+    size, kept = mask.numel(), int(mask.sum())
+    asked = (size - kept) / size if sparsity is None else sparsity
+    return Row(
+        epoch,
+        pruner,
+        name,
+        why,
+        size,
+        size - kept,
+        asked,
+        now.parameters,
+        now.macs,
+        recipe.thins_at(epoch),
+    )
 
 
 def _epochs(recipe: Recipe, epochs: int | None) -> list[int]:
     """Those at which masks may change."""
-    found = {e for p in recipe.policies if p.kind == "pruner" for e in p.epochs}
-    thinning = {e for p in recipe.policies if p.kind == "extension" for e in p.epochs}
-    over = {p.over for p in recipe.policies if p.kind == "regularizer"}
+    found = {e for p in recipe.of(Pruner) for e in p.epochs}
+    thinning = {e for p in recipe.of(Thinner) for e in p.epochs}
+    over = {p.over for p in recipe.of(Regularizer)}
     found |= {e for e in thinning | over if recipe.removes_at(e)}
     return sorted(e for e in found if not _past(e, epochs))
 
 
 def _past(epoch: int, epochs: int | None) -> bool:
     return epochs is not None and epoch >= epochs
-
-
-def _remembering(tensors: Mapping[str, Tensor], spec: Spec) -> Entries:
-    """The weights' entries, each summed once: weights do not change while one plans, but where
-    single ones are zeroed.
-    """
-    known: dict[tuple[str, int], Tensor] = {}
-
-    def read(name: str, power: int, masks: Masks) -> Tensor:
-        if name in masks and name not in spec.axes:
-            return entries(tensors[name], spec, name, power, masks)
-        if (name, power) not in known:
-            known[name, power] = entries(tensors[name], spec, name, power, {})
-        return known[name, power]
-
-    return read

@@ -7,12 +7,14 @@ A policy that could never act is refused as it is read.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from purethin.errors import nearest
+from purethin.recipes.agp import agp
 from purethin.recipes.distiller import ARGUMENTS, SECTIONS, refuse_argument
 from purethin.recipes.located import (
     Fields,
@@ -25,7 +27,10 @@ from purethin.recipes.located import (
     value,
     whole,
 )
+from purethin.recipes.pruners import Pruner
+from purethin.recipes.regularizers import Regularizer
 
+T_co = TypeVar("T_co", covariant=True)
 KINDS = ("pruner", "regularizer", "extension", "lr_scheduler")
 """What a policy is of."""
 _ARGUMENTS = {
@@ -35,12 +40,18 @@ _ARGUMENTS = {
 
 
 @dataclass(frozen=True)
-class Policy:
+class Thinner:
+    """A thinning extension, by instance name."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Policy(Generic[T_co]):
     """When an instance acts.
 
     Attributes:
-        kind: one of `KINDS`.
-        instance: the instance's name.
+        instance: the pruner, regularizer, thinner or scheduler that acts.
         epochs: at which it acts, ascending.
         frequency: epochs between two of them, where a range gave them; else 1.
         end: the epoch after the last (exclusive), as the range says it.
@@ -50,14 +61,19 @@ class Policy:
         place: its line, for messages.
     """
 
-    kind: str
-    instance: str
+    instance: T_co
     epochs: tuple[int, ...]
     frequency: int
     end: int
     batches: int = 0
     keep_mask: bool = False
     place: str = field(default="", compare=False, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`: what acts."""
+        of = {Pruner: "pruner", Regularizer: "regularizer", Thinner: "extension"}
+        return of.get(type(self.instance), "lr_scheduler")
 
     @property
     def begin(self) -> int:
@@ -75,15 +91,21 @@ class Policy:
         return place < len(self.epochs) and self.epochs[place] == epoch
 
 
-def read_policy(
-    node: yaml.Node, known: Mapping[str, Collection[str]], gradual: Collection[str]
-) -> Policy:
+def sparsity_at(policy: Policy[Pruner], epoch: int) -> float:
+    """The fraction of dense units (or weights) that is gone after this epoch of a policy."""
+    pruner = policy.instance
+    if not pruner.gradual:
+        return pruner.final
+    when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
+    return agp(epoch, initial=pruner.initial, final=pruner.final, **when)
+
+
+def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Policy[Any]:
     """A policy from its entry under `policies`.
 
     Args:
         node: the entry.
-        known: `{kind: names of the instances}`.
-        gradual: the pruners that need a range.
+        known: `{kind: {name: instance}}`.
 
     Raises:
         RecipeError: it is of no instance, has no time or two, or asks for what is refused.
@@ -117,9 +139,12 @@ def read_policy(
         fail(
             inner["instance_name"][1], f"no {kind} is named '{name}'; {nearest(name, known[kind])}"
         )
+    instance = known[kind][name]
     batches, keep_mask = _arguments(kind, inner)
-    epochs, frequency, end = _times(node, fields, ranged_only=kind == "pruner" and name in gradual)
-    return Policy(kind, name, epochs, frequency, end, batches, keep_mask, place(node))
+    keep_mask = keep_mask and isinstance(instance, Regularizer) and instance.threshold is not None
+    ranged_only = isinstance(instance, Pruner) and instance.gradual
+    epochs, frequency, end = _times(node, fields, ranged_only=ranged_only)
+    return Policy(instance, epochs, frequency, end, batches, keep_mask, place(node))
 
 
 def _arguments(kind: str, inner: Fields) -> tuple[int, bool]:
@@ -140,7 +165,7 @@ def _arguments(kind: str, inner: Fields) -> tuple[int, bool]:
                 f"a policy's {kind} has no argument '{key}'; "
                 f"{nearest(key, _ARGUMENTS.get(kind, ()))}",
             )
-    return batches, keep_mask and kind == "regularizer"
+    return batches, keep_mask
 
 
 def _times(

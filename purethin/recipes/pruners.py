@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from purethin.errors import nearest
-from purethin.recipes.agp import agp
 from purethin.recipes.distiller import ARGUMENTS, GROUPS, class_of, refuse_argument
 from purethin.recipes.located import Fields, empty, fail, fraction, mapping, place, sequence, value
-from purethin.recipes.policies import Policy
 
 CRITERIA = {
     "L1Ranked": "l1",
@@ -77,13 +75,6 @@ class Pruner:
     gradual: bool
     place: str = field(default="", compare=False, repr=False)
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
-
-    def sparsity_at(self, epoch: int, policy: Policy) -> float:
-        """The fraction of dense units (or weights) that is gone after this epoch of a policy."""
-        if not self.gradual:
-            return self.final
-        when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
-        return agp(epoch, initial=self.initial, final=self.final, **when)
 
 
 def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:

@@ -8,7 +8,7 @@ the dense network, and only grow: what is removed stays removed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,45 +16,32 @@ from typing import TypeVar
 
 import torch
 import yaml
-from torch import Tensor
 from torch.optim import lr_scheduler
 
 from purethin.errors import RecipeError, nearest
-from purethin.measures import Measure
 from purethin.recipes.distiller import SECTIONS, class_of
-from purethin.recipes.elements import element_mask
-from purethin.recipes.groups import (
-    Group,
-    elements_of,
-    groups_of,
-    measures_of,
-    placed,
-    refuse_rivals,
-    resolve,
-)
 from purethin.recipes.located import Fields, compose, empty, fail, mapping, sequence, value
-from purethin.recipes.masking import Entries, entries, ranked_masks
-from purethin.recipes.policies import Policy, read_policy
+from purethin.recipes.policies import Thinner, read_policy
 from purethin.recipes.pruners import Pruner, read_pruner
-from purethin.recipes.regularizers import Regularizer, fallen, penalty, read_regularizer
+from purethin.recipes.pruning import Pruning, bound
+from purethin.recipes.regularizers import Regularizer, read_regularizer
 from purethin.recipes.schedulers import Scheduler, read_scheduler
-from purethin.selection import count_removed
-from purethin.spec import Masks, Spec, check_fits
-from purethin.tree import TensorTree, named
+from purethin.recipes.timetable import Timetable
+from purethin.spec import Spec
 
 _THINNERS = ("FilterRemover", "ChannelRemover", "StructureRemover")
 _THINNING = ("remove_filters", "remove_channels")
 _SECTIONS = ("version", "pruners", "regularizers", "extensions", "lr_schedulers", "policies")
 
 
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Timetable):
     """A recipe as read: plain data. Two are equal when they say the same, wherever it stands.
 
     Attributes:
         source: the file name, or `recipe`.
         pruners: by instance name, as listed.
-        thinners: the instance names of the thinning extensions.
+        thinners: the thinning extensions by instance name.
         schedulers: learning-rate schedulers by instance name.
         policies: which instance acts when, as listed.
         regularizers: by instance name, as listed.
@@ -62,218 +49,28 @@ class Recipe:
 
     source: str = field(compare=False)
     pruners: Mapping[str, Pruner]
-    thinners: tuple[str, ...]
+    thinners: Mapping[str, Thinner]
     schedulers: Mapping[str, Scheduler]
-    policies: tuple[Policy, ...]
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
 
-    @property
-    def last_epoch(self) -> int:
-        """The last epoch at which anything acts; -1 where nothing does."""
-        return max((p.over if self._kept(p) else p.epochs[-1] for p in self.policies), default=-1)
-
-    def at(self, epoch: int, kind: str) -> list[Policy]:
-        """The policies of one kind (`pruner`, `regularizer`, `extension`, `lr_scheduler`) that act
-        at an epoch, as listed.
-        """
-        return [p for p in self.policies if p.kind == kind and p.acts_at(epoch)]
-
-    def thins_at(self, epoch: int) -> bool:
-        """Whether a thinning extension fires as this epoch begins, after its pruners."""
-        return bool(self.at(epoch, "extension"))
-
-    def acts_at(self, epoch: int) -> bool:
-        """Whether masks may change as this epoch begins: `masks_at(epoch, …)` is to be called."""
-        return bool(self.at(epoch, "pruner") or self.removes_at(epoch))
-
-    def acts_within(self, epoch: int, step: int) -> bool:
-        """Whether pruners act before this batch (counted from 0) of an epoch too: `masks_at(…,
-        step=step)` is to be called.
-        """
-        return step > 0 and any(
-            p.batches and step % p.batches == 0 for p in self.at(epoch, "pruner")
-        )
-
-    def removes_at(self, epoch: int) -> list[Regularizer]:
-        """The regularizers whose fallen groups are removed as this epoch begins.
-
-        That is where a thinner fires while their policy lasts, or right after it; and with
-        keep_mask right after it in any case.
-        """
-        due = [
-            p.instance
-            for p in self.policies
-            if (self._kept(p) and epoch == p.over)
-            or (p.kind == "regularizer" and p.begin < epoch <= p.over and self.thins_at(epoch))
-        ]
-        return [
-            self.regularizers[name]
-            for name in dict.fromkeys(due)
-            if self.regularizers[name].threshold
-        ]
-
-    def _kept(self, policy: Policy) -> bool:
-        return policy.keep_mask and self.regularizers[policy.instance].threshold is not None
-
-    def groups(self, spec: Spec) -> dict[str, list[Group]]:
-        """The axes that each pruner prunes on this network, and what ranks them; none for those of
-        single weights.
+    def on(self, spec: Spec) -> Pruning:
+        """The recipe on a network: what gives masks by epoch.
 
         Raises:
             RecipeError: a pruner or regularizer does not fit the network (see `groups_of`), or two
                 pruners would prune one axis, or the single weights of one parameter, in the same
                 epoch.
+
+        >>> params = {"a.w": torch.arange(8.0).view(4, 2), "b.w": torch.ones(3, 4)}
+        >>> spec = Spec.from_layout({"a.w": "a 2", "b.w": "3 a"}, params)
+        >>> recipe = load_recipe('''
+        ... pruners: {half: {class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: a.w}}
+        ... policies: [{pruner: {instance_name: half}, epochs: [1]}]''')
+        >>> pruning = recipe.on(spec)
+        >>> pruning.masks_at(0, params, {}), pruning.masks_at(1, params, {})
+        ({}, {'a': tensor([False, False,  True,  True])})
         """
-        groups = {name: groups_of(pruner, spec) for name, pruner in self.pruners.items()}
-        for regularizer in self.regularizers.values():
-            regularizer.listed(spec)
-        acting: dict[int, list[str]] = {}
-        for policy in self.policies:
-            for epoch in policy.epochs if policy.kind == "pruner" else ():
-                acting.setdefault(epoch, []).append(policy.instance)
-        for together in {tuple(dict.fromkeys(names)) for names in acting.values()}:
-            refuse_rivals(groups, self.pruners, together, spec)
-        return groups
-
-    def read(self, spec: Spec) -> frozenset[str]:
-        """The parameters whose values `masks_at` reads: those that pruners and regularizers list.
-
-        Raises:
-            RecipeError: one is unknown.
-        """
-        listed = {
-            resolve(name, at, spec)
-            for pruner in self.pruners.values()
-            for name, at in placed(pruner)
-        }
-        return frozenset(
-            listed
-            | {one.weight for r in self.regularizers.values() for one, _, _ in r.listed(spec)}
-        )
-
-    def measures_at(self, epoch: int, spec: Spec) -> tuple[Measure, ...]:
-        """What must be measured on data before `masks_at(epoch)`: see `purethin.measures`. Mostly
-        nothing.
-
-        Raises:
-            RecipeError: a pruner does not fit the network.
-        """
-        acting = [self.pruners[p.instance] for p in self.at(epoch, "pruner")]
-        return tuple(
-            dict.fromkeys(
-                m for pruner in acting for m in measures_of(pruner, groups_of(pruner, spec))
-            )
-        )
-
-    def masks_at(
-        self,
-        epoch: int,
-        params: TensorTree,
-        spec: Spec,
-        masks: Masks,
-        *,
-        step: int = 0,
-        statistics: Mapping[Measure, Tensor] | None = None,
-        seed: int = 0,
-    ) -> dict[str, Tensor]:
-        """The masks after the pruners of this epoch have acted; the same ones where none does.
-
-        Args:
-            epoch: counted from 0.
-            params: the parameters at their dense shapes, zero where units are removed already: they
-                rank. After thinning, `expand(thinned, spec, masks)`. Of those that no pruner or
-                regularizer lists, shapes alone are read.
-            spec: the dense spec.
-            masks: the masks so far, over the dense axes, and by a parameter's name over its
-                elements.
-            step: the batch that is about to begin, counted from 0. As the epoch begins (0) all act;
-                later only those pruners whose policy has `mini_batch_pruning_frequency`, at its
-                multiples.
-            statistics: `{measure: Tensor[size]}` for all of `measures_at(epoch, spec)`.
-            seed: random pruners rank by it, the epoch, their name and the axis's alone.
-
-        Returns:
-            New masks: of n units, floor(sparsity · n) of the dense n are gone, those already gone
-            among them; never the last one.
-
-        Raises:
-            RecipeError: a pruner does not fit the network: see `groups_of`.
-            SpecError: the parameters are not at the spec's dense shapes.
-            MaskError: a weight that ranks holds nan, or a statistic is missing.
-        """
-        tensors = named(params)
-        check_fits(spec, tensors)
-
-        def read(name: str, power: int, masks: Masks) -> Tensor:
-            return entries(tensors[name], spec, name, power, masks)
-
-        return next_masks(
-            self, epoch, self.groups(spec), tensors, read, spec, masks, step, statistics or {}, seed
-        )
-
-    def penalty_at(self, epoch: int, params: TensorTree, spec: Spec) -> Tensor | None:
-        """What the regularizers of an epoch add to the loss: a scalar, differentiable; None where
-        none acts.
-
-        Args:
-            epoch: counted from 0.
-            params: the parameters as they are now, thinned or not.
-            spec: theirs.
-
-        Raises:
-            RecipeError: a regularizer does not fit the network.
-        """
-        if not (acting := self.at(epoch, "regularizer")):
-            return None
-        tensors = named(params)
-        parts = [penalty(self.regularizers[policy.instance], tensors, spec) for policy in acting]
-        return torch.stack([part.to(parts[0].device) for part in parts]).sum()
-
-
-def next_masks(
-    recipe: Recipe,
-    epoch: int,
-    groups: Mapping[str, Sequence[Group]],
-    tensors: Mapping[str, Tensor],
-    read: Entries,
-    spec: Spec,
-    masks: Masks,
-    step: int,
-    statistics: Mapping[Measure, Tensor],
-    seed: int,
-) -> dict[str, Tensor]:
-    """`Recipe.masks_at` of known groups: units that are ranked, then those that fell below a
-    threshold, then single weights.
-
-    So the elements of a unit that goes in this epoch count as gone, in whatever order the policies
-    stand.
-    """
-    out = dict(masks)
-    acting = [
-        p for p in recipe.at(epoch, "pruner") if step == 0 or (p.batches and step % p.batches == 0)
-    ]
-    for policy in acting:
-        pruner = recipe.pruners[policy.instance]
-        sparsity = pruner.sparsity_at(epoch, policy)
-        new = ranked_masks(
-            pruner, groups[pruner.name], sparsity, spec, out, read, statistics, (seed, epoch), masks
-        )
-        homes = {
-            axis: tensors[group.leader].device
-            for group in groups[pruner.name]
-            for axis in group.axes
-        }
-        out |= {
-            axis: m if homes[axis].type == "meta" else m.to(homes[axis]) for axis, m in new.items()
-        }
-    for regularizer in recipe.removes_at(epoch) if step == 0 else ():
-        out |= fallen(regularizer, tensors, spec, out)
-    for policy in acting:
-        pruner = recipe.pruners[policy.instance]
-        for name in elements_of(pruner, spec):
-            removed = count_removed(pruner.sparsity_at(epoch, policy), tensors[name].numel())
-            out[name] = element_mask(tensors[name], spec, name, out, removed)
-    return out
+        return bound(self, self.pruners.values(), self.regularizers.values(), spec)
 
 
 def build_schedulers(
@@ -356,11 +153,15 @@ def _recipe(root: yaml.Node, title: str) -> Recipe:
         "extension": thinners,
         "lr_scheduler": schedulers,
     }
-    gradual = {name for name, pruner in pruners.items() if pruner.gradual}
-    policies = tuple(
-        read_policy(node, known, gradual) for node in sequence(top["policies"][1], "policies")
+    policies = tuple(read_policy(node, known) for node in sequence(top["policies"][1], "policies"))
+    return Recipe(
+        source=title,
+        pruners=pruners,
+        thinners=thinners,
+        schedulers=schedulers,
+        policies=policies,
+        regularizers=regularizers,
     )
-    return Recipe(title, pruners, tuple(thinners), schedulers, policies, regularizers)
 
 
 def _section(
@@ -374,8 +175,8 @@ def _section(
     }
 
 
-def _thinner(name: str, at: yaml.Node, node: yaml.Node) -> str:
-    """The name of a thinning extension. Its other arguments said to Distiller what the spec
+def _thinner(name: str, at: yaml.Node, node: yaml.Node) -> Thinner:
+    """A thinning extension. Its other arguments said to Distiller what the spec
     knows.
     """
     fields = mapping(node, f"extension '{name}'")
@@ -390,4 +191,4 @@ def _thinner(name: str, at: yaml.Node, node: yaml.Node) -> str:
                 f"no thinning function is named '{function}': filters or channels leave; "
                 f"{nearest(function, _THINNING)}",
             )
-    return name
+    return Thinner(name)

@@ -7,7 +7,7 @@ to its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -53,24 +53,6 @@ class Regularizer:
     threshold: str | None
     place: str = field(default="", compare=False, repr=False)
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
-
-    def listed(self, spec: Spec) -> list[tuple[Listed, float, str | None]]:
-        """Each weight on this network, with its strength and group type.
-
-        Raises:
-            RecipeError: there is no such weight, or it has no such dim.
-        """
-        places = self.places or [self.place] * len(self.weights)
-        return [
-            (
-                Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec),
-                strength,
-                kind,
-            )
-            for w, at, strength, kind in zip(
-                self.weights, places, self.strengths, self.group_types, strict=True
-            )
-        ]
 
 
 def read_regularizer(name: str, at: yaml.Node, node: yaml.Node) -> Regularizer:
@@ -140,32 +122,64 @@ def _group_regim(node: yaml.Node) -> tuple[float, str]:
     return number(parts[0], "the strength"), read_group_type(parts[1])
 
 
-def penalty(regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec) -> Tensor:
+# ---- on a network
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """One listed weight of a regularizer on a network; a group type of None is of L1."""
+
+    listed: Listed
+    strength: float
+    group_type: str | None
+
+
+def penalties_of(regularizer: Regularizer, spec: Spec) -> tuple[Penalty, ...]:
+    """The weights that a regularizer pulls to zero on this network.
+
+    Raises:
+        RecipeError: there is no such weight, or it has no such dim.
+    """
+    r = regularizer
+    places = r.places or (r.place,) * len(r.weights)
+    each = zip(r.weights, places, r.strengths, r.group_types, strict=True)
+    return tuple(
+        Penalty(
+            Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec),
+            strength,
+            kind,
+        )
+        for w, at, strength, kind in each
+    )
+
+
+def penalty(penalties: Iterable[Penalty], tensors: Mapping[str, Tensor]) -> Tensor:
     """λ·Σ_g ‖w_g‖₂ over the groups of every listed weight, or λ·Σ|w|; a scalar, differentiable (0
     at zero).
 
     Args:
-        regularizer: the regularizer.
+        penalties: those of the regularizers that act.
         tensors: the parameters as they are now, thinned or not; half types are summed in float32.
-        spec: theirs.
-
-    Raises:
-        RecipeError: the regularizer does not fit the network.
 
     Source: Yuan & Lin, Model selection and estimation in regression with grouped variables, 2006;
     Wen et al., Learning structured sparsity in deep neural networks, arXiv 1608.03665.
     """
     terms = []
-    for listed, strength, kind in regularizer.listed(spec):
-        tensor = wide(tensors[listed.weight])
-        others = [d for d in range(tensor.dim()) if d != listed.dim]
-        norm = tensor.abs() if kind is None else torch.linalg.vector_norm(tensor, 2, dim=others)
-        terms.append(strength * norm.sum())
+    for p in penalties:
+        tensor = wide(tensors[p.listed.weight])
+        others = [d for d in range(tensor.dim()) if d != p.listed.dim]
+        l1 = p.group_type is None
+        norm = tensor.abs() if l1 else torch.linalg.vector_norm(tensor, 2, dim=others)
+        terms.append(p.strength * norm.sum())
     return torch.stack([term.to(terms[0].device) for term in terms]).sum()
 
 
 def fallen(
-    regularizer: Regularizer, tensors: Mapping[str, Tensor], spec: Spec, masks: Masks
+    threshold: str,
+    penalties: Iterable[Penalty],
+    tensors: Mapping[str, Tensor],
+    spec: Spec,
+    masks: Masks,
 ) -> dict[str, Tensor]:
     """Masks of the units that a regularizer brought to its threshold, together with those removed
     before.
@@ -175,7 +189,8 @@ def fallen(
     axes, is left alone.
 
     Args:
-        regularizer: the regularizer.
+        threshold: "Max" or "Mean_Abs": what of a group's magnitudes is compared.
+        penalties: the regularizer's.
         tensors: the parameters at their dense shapes.
         spec: the dense spec.
         masks: the masks so far. A mean is over what they keep, so that thinning changes no answer.
@@ -184,57 +199,60 @@ def fallen(
         `{axis: BoolTensor[size]}` of the axes of which it removes any unit, True = keep.
 
     Raises:
-        RecipeError: the regularizer does not fit the network.
         MaskError: a listed weight holds nan.
     """
     above: dict[str, Tensor] = {}
-    kept = kept_sizes(spec, {name: m for name, m in masks.items() if name in spec.axes})
-    for listed, strength, _ in regularizer.listed(spec):
-        layout, tensor = spec.layout[listed.weight], tensors[listed.weight].detach().abs()
-        tensor = wide(masked_leaf(listed.weight, tensor, spec, masks, spare=False))
-        others = [d for d in range(tensor.dim()) if d != listed.dim]
-        if regularizer.threshold == "Max":
-            level = tensor.amax(others)
-        else:
-            level = tensor.sum(others) / prod(kept(layout[d]) for d in others)
+    kept = kept_sizes(spec, masks)
+    for p in penalties:
+        weight, dim = p.listed.weight, p.listed.dim
+        tensor = wide(masked_leaf(weight, tensors[weight].detach().abs(), spec, masks, spare=False))
+        others = [d for d in range(tensor.dim()) if d != dim]
+        counted = prod(kept(spec.layout[weight][d]) for d in others)
+        level = tensor.amax(others) if threshold == "Max" else tensor.sum(others) / counted
         if bool(level.isnan().any()):
             raise MaskError(
-                f"{int(level.isnan().sum())} groups of {listed.weight} hold nan: they have no "
-                "magnitude"
+                f"{int(level.isnan().sum())} groups of {weight} hold nan: they have no magnitude"
             )
-        for axis in prunable(listed, spec):
-            unit = ax.units(layout[listed.dim], axis, spec.sizes)
-            entries = (unit >= 0).nonzero()[:, 0].to(level.device)
-            margin = torch.full(
-                (spec.axes[axis].size,), -torch.inf, dtype=level.dtype, device=level.device
-            )
-            margin = margin.scatter_reduce(
-                0, unit.to(level.device)[entries], level[entries] - strength, "amax"
-            )
-            above[axis] = (
-                margin if axis not in above else torch.maximum(above[axis], margin.to(above[axis]))
-            )
-    out = {}
-    for axis, margin in above.items():
-        before = (
-            masks[axis].to(margin.device)
-            if axis in masks
-            else torch.ones_like(margin, dtype=torch.bool)
-        )
-        keep = before & (margin > 0)
-        if not bool(keep.any()):
-            keep[torch.where(before, margin, -torch.inf).argmax()] = True
-        if not bool(keep.equal(before)):
-            out[axis] = keep
-    return out
+        for axis in prunable(p.listed, spec):
+            unit = ax.units(spec.layout[weight][dim], axis, spec.sizes).to(level.device)
+            margin = _largest(level - p.strength, unit, spec.sizes[axis])
+            before = above.get(axis, margin)
+            above[axis] = torch.maximum(before, margin.to(before))
+    found = {axis: _kept(margin, masks.get(axis)) for axis, margin in above.items()}
+    return {
+        axis: keep
+        for axis, keep in found.items()
+        if not bool(keep.equal(_now(keep, masks.get(axis))))
+    }
 
 
-def reasons(regularizer: Regularizer, spec: Spec) -> dict[str, str]:
+def _largest(entries: Tensor, unit: Tensor, size: int) -> Tensor:
+    """`Tensor[size]`: the largest of each unit's entries."""
+    carrying = (unit >= 0).nonzero()[:, 0]
+    least = entries.new_full((size,), -torch.inf)
+    return least.scatter_reduce(0, unit[carrying], entries[carrying], "amax")
+
+
+def _now(like: Tensor, mask: Tensor | None) -> Tensor:
+    return torch.ones_like(like, dtype=torch.bool) if mask is None else mask.to(like.device)
+
+
+def _kept(margin: Tensor, mask: Tensor | None) -> Tensor:
+    """What is above the threshold of what was there; at least the strongest."""
+    before = _now(margin, mask)
+    keep = before & (margin > 0)
+    if not bool(keep.any()):
+        keep[torch.where(before, margin, -torch.inf).argmax()] = True
+    return keep
+
+
+def reasons(regularizer: Regularizer, penalties: Iterable[Penalty], spec: Spec) -> dict[str, str]:
     """`{axis: why}` of the axes from which a regularizer may remove units."""
     out: dict[str, str] = {}
-    for listed, strength, kind in regularizer.listed(spec):
-        for axis in prunable(listed, spec) if kind else ():
-            out.setdefault(
-                axis, f"{kind} of {listed.weight}, {regularizer.threshold} up to {strength:g}"
+    for p in penalties:
+        for axis in prunable(p.listed, spec) if p.group_type else ():
+            why = (
+                f"{p.group_type} of {p.listed.weight}, {regularizer.threshold} up to {p.strength:g}"
             )
+            out.setdefault(axis, why)
     return out

@@ -60,7 +60,8 @@ def json_lines(path: str | Path) -> Callbacks:
         write(moment, epochs=moment.epochs, **_sizes(moment))
 
     def prune(moment: Moment) -> None:
-        kept = {name: int(m.sum()) for name, m in moment.trainer.masks.items()}
+        trainer = moment.trainer
+        kept = {name: int(m.sum()) for name, m in (trainer.masks | trainer.elements).items()}
         write(moment, kept=kept, **asdict(cost(moment.trainer.spec, moment.trainer.masks)))
 
     def record(moment: Moment) -> None:

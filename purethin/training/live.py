@@ -16,7 +16,7 @@ from torch import Tensor, nn, optim
 
 from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
-from purethin.spec import Spec
+from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import (
     Config,
     check_conditions,
@@ -28,7 +28,7 @@ from purethin.thinning import (
 )
 from purethin.training import moments
 from purethin.training.network import Engine, Forward, Network
-from purethin.training.zeros import axis_masks, clear, current, dead_entries
+from purethin.training.zeros import clear, current, dead_entries, thinned_elements
 
 _ELEMENTWISE = {
     optim.SGD,
@@ -52,8 +52,9 @@ class Live:
     Attributes:
         spec: the dense network's.
         now: that of the current tensors.
-        masks: over the dense axes, True = keep; element masks by parameter name beside them.
-        done: the axis masks that have left the tensors.
+        masks: over the dense axes, True = keep.
+        elements: masks of single elements, at the parameters' dense shapes.
+        done: the masks that have left the tensors.
         network: the module at work.
         average: of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
@@ -75,6 +76,7 @@ class Live:
     ) -> None:
         self.spec = spec
         self.masks: dict[str, Tensor] = {}
+        self.elements: dict[str, Tensor] = {}
         self.done: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
@@ -134,13 +136,10 @@ class Live:
         }
         return expand(now, self.spec, self.done)
 
-    def mask(self, masks: Mapping[str, Tensor]) -> bool:
+    def mask(self, masks: Masks, elements: Elements) -> bool:
         """Go on with these masks; whether they are others than before."""
-        before, self.masks = self.masks, dict(masks)
-        changed = any(
-            name not in before or not torch.equal(m, before[name].to(m.device))
-            for name, m in masks.items()
-        )
+        changed = _differ(masks, self.masks) or _differ(elements, self.elements)
+        self.masks, self.elements = dict(masks), dict(elements)
         if changed:
             self._silence()
         return changed
@@ -153,8 +152,8 @@ class Live:
             MaskError: it would change the branch that the forward takes.
         """
         spec, masks = current(self.spec, self.masks, self.done)
-        if all(bool(m.all()) for m in axis_masks(masks, spec).values()):
-            self.done = axis_masks(self.masks, self.spec)
+        if all(bool(m.all()) for m in masks.values()):
+            self.done = dict(self.masks)
             return False
         check_masks(spec, masks)
         check_conditions(spec, masks)
@@ -168,7 +167,7 @@ class Live:
                 else value
             )
 
-        self.done = axis_masks(self.masks, self.spec)
+        self.done = dict(self.masks)
         self.network = self._networked(
             {name: thinned(name, tensor) for name, tensor in old.items()}
         )
@@ -192,7 +191,7 @@ class Live:
             name: thinned_leaf(name, self._engine.full(tensor.detach()), *left)
             for name, tensor in params.items()
         }
-        return whole, config_of(self.spec, axis_masks(self.masks, self.spec))
+        return whole, config_of(self.spec, self.masks)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -204,6 +203,7 @@ class Live:
             else {name: tensor.clone() for name, tensor in self.average.items()},
             "optimizer": moments.state_of(self.optimizer, self.params),
             "masks": {name: m.clone() for name, m in self.masks.items()},
+            "elements": {name: m.clone() for name, m in self.elements.items()},
             "done": {name: m.clone() for name, m in self.done.items()},
         }
 
@@ -224,6 +224,7 @@ class Live:
         own = params_of(self._dense)
         device = next(iter(own.values())).device
         self.masks = {name: m.to(device) for name, m in state["masks"].items()}
+        self.elements = {name: m.to(device) for name, m in state["elements"].items()}
         self.done = {name: m.to(device) for name, m in state["done"].items()}
         old = self.params
         self.network = self._networked(
@@ -242,10 +243,11 @@ class Live:
         masked.
         """
         spec, masks = current(self.spec, self.masks, self.done)
-        dead = dead_entries(self.params, spec, masks, self._engine.spread)
+        single = thinned_elements(self.elements, self.spec, self.done)
+        dead = dead_entries(self.params, spec, masks, single, self._engine.spread)
         gone = dead
         if spec.spared:
-            gone = dead_entries(self.params, spec, masks, self._engine.spread, spare=False)
+            gone = dead_entries(self.params, spec, masks, single, self._engine.spread, spare=False)
         clear(self.params, dead)
         clear(self.average or {}, dead)
         for tensors in moments.state_tensors(self.optimizer, self.params):
@@ -284,3 +286,11 @@ class Live:
             n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
             for n, values in state.items()
         }
+
+
+def _differ(masks: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:
+    """Whether any mask is new, or another than before."""
+    return any(
+        name not in before or not torch.equal(m, before[name].to(m.device))
+        for name, m in masks.items()
+    )

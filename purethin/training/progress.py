@@ -95,11 +95,11 @@ def closing_table(spec: Spec, masks: Masks, done: Masks) -> str:
 
     Args:
         spec: the dense spec.
-        masks: all masks.
+        masks: all masks of axes.
         done: those of them that are thinned already.
     """
     dense, now = cost(spec), cost(spec, done)
-    pruned = {n: int(m.sum()) for n, m in masks.items() if n in spec.axes and not bool(m.all())}
+    pruned = {n: int(m.sum()) for n, m in masks.items() if not bool(m.all())}
     both = {
         "parameters": (dense.parameters, now.parameters),
         "MACs": (dense.macs, now.macs),
@@ -146,9 +146,9 @@ class _View:
 
     def weigh(self, moment: Moment) -> None:
         """The network costs less than before."""
-        spec, masks = moment.trainer.spec, moment.trainer.masks
-        now, sparsity = left(spec, masks)
-        self._macs = cost(spec, moment.trainer.done).macs
+        trainer = moment.trainer
+        now, sparsity = left(trainer.spec, trainer.masks, trainer.elements)
+        self._macs = cost(trainer.spec, trainer.done).macs
         self._left = (
             f"sparsity {sparsity:.1%}",
             f"{now.parameters:,} parameters",

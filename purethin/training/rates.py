@@ -14,6 +14,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from purethin.recipes.recipe import Recipe, build_schedulers
+from purethin.recipes.schedulers import Scheduler
 
 
 class Rates:
@@ -25,13 +26,13 @@ class Rates:
 
     def begin(self, epoch: int) -> None:
         """Make those whose policy acts at this epoch for the first time."""
-        for policy in self._recipe.at(epoch, "lr_scheduler"):
-            self._make(policy.instance)
+        for policy in self._recipe.at(epoch, Scheduler):
+            self._make(policy.instance.name)
 
     def end(self, epoch: int) -> None:
         """Step those whose policy acts at this epoch."""
-        for policy in self._recipe.at(epoch, "lr_scheduler"):
-            self._make(policy.instance).step()
+        for policy in self._recipe.at(epoch, Scheduler):
+            self._make(policy.instance.name).step()
 
     @property
     def state(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from purethin.errors import CheckpointError, PurethinError
 from purethin.inference.infer import infer
 from purethin.modules import params_of
 from purethin.recipes.recipe import Recipe
-from purethin.spec import Spec
+from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
 from purethin.training import checkpoint, moments
 from purethin.training.batches import (
@@ -137,9 +137,9 @@ class Trainer:
             )
         args, kwargs = arguments(example)
         spec = infer(model, params_of(model), *args, **kwargs)
-        recipe.groups(spec)
+        self._pruning = recipe.on(spec)
         if thin != "now":
-            check_finite(recipe, spec)
+            check_finite(recipe, self._pruning)
         self.epoch = self.step = 0
         self.history: list[Record] = []
         self.best: Record | None = None
@@ -162,11 +162,16 @@ class Trainer:
         return self._live.spec
 
     @property
-    def masks(self) -> Mapping[str, Tensor]:
-        """`{axis: BoolTensor[size]}` over the dense axes, True = keep; element masks by parameter
-        name beside them.
-        """
+    def masks(self) -> Masks:
+        """`{axis: BoolTensor[size]}` over the dense axes, True = keep."""
         return self._live.masks
+
+    @property
+    def elements(self) -> Elements:
+        """`{parameter: BoolTensor of its dense shape}`, True = keep: what single-weight pruners
+        zeroed.
+        """
+        return self._live.elements
 
     @property
     def done(self) -> Mapping[str, Tensor]:
@@ -270,7 +275,7 @@ class Trainer:
             if validate is None
             else self._mean(float(validate(self._shown(self._live.average or self.params))))
         )
-        now, sparsity = left(self.spec, self.masks)
+        now, sparsity = left(self.spec, self.masks, self.elements)
         record = Record(
             epoch=self.epoch,
             loss=loss,
@@ -324,7 +329,7 @@ class Trainer:
         return loss
 
     def _penalty(self) -> Tensor | None:
-        found = self._recipe.penalty_at(self.epoch, self._live.penalised, self._live.now)
+        found = self._pruning.penalty_at(self.epoch, self._live.penalised)
         return None if found is None else self._engine.full(found)
 
     def _mean(self, value: float) -> float:
@@ -337,7 +342,7 @@ class Trainer:
         then thinning.
         """
         changed = (step > 0 or self._recipe.acts_at(self.epoch)) and self._live.mask(
-            self._next_masks(loader, step)
+            *self._next_masks(loader, step)
         )
         if changed:
             self.best = None  # a larger network's metric is no rival
@@ -347,26 +352,27 @@ class Trainer:
         ):
             self._shrink(end)
 
-    def _next_masks(self, loader: Iterable[Any], step: int) -> dict[str, Tensor]:
-        masks = self._recipe.masks_at(
+    def _next_masks(self, loader: Iterable[Any], step: int) -> tuple[Masks, Elements]:
+        dense = self._live.dense(self._pruning.reads)
+        masks = self._pruning.masks_at(
             self.epoch,
-            self._live.dense(self._recipe.read(self.spec)),
-            self.spec,
+            dense,
             self.masks,
             step=step,
             statistics={} if step else self._measured(loader),
             seed=self._seed,
         )
+        elements = self._pruning.elements_at(self.epoch, dense, masks, self.elements, step=step)
         self._engine.same(
             "the masks",
-            fingerprint(masks),
+            fingerprint({**masks, **{f"{name}[…]": m for name, m in elements.items()}}),
             "give each the same recipe and seed, and weights without nan",
         )
-        return masks
+        return masks, elements
 
     def _measured(self, loader: Iterable[Any]) -> dict[measures.Measure, Tensor]:
         """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
-        wanted = self._recipe.measures_at(self.epoch, self.spec)
+        wanted = self._pruning.measures_at(self.epoch)
         if not wanted:
             return {}
         sums: dict[measures.Measure, Tensor] = {}

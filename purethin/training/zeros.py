@@ -13,16 +13,19 @@ from torch import Tensor
 
 from purethin.costs import Cost, cost
 from purethin.errors import RecipeError
+from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import reasons
-from purethin.spec import Masks, Spec
+from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import check_masks, masked_leaf, thin_spec, thin_tree
+from purethin.tree import named
 
 
 def dead_entries(
     params: Mapping[str, Tensor],
     spec: Spec,
     masks: Masks,
+    elements: Elements,
     spread: Callable[[Tensor, Tensor], Tensor],
     *,
     spare: bool = True,
@@ -34,30 +37,32 @@ def dead_entries(
         params: their shapes count, and how they lie.
         spec: theirs.
         masks: the masks over it.
+        elements: those of single elements.
         spread: from one such tensor, whole, and its parameter to the tensor laid out as the
             parameter is.
     """
     check_masks(spec, masks, all_removed_allowed=True)
-    one = torch.ones(
-        (), dtype=torch.bool, device=next(iter(masks.values())).device if masks else None
-    )
+    device = next((m.device for m in (*masks.values(), *elements.values())), None)
+    one = torch.ones((), dtype=torch.bool, device=device)
     out = {}
     for name, tensor in params.items():
         whole = one.expand(tensor.shape)
-        kept = masked_leaf(name, whole, spec, masks, spare=spare)
+        kept = masked_leaf(name, whole, spec, masks, elements, spare=spare)
         if kept is not whole and not bool(kept.all()):
             out[name] = spread(~kept, tensor)
     return out
 
 
-def check_finite(recipe: Recipe, spec: Spec) -> None:
-    """That a network stays finite while what a recipe removes is masked.
+def check_finite(recipe: Recipe, pruning: Pruning) -> None:
+    """That a network stays finite while what a recipe removes from it is masked.
 
     Raises:
         RecipeError: masks of one of its axes make infinities or nan under every choice of zeros.
     """
-    pruned = [axis for each in recipe.groups(spec).values() for g in each for axis in g.axes]
-    fallen = [a for r in recipe.regularizers.values() if r.threshold for a in reasons(r, spec)]
+    spec, penalties = pruning.spec, pruning.penalties
+    pruned = [axis for each in pruning.groups.values() for g in each for axis in g.axes]
+    removing = [r for r in recipe.regularizers.values() if r.threshold]
+    fallen = [axis for r in removing for axis in reasons(r, penalties[r.name], spec)]
     for name in dict.fromkeys(pruned + fallen):
         if not (axis := spec.axes[name]).finite:
             raise RecipeError(
@@ -88,24 +93,12 @@ def silence(tensors: Mapping[str, Tensor | None], keep: Mapping[str, Tensor]) ->
             tensor.mul_(factor)
 
 
-def axis_masks(masks: Masks, spec: Spec) -> dict[str, Tensor]:
-    """The masks of axes: those that thinning takes out. The others are of single elements and only
-    ever zero.
-    """
-    return {name: m for name, m in masks.items() if name in spec.axes}
-
-
-def left(spec: Spec, masks: Masks) -> tuple[Cost, float]:
+def left(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, float]:
     """What is left of a dense network under all masks, as if thinned; and the fraction of its
     parameters that is gone or zero.
     """
-    axes, elements = (
-        axis_masks(masks, spec),
-        {name: m for name, m in masks.items() if name not in spec.axes},
-    )
-    now, dense = cost(spec, axes), cost(spec)
-    single = thin_tree(elements, spec, axes) if elements else {}
-    zeros = sum(int((~m).sum()) for m in single.values())
+    now, dense = cost(spec, masks), cost(spec)
+    zeros = sum(int((~m).sum()) for m in thinned_elements(elements, spec, masks).values())
     return now, 1 - (now.parameters - zeros) / max(dense.parameters, 1)
 
 
@@ -115,11 +108,13 @@ def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tens
     Args:
         spec: the dense spec.
         masks: all that is removed, over the dense network.
-        done: the axis masks that have left the tensors already.
+        done: the masks that have left the tensors already.
     """
-    axes = {
-        name: m[done[name].to(m.device)] if name in done else m
-        for name, m in axis_masks(masks, spec).items()
+    return thin_spec(spec, done), {
+        name: m[done[name].to(m.device)] if name in done else m for name, m in masks.items()
     }
-    elements = {name: m for name, m in masks.items() if name not in spec.axes}
-    return thin_spec(spec, done), {**axes, **(thin_tree(elements, spec, done) if elements else {})}
+
+
+def thinned_elements(elements: Elements, spec: Spec, masks: Masks) -> dict[str, Tensor]:
+    """The masks of single elements, over what other masks leave of the dense network."""
+    return dict(named(thin_tree(elements, spec, masks))) if elements else {}

@@ -1,0 +1,179 @@
+"""A recipe on a network: the axes and single weights that its pruners mean, resolved and checked
+once, and the masks that follow from it, epoch by epoch.
+
+All methods are pure. Masks and sparsities are those of the dense network, and only grow: what is
+removed stays removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from purethin.measures import Measure
+from purethin.recipes.elements import element_mask
+from purethin.recipes.groups import Group, elements_of, groups_of, measures_of, refuse_rivals
+from purethin.recipes.masking import Evidence, ranked_masks
+from purethin.recipes.policies import sparsity_at
+from purethin.recipes.pruners import Pruner
+from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
+from purethin.recipes.timetable import Timetable
+from purethin.selection import count_removed
+from purethin.spec import Elements, Masks, Spec, check_fits
+from purethin.tree import TensorTree, named
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What `recipe.on(spec)` gives.
+
+    Attributes:
+        timetable: what acts when.
+        spec: the dense network's.
+        groups: the axes that each pruner prunes, by its name, and what ranks them.
+        singles: the parameters whose single weights it zeroes.
+        penalties: what each regularizer pulls to zero, by its name.
+    """
+
+    timetable: Timetable
+    spec: Spec
+    groups: Mapping[str, Sequence[Group]]
+    singles: Mapping[str, Sequence[str]]
+    penalties: Mapping[str, Sequence[Penalty]]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The parameters whose values the masks depend on; of all others, shapes alone are read."""
+        ranks = {r.weight for groups in self.groups.values() for group in groups for r in group.by}
+        singles = {name for names in self.singles.values() for name in names}
+        return frozenset(
+            ranks | singles | {p.listed.weight for each in self.penalties.values() for p in each}
+        )
+
+    def measures_at(self, epoch: int) -> tuple[Measure, ...]:
+        """What must be measured on data before `masks_at(epoch)`: see `purethin.measures`. Mostly
+        nothing.
+        """
+        acting = [policy.instance for policy in self.timetable.at(epoch, Pruner)]
+        return tuple(dict.fromkeys(m for p in acting for m in measures_of(p, self.groups[p.name])))
+
+    def masks_at(
+        self,
+        epoch: int,
+        params: TensorTree,
+        masks: Masks,
+        *,
+        step: int = 0,
+        statistics: Mapping[Measure, Tensor] | None = None,
+        seed: int = 0,
+    ) -> dict[str, Tensor]:
+        """The masks after the pruners of this epoch have acted; the same ones where none does.
+
+        Args:
+            epoch: counted from 0.
+            params: the parameters at their dense shapes, zero where they are masked already: they
+                rank. After thinning, `expand(thinned, spec, masks)`.
+            masks: the masks so far, over the dense axes.
+            step: the batch that is about to begin, counted from 0. As the epoch begins (0) all act;
+                later only those pruners whose policy has `mini_batch_pruning_frequency`, at its
+                multiples.
+            statistics: `{measure: Tensor[size]}` for all of `measures_at(epoch)`.
+            seed: random pruners rank by it, the epoch, their name and the axis's alone.
+
+        Returns:
+            New masks: of n units, floor(sparsity · n) of the dense n are gone, those already gone
+            among them; never the last one.
+
+        Raises:
+            SpecError: the parameters are not at the spec's dense shapes.
+            MaskError: a weight that ranks holds nan, or a statistic is missing.
+        """
+        tensors = named(params)
+        check_fits(self.spec, tensors)
+        evidence = Evidence(self.spec, tensors, statistics or {}, seed)
+        return self.next_masks(epoch, evidence, masks, step)
+
+    def next_masks(
+        self, epoch: int, evidence: Evidence, masks: Masks, step: int = 0
+    ) -> dict[str, Tensor]:
+        """`masks_at` by evidence that is kept from epoch to epoch."""
+        out = dict(masks)
+        for policy in self.timetable.pruning_at(epoch, step):
+            groups = self.groups[policy.instance.name]
+            score = evidence.score(policy.instance, epoch, masks)
+            new = ranked_masks(groups, sparsity_at(policy, epoch), score, out)
+            for group in groups:
+                home = evidence.tensors[group.leader].device
+                out |= {a: new[a] if home.type == "meta" else new[a].to(home) for a in group.axes}
+        for r in self.timetable.removes_at(epoch) if step == 0 else ():
+            pulled = self.penalties[r.name]
+            out |= fallen(r.threshold or "", pulled, evidence.tensors, self.spec, out)
+        return out
+
+    def elements_at(
+        self,
+        epoch: int,
+        params: TensorTree,
+        masks: Masks,
+        elements: Elements,
+        *,
+        step: int = 0,
+    ) -> dict[str, Tensor]:
+        """The masks of single weights after the pruners of this epoch have acted.
+
+        Args:
+            epoch: counted from 0.
+            params: as `masks_at` takes them.
+            masks: what `masks_at` gave for this epoch and step: what belongs to a removed unit
+                counts as gone.
+            elements: the masks of single weights so far.
+            step: as `masks_at` takes it.
+
+        Returns:
+            `{parameter: BoolTensor of its dense shape}`, True = keep.
+
+        Raises:
+            MaskError: a parameter that loses single weights holds nan.
+        """
+        tensors, out = named(params), dict(elements)
+        for policy in self.timetable.pruning_at(epoch, step):
+            for name in self.singles[policy.instance.name]:
+                removed = count_removed(sparsity_at(policy, epoch), tensors[name].numel())
+                out[name] = element_mask(tensors[name], self.spec, name, masks, out, removed)
+        return out
+
+    def penalty_at(self, epoch: int, params: TensorTree) -> Tensor | None:
+        """What the regularizers of an epoch add to the loss: a scalar, differentiable; None where
+        none acts.
+
+        Args:
+            epoch: counted from 0.
+            params: the parameters as they are now, thinned or not.
+        """
+        acting = [policy.instance for policy in self.timetable.at(epoch, Regularizer)]
+        pulled = [p for regularizer in acting for p in self.penalties[regularizer.name]]
+        return penalty(pulled, named(params)) if pulled else None
+
+
+def bound(
+    timetable: Timetable, pruners: Iterable[Pruner], regularizers: Iterable[Regularizer], spec: Spec
+) -> Pruning:
+    """A timetable, pruners and regularizers on a network.
+
+    Raises:
+        RecipeError: a pruner or regularizer does not fit the network (see `groups_of`), or two
+            pruners would prune one axis, or the single weights of one parameter, in the same epoch.
+    """
+    known = {pruner.name: pruner for pruner in pruners}
+    groups = {name: groups_of(pruner, spec) for name, pruner in known.items()}
+    singles = {name: elements_of(pruner, spec) for name, pruner in known.items()}
+    penalties = {r.name: penalties_of(r, spec) for r in regularizers}
+    acting: dict[int, list[str]] = {}
+    for policy in timetable.of(Pruner):
+        for epoch in policy.epochs:
+            acting.setdefault(epoch, []).append(policy.instance.name)
+    for together in {tuple(dict.fromkeys(names)) for names in acting.values()}:
+        refuse_rivals(groups, known, together, spec)
+    return Pruning(timetable, spec, groups, singles, penalties)
