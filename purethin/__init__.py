@@ -19,6 +19,7 @@ from purethin.errors import PurethinError as PurethinError
 from purethin.errors import RecipeError as RecipeError
 from purethin.errors import SpecError as SpecError
 from purethin.inference.infer import infer as infer
+from purethin.inference.rules import laws as laws
 from purethin.inference.rules import rule as rule
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild

@@ -24,33 +24,30 @@ def uncached(traced: Any) -> Iterator[None]:
     einops. The caches themselves are left as they are: nothing tracked gets into them, nothing
     stale comes out.
     """
-    places: list[Any] = [sys.modules[EINOPS]] if EINOPS in sys.modules else []
-    if isinstance(traced, nn.Module):
-        classes = {
-            c
-            for module in traced.modules()
-            for c in type(module).__mro__
-            if not c.__module__.startswith(("torch.", "builtins"))
-        }
-        places += [
-            *classes,
-            *(sys.modules[name] for name in {c.__module__ for c in classes} if name in sys.modules),
-        ]
-    elif (name := getattr(traced, "__module__", None)) in sys.modules:
-        places.append(sys.modules[name])
     swapped = [
-        (p, name, f, bare)
-        for p in places
-        for name, f in [*vars(p).items()]
-        if (bare := _bare(f)) is not None
+        (scope, name, function, bare)
+        for scope in _scopes(traced)
+        for name, function in [*vars(scope).items()]
+        if (bare := _bare(function)) is not None
     ]
-    for place, name, _, bare in swapped:
-        setattr(place, name, bare)
+    for scope, name, _, bare in swapped:
+        setattr(scope, name, bare)
     try:
         yield
     finally:
-        for place, name, function, _ in swapped:
-            setattr(place, name, function)
+        for scope, name, function, _ in swapped:
+            setattr(scope, name, function)
+
+
+def _scopes(traced: Any) -> list[Any]:
+    """The modules and classes where the traced code looks names up."""
+    classes: set[type] = set()
+    modules = {EINOPS, getattr(traced, "__module__", None)}
+    if isinstance(traced, nn.Module):
+        every = {c for module in traced.modules() for c in type(module).__mro__}
+        classes = {c for c in every if not c.__module__.startswith(("torch.", "builtins"))}
+        modules = {EINOPS, *(c.__module__ for c in classes)}
+    return [*classes, *(sys.modules[name] for name in modules if name in sys.modules)]
 
 
 def _bare(function: Any) -> Any:

@@ -1,5 +1,5 @@
-"""The two modes that watch a forward: every operator, and every call of Python's that reads
-a size.
+"""The two modes that watch a forward. A `TorchDispatchMode` sees the operators; a
+`TorchFunctionMode` sees Python's calls, where integers still carry their track.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from purethin.inference.operators import Known, record
 from purethin.inference.places import Because, place
 from purethin.inference.sizes import Shape, Size, data
 from purethin.inference.solver import find, freeze, product
-from purethin.inference.trace import Known, Trace
+from purethin.inference.trace import Trace
 
 
 @contextmanager
@@ -50,7 +51,7 @@ class _Operators(TorchDispatchMode):
                 out = parts(*args, **kwargs)
             if out is not NotImplemented:
                 return out
-        return self.trace.record(op, args, kwargs)
+        return record(self.trace, op, args, kwargs)
 
 
 class _Functions(TorchFunctionMode):
@@ -67,10 +68,13 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
             return reader(self.trace, func, args, kwargs)
-        if isinstance(func, _PYTHON) and func.__globals__ in _OPENED and func not in self.opening:
-            self.opening.append(
-                func
-            )  # a function that hands itself over from a helper of its own is called as it is
+        if (
+            isinstance(func, _PYTHON)
+            and id(func.__globals__) in _OPENED
+            and func not in self.opening
+        ):
+            # a function that hands itself over from a helper of its own is called as it is
+            self.opening.append(func)
             try:
                 with self:
                     return _opened(func)(*args, **kwargs)
@@ -79,10 +83,8 @@ class _Functions(TorchFunctionMode):
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
             args = (args[0], _listless(self.trace, args[1]), *args[2:])
         trace, given = self.trace, _sizes_in((args, kwargs))
-        (outer, trace.python), (before, trace.measured) = (
-            (trace.python, (args, kwargs)),
-            (trace.measured, set()),
-        )
+        outer, before = trace.python, trace.measured
+        trace.python, trace.measured = (args, kwargs), set()
         try:
             out = func(*args, **kwargs)
             if func in _INTEGERS:
@@ -90,9 +92,7 @@ class _Functions(TorchFunctionMode):
             return data(out) if func in _GIVERS else out
         finally:
             for size in given:
-                if (
-                    id(size) not in trace.measured
-                ):  # no rule read it as a size: it is a number in the computation
+                if id(size) not in trace.measured:  # no rule read it as a size: it is a number
                     size.escape(getattr(func, "__name__", "an operator"))
             trace.python, trace.measured = outer, before | trace.measured
 
@@ -101,12 +101,8 @@ def _sizes_in(tree: Any) -> list[Size]:
     if isinstance(tree, Size):
         return [tree]
     if isinstance(tree, dict):
-        tree = tree.values()
-    return (
-        [s for x in tree for s in _sizes_in(x)]
-        if isinstance(tree, tuple | list | type({}.values()))
-        else []
-    )
+        tree = list(tree.values())
+    return [s for x in tree for s in _sizes_in(x)] if isinstance(tree, tuple | list) else []
 
 
 # ---- Python's view of tensors
@@ -133,7 +129,7 @@ def _data(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _length(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
-    freeze(trace.dims_of(args[0])[0], Because("its length leaves the trace", place("len", 2)))
+    freeze(trace.dims_of(args[0])[0], Because("its length leaves the trace", place("len")))
     return func(*args, **kwargs)
 
 
@@ -152,14 +148,8 @@ _INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
 """Python makes a plain integer of what these return; so their values are remembered."""
 _PYTHON = types.FunctionType
 _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-
-
-class _Opened(list[dict[str, Any]]):
-    def __contains__(self, scope: object) -> bool:
-        return any(scope is s for s in self)
-
-
-_OPENED = _Opened([F.__dict__, torch.functional.__dict__])
+_OPENED = {id(F.__dict__), id(torch.functional.__dict__)}
+"""The modules whose functions are looked into."""
 
 
 @functools.cache
@@ -185,8 +175,7 @@ def _listless(trace: Trace, index: Any) -> Any:
             return part
         tensor = torch.tensor([int(i) for i in part], device="cpu")
         if not any(isinstance(i, Size | bool) for i in part):
-            trace.literals[id(tensor)] = part
-        trace.keep_alive(tensor)
+            trace.of(tensor).literal = part
         return tensor
 
     return tuple(map(listless, index if isinstance(index, tuple) else (index,)))

@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
@@ -51,7 +52,6 @@ class Reasons:
 
 _OWN = str(Path(__file__).parent.parent) + os.sep
 _LIBRARY = (str(Path(torch.__file__).parent) + os.sep, _OWN, "<frozen", "<string>")
-_is_library: dict[CodeType, bool] = {}
 
 
 def is_purethin(code: CodeType) -> bool:
@@ -59,21 +59,16 @@ def is_purethin(code: CodeType) -> bool:
     return code.co_filename.startswith(_OWN)
 
 
-def _in_library(code: CodeType) -> bool:
-    known = _is_library.get(code)
-    if known is None:
-        name = code.co_filename
-        known = _is_library[code] = (
-            name.startswith(_LIBRARY) or "contextlib" in name or "einops" in name
-        )
-    return known
+@functools.cache
+def _is_library(file: str) -> bool:
+    return file.startswith(_LIBRARY) or "contextlib" in file or "einops" in file
 
 
-def place(op: str, depth: int = 1) -> Place:
+def place(op: str) -> Place:
     """The nearest line outside torch and purethin, seen from the caller."""
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not _in_library(code := frame.f_code):
+        if not _is_library((code := frame.f_code).co_filename):
             return Place(op, code, frame.f_lineno)
         frame = frame.f_back
     return Place(op, None, 0)
@@ -84,7 +79,7 @@ def raised_at(error: BaseException) -> Place:
     found = Place(type(error).__name__, None, 0)
     step = error.__traceback__
     while step is not None:
-        if not _in_library(code := step.tb_frame.f_code):
+        if not _is_library((code := step.tb_frame.f_code).co_filename):
             found = Place(type(error).__name__, code, step.tb_lineno)
         step = step.tb_next
     return found

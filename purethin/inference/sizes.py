@@ -88,7 +88,7 @@ class Size(int):
         return self
 
     def _float(self, op: str) -> None:
-        self.ledger.in_floats.append((self.node, place(op, 3)))
+        self.ledger.in_floats.append((self.node, place(op)))
 
     def _with(self, other: object, op: str, join: Callable[[Node, Node], Node], value: Any) -> Any:
         if not isinstance(other, int):
@@ -134,10 +134,10 @@ class Size(int):
         value = int(self) % _plain(other)
         if isinstance(other, int) and value == 0:
             self.ledger.comparisons.append(
-                (self.node, "%", node_of(other, self.ledger), True, place("%", 2))
+                (self.node, "%", node_of(other, self.ledger), True, place("%"))
             )
         else:
-            freeze(self.node, Because("a remainder is taken", place("%", 2)))
+            freeze(self.node, Because("a remainder is taken", place("%")))
         return value
 
     def __pow__(self, other: Any, mod: int | None = None) -> Any:
@@ -170,12 +170,12 @@ class Size(int):
         if find(a).size <= find(b).size:
             return constant(find(a).size - find(b).size)
         rest = Node("variable", find(a).size - find(b).size, label=ATTRIBUTE)
-        self.ledger.equations.append((a, total([b, rest]), place("-", 4)))
+        self.ledger.equations.append((a, total([b, rest]), place("-")))
         return rest
 
     def _over(self, a: Node, b: Node) -> Node:
         """The size `a // b`, a size-only node q with |a| = |q||b|; a remainder freezes both."""
-        at = place("//", 4)
+        at = place("//")
         if find(b).size == 0 or find(a).size % find(b).size:
             freeze(a, Because("a division with a remainder", at))
             freeze(b, Because("a division with a remainder", at))
@@ -187,7 +187,7 @@ class Size(int):
     def _compare(self, other: object, relation: str, answer: bool) -> bool:
         if not isinstance(other, int) or other is self:
             return answer
-        at = place(relation, 3)
+        at = place(relation)
         if relation != "==" or not answer:
             self.ledger.comparisons.append(
                 (self.node, relation, node_of(other, self.ledger), answer, at)
@@ -204,7 +204,7 @@ class Size(int):
         """Note that the value goes where no track is kept: what is computed from it changes when
         the size does.
         """
-        self.ledger.in_floats.append((self.node, place(how, 2)))
+        self.ledger.in_floats.append((self.node, place(how)))
 
     def __int__(self) -> int:
         if not is_purethin(sys._getframe(1).f_code):
@@ -223,7 +223,7 @@ class Size(int):
     def _spelled(self) -> str:
         if not is_purethin(sys._getframe(2).f_code):
             self.ledger.spelled.append(
-                (self.node, Because("its size is spelled out", place("str()", 2)))
+                (self.node, Because("its size is spelled out", place("str()")))
             )
         return str(int.__int__(self))
 

@@ -22,7 +22,7 @@ from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
 from purethin.inference.solver import constant, freeze, variable
 from purethin.inference.states import reaching
-from purethin.inference.trace import Trace
+from purethin.inference.trace import Dims, Seen, Trace
 from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of
 from purethin.multihead import stand_in
 from purethin.outputs import results
@@ -30,10 +30,17 @@ from purethin.spec import Masks, Spec
 from purethin.thinning import thin
 from purethin.tree import TensorTree, flatten, unflatten
 
-Prepared = tuple[dict[str, Tensor], Callable[..., Any], list[Attribute], dict[str, str]]
-"""The parameters by name, the forward over them, the module's tracked integers, and the classes
-that stand in for its own.
-"""
+
+@dataclasses.dataclass
+class Prepared:
+    """What a trace runs: the forward, the parameters in it by name, the module's tracked integers,
+    and the classes that stand in for its own.
+    """
+
+    forward: Callable[..., Any]
+    named: dict[str, Tensor]
+    attributes: list[Attribute] = dataclasses.field(default_factory=list)
+    stand_ins: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 class ModuleSource:
@@ -42,35 +49,9 @@ class ModuleSource:
     def __init__(self, model: nn.Module, params: TensorTree) -> None:
         refuse(model)
         self.traced, self.title = model, type(model).__name__
-        own = dict(tensors_of(model, duplicates=True))
-        if not isinstance(params, Mapping):
-            raise SpecError(
-                "a module's parameters are a dict by name, as params_of gives, not "
-                f"{type(params).__name__}"
-            )
-        for name, tensor in params.items():
-            if name not in own:
-                raise SpecError(
-                    f"'{name}' is no parameter or buffer of this {self.title}; {nearest(name, own)}"
-                )
-            if tuple(tensor.shape) != tuple(own[name].shape):
-                raise SpecError(
-                    f"{name} has shape {tuple(tensor.shape)}, but the model's own is "
-                    f"{tuple(own[name].shape)}: if these "
-                    "parameters are thinned already, infer on the module that rebuild returned"
-                )
-        given = {id(own[name]) for name in params}
-        if missing := [name for name, tensor in own.items() if id(tensor) not in given]:
-            raise SpecError(
-                f"these parameters lack {missing[0]}"
-                + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
-                + f" of this {self.title}: buffers thin along with parameters; give params_of(model)"
-            )
-        self.call = model.forward
-        self.names = list(params)
-        self.values = dict(params)
+        self.values = _checked(model, params)
         buffers = dict(model.named_buffers(remove_duplicate=False))
-        self.buffers = frozenset(name for name in params if name in buffers)
+        self.buffers = frozenset(name for name in self.values if name in buffers)
 
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> ModuleSource:
         """The same module, thinned; its weights stay on meta if that is all a trial needs."""
@@ -83,15 +64,46 @@ class ModuleSource:
         model.eval()
         stand_ins = stand_in(model)
         own = dict(tensors_of(model, duplicates=True))
-        named = {name: own[name] for name in self.names}
+        named = {name: own[name] for name in self.values}
         _register(trace, named, self.values)
-        return named, model, track_attributes(model, trace.ledger, trace.dims_of), stand_ins
+        attributes = track_attributes(model, trace.ledger, trace.dims_of)
+        return Prepared(model, named, attributes, stand_ins)
+
+
+def _checked(model: nn.Module, params: TensorTree) -> dict[str, Tensor]:
+    """The parameters by name, which must be all of the model's."""
+    title, own = type(model).__name__, dict(tensors_of(model, duplicates=True))
+    if not isinstance(params, Mapping):
+        raise SpecError(
+            "a module's parameters are a dict by name, as params_of gives, not "
+            f"{type(params).__name__}"
+        )
+    for name, tensor in params.items():
+        if name not in own:
+            raise SpecError(
+                f"'{name}' is not a parameter or buffer of this {title}; {nearest(name, own)}"
+            )
+        if tuple(tensor.shape) != tuple(own[name].shape):
+            raise SpecError(
+                f"{name} has shape {tuple(tensor.shape)}, but the model's own is "
+                f"{tuple(own[name].shape)}: if these parameters are thinned already, infer on the "
+                "module that rebuild returned"
+            )
+    given = {id(own[name]) for name in params}
+    if missing := [name for name, tensor in own.items() if id(tensor) not in given]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise SpecError(
+            f"these parameters lack {missing[0]}{more} of this {title}: buffers thin along with "
+            "parameters; give params_of(model)"
+        )
+    return dict(params)
 
 
 class FunctionSource:
     """Any function of a parameter pytree."""
 
     title = "the function"
+    buffers: frozenset[str] = frozenset()
 
     def __init__(self, function: Callable[..., Any], params: TensorTree) -> None:
         if not callable(function):
@@ -99,14 +111,13 @@ class FunctionSource:
                 "an nn.Module or a function f(params, *args) is expected, not "
                 f"{type(function).__name__}"
             )
-        self.traced, self.call = function, functools.partial(function, None)
+        self.traced = function
         self.names, self.leaves, self.structure = flatten(params)
         for name, leaf in zip(self.names, self.leaves, strict=True):
             if not isinstance(leaf, Tensor):
                 raise SpecError(
                     f"the parameter '{name}' is {type(leaf).__name__}; every leaf must be a tensor"
                 )
-        self.buffers: frozenset[str] = frozenset()
 
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> FunctionSource:
         """The same function of thinned parameters."""
@@ -114,39 +125,47 @@ class FunctionSource:
         return FunctionSource(self.traced, thin(params, spec, masks)[0])
 
     def prepare(self, trace: Trace) -> Prepared:
-        fresh: dict[int, Tensor] = {}
-        for leaf in self.leaves:
-            if id(leaf) not in fresh:
-                fresh[id(leaf)] = (
-                    torch.empty_like(leaf, device="meta") if trace.meta else leaf.detach().clone()
-                )
+        fresh = {id(leaf): _copy(leaf, trace.meta) for leaf in self.leaves}
         tensors = [fresh[id(leaf)] for leaf in self.leaves]
         named = dict(zip(self.names, tensors, strict=True))
         _register(trace, named, dict(zip(self.names, self.leaves, strict=True)))
         tree = unflatten(self.structure, tensors)
-        return named, functools.partial(self.traced, tree), [], {}
+        return Prepared(functools.partial(self.traced, tree), named)
 
 
 Source = ModuleSource | FunctionSource
 
 
+def _whole(tensor: Tensor) -> bool:
+    """Whether a tensor is of integers or truth values, which a trace may ask for."""
+    return not (tensor.is_floating_point() or tensor.is_complex())
+
+
 def _hollow(tensor: Tensor, meta: bool) -> Tensor:
-    """A tensor on meta; integers keep their values, which a trace may ask for."""
-    floats = tensor.is_floating_point() or tensor.is_complex()
-    return torch.empty_like(tensor, device="meta") if meta and floats else tensor
+    """A tensor on meta, if asked for; integers keep their values."""
+    return tensor if _whole(tensor) or not meta else torch.empty_like(tensor, device="meta")
+
+
+def _copy(tensor: Tensor, meta: bool) -> Tensor:
+    return torch.empty_like(tensor, device="meta") if meta else tensor.detach().clone()
+
+
+def _adopt(trace: Trace, tensor: Tensor, dims: Dims, real: Tensor) -> Seen:
+    """Make a tensor known to the trace, with its dims, and the values of an integer one."""
+    seen = trace.of(tensor)
+    trace.sources.add(id(tensor))
+    seen.dims = dims
+    if _whole(real) and real.device.type != "meta":
+        seen.value = real.detach().cpu().clone()
+    return seen
 
 
 def _register(trace: Trace, named: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    """Fresh dims for each parameter; the values of integer ones."""
+    """Make each parameter known, by its first name, with fresh dims."""
     for name, tensor in named.items():
-        if id(tensor) in trace.parameters:
-            continue
-        trace.parameters[id(tensor)] = name
-        trace.sources.add(id(tensor))
-        trace.set_dims(tensor, [variable(s, f"{name}.{d}") for d, s in enumerate(tensor.shape)])
-        real = values[name]
-        if not real.is_floating_point() and not real.is_complex() and real.device.type != "meta":
-            trace.set_value(tensor, real.detach().cpu().clone())
+        if trace.of(tensor).parameter is None:
+            dims = [variable(s, f"{name}.{d}") for d, s in enumerate(tensor.shape)]
+            _adopt(trace, tensor, dims, values[name]).parameter = name
 
 
 @dataclasses.dataclass
@@ -168,25 +187,23 @@ class Traced:
 
 def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
     """Run it once on the example, watched; on meta, or on real tensors."""
-    trace = Trace(meta=meta)
-    named, forward, attributes, stand_ins = source.prepare(trace)
+    trace = Trace(meta)
+    ready = source.prepare(trace)
 
     def given(x: Any) -> Any:
         if not isinstance(x, Tensor):
             return x
         twin = x.detach().to("meta") if meta else x.detach().clone()
-        trace.sources.add(id(twin))
-        trace.set_dims(twin, [constant(s, "an input's size") for s in x.shape])
-        if meta and not x.is_floating_point() and not x.is_complex() and x.device.type != "meta":
-            trace.set_value(twin, x.detach().cpu().clone())
+        _adopt(trace, twin, [constant(s, "an input's size") for s in x.shape], x)
         return twin
 
     args, kwargs = tree_map(given, (args, kwargs))
     with uncached(source.traced), watching(trace):
-        out = forward(*args, **kwargs)
-    found = dict(results(source.call, args, kwargs, out))
-    for place, size in found.items():
+        out = ready.forward(*args, **kwargs)
+    forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
+    found = dict(results(forward, args, kwargs, out))
+    for where, size in found.items():
         if isinstance(size, Size):
-            freeze(size.node, f"its size is among the outputs ({place})")
-    outputs = {place: x for place, x in found.items() if isinstance(x, Tensor)}
-    return Traced(trace, named, source.buffers, attributes, stand_ins, outputs)
+            freeze(size.node, f"its size is among the outputs ({where})")
+    outputs = {where: x for where, x in found.items() if isinstance(x, Tensor)}
+    return Traced(trace, ready.named, source.buffers, ready.attributes, ready.stand_ins, outputs)

@@ -79,7 +79,7 @@ def judged(trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]) -> 
 
 def _data(trace: Trace, calls: Sequence[Call]) -> set[int]:
     """The ids of all tensors that depend on the inputs."""
-    data = {t for t in trace.sources if t not in trace.parameters}
+    data = {t for t in trace.sources if trace.seen[t].parameter is None}
     for call in calls:
         if any(id(t) in data for t in call.tensors):
             data.update(id(o) for o in call.outs)

@@ -13,6 +13,7 @@ from purethin.inference.rules import (  # noqa: F401  (importing a family regist
     recurrent,
     reduction,
     shape,
+    slicing,
     spatial,
     vision,
 )

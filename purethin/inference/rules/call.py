@@ -1,39 +1,43 @@
 """One operator call as a rule sees it, and the registry of rules.
 
 A rule is a function of a `Call` that unifies dimensions and returns the output's; the first
-docstring line states the law.
+docstring line states the law of dimensions, the header the law of values.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
 from purethin.inference.places import Because, Place
-from purethin.inference.rules.laws import Law, Opaque
-from purethin.inference.sizes import Datum, Ledger, Size
+from purethin.inference.rules.integers import as_passed
+from purethin.inference.rules.laws import Law, unstated
+from purethin.inference.sizes import Datum, Size
 from purethin.inference.solver import Node, constant, find, freeze, total, unify, variable
+from purethin.inference.trace import Dims, Python, Trace
 
-Dims = list[Node]
 Rule = Callable[["Call"], "Dims | tuple[Dims, ...] | None"]
+LawOf = Law | Callable[["Call"], Law]
+"""The law of an operator's values, or a function that gives it for one call."""
 
-RULES: dict[str, tuple[Rule, Law]] = {}
-"""From an operator's name (`linear`, or `library::name` outside aten) to its rule and default law.
-"""
+RULES: dict[str, tuple[Rule, LawOf]] = {}
+"""From an operator's name (`linear`, or `library::name` outside aten) to its rule and law."""
 
 
-def rule(*names: str, law: Law | None = None) -> Callable[[Rule], Rule]:
+def rule(*names: str, law: LawOf | None = None) -> Callable[[Rule], Rule]:
     """Register a rule for operators: what each implies about its dimensions.
 
     Args:
         names: aten's names without namespace and overload (`"linear"`), others in full
-            (`"mylib::scale"`).
-        law: how values behave (a class of `purethin.inference.rules.laws`); without it, the axes
-            that pass are inexact.
+            (`"mylib::scale"`); one text may hold several, with spaces between them.
+        law: how values behave: one of `pt.laws`, or a function of the `Call` that gives one.
+            Without it, the axes that pass are inexact.
 
     Returns:
         A decorator for a function of a `Call` that returns the output's dims (a list; a tuple of
@@ -46,71 +50,75 @@ def rule(*names: str, law: Law | None = None) -> Callable[[Rule], Rule]:
     """
 
     def register(function: Rule) -> Rule:
-        for name in names:
-            RULES[name] = (
-                function,
-                law or Opaque(f"the operator {name}, whose rule states no law,"),
-            )
+        for name in " ".join(names).split():
+            RULES[name] = (function, unstated(name) if law is None else law)
         return function
 
     return register
 
 
+@functools.cache
+def _arguments(op: OpOverload) -> dict[str, tuple[int, Any]]:
+    """The position and default of each argument of an operator."""
+    return {
+        a.name: (i, a.default_value if a.has_default_value() else None)
+        for i, a in enumerate(op._schema.arguments)
+    }
+
+
+@dataclass(eq=False, repr=False)
 class Call:
-    """One call of an operator: its arguments by schema name, outputs, dims, and what may be said of
-    them.
+    """One call of an operator: its arguments by schema name, its outputs, their dims, and what may
+    be stated of them.
     """
 
-    def __init__(
-        self,
-        op: OpOverload,
-        name: str,
-        args: Sequence[Any],
-        kwargs: dict[str, Any],
-        out: Any,
-        at: Place,
-        trace: TraceState,
-        python_args: tuple[Any, ...],
-        python_kwargs: dict[str, Any],
-        law: Law,
-    ) -> None:
-        self.op, self.name, self.out, self.place, self.law = op, name, out, at, law
-        self.positional, self.keywords = args, kwargs
-        self.python_args, self.python_kwargs = python_args, python_kwargs
-        self._trace = trace
+    op: OpOverload
+    name: str
+    positional: Sequence[Any]
+    keywords: dict[str, Any]
+    out: Any
+    trace: Trace
+    law_of: LawOf
+    place: Place
+    python: Python = ((), {})
+
+    @functools.cached_property
+    def law(self) -> Law:
+        """How the values of this call behave."""
+        return self.law_of(self) if callable(self.law_of) else self.law_of
 
     # ---- arguments
 
     def __getitem__(self, name: str) -> Any:
         """The argument of this schema name, its default where none was given."""
-        for i, a in enumerate(self.op._schema.arguments):
-            if a.name == name:
-                return self._at(i, a)
-        raise KeyError(name)
+        i, default = _arguments(self.op)[name]
+        given = self.positional
+        return given[i] if i < len(given) else self.keywords.get(name, default)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The argument of this schema name, or `default` where the operator has none of that
         name.
         """
-        try:
-            return self[name]
-        except KeyError:
-            return default
+        return self[name] if name in _arguments(self.op) else default
 
-    def _at(self, i: int, a: Any) -> Any:
-        if i < len(self.positional):
-            return self.positional[i]
-        return self.keywords.get(a.name, a.default_value if a.has_default_value() else None)
+    def dim(self, name: str = "dim") -> int:
+        """An argument that is a dim of the first tensor, counted from the front."""
+        return self[name] % self.tensors[0].dim()
 
-    @cached_property
+    @functools.cached_property
     def tensors(self) -> list[Tensor]:
         """Every tensor among the arguments, lists opened, in order."""
-        return list(tensors_in((self.positional, self.keywords)))
+        return tensors_in((self.positional, self.keywords))
+
+    @property
+    def several(self) -> bool:
+        """Whether the operator returns several tensors."""
+        return isinstance(self.out, tuple | list)
 
     @property
     def outs(self) -> list[Any]:
         """The outputs as a list."""
-        return list(self.out) if isinstance(self.out, tuple | list) else [self.out]
+        return list(self.out) if self.several else [self.out]
 
     @property
     def shape(self) -> list[int]:
@@ -119,9 +127,9 @@ class Call:
 
     # ---- dimensions
 
-    def dims(self, tensor: Tensor) -> Dims:
-        """A tensor's dimensions, a list of its own."""
-        return list(self._trace.dims_of(tensor))
+    def dims(self, tensor: Tensor | None = None) -> Dims:
+        """A tensor's dimensions (the first tensor's, if none is given), a list of its own."""
+        return list(self.trace.dims_of(self.tensors[0] if tensor is None else tensor))
 
     def unify(self, a: Node, b: Node) -> None:
         """State that two dimensions are the same."""
@@ -130,24 +138,26 @@ class Call:
     def tie(self, a: Node, b: Node) -> None:
         """As `unify`, and keep the line for messages: this is where two tensors meet."""
         if find(a) is not find(b):
-            self._trace.ties.append((a, self.place))
+            self.trace.ties.append((a, self.place))
             unify(a, b, self.place)
 
-    def freeze(self, n: Node, what: str) -> None:
-        """State that a dimension cannot be pruned, and why."""
-        if find(n).kind != "constant":
-            freeze(n, Because(what, self.place))
+    def freeze(self, what: str, *dims: Node) -> None:
+        """State that dimensions cannot be pruned, and why."""
+        for n in dims:
+            if find(n).kind != "constant":
+                freeze(n, Because(what, self.place))
 
-    def from_data(self, *values: int | None) -> bool:
-        """Whether one of these integers (as `integer` gives them) came out of a tensor, so that
-        other data give another.
+    def fixed(self, size: int, what: str) -> Node:
+        """A dimension of constant size, with its reason."""
+        return constant(size, Because(what, self.place))
+
+    def all_fixed(self, what: str, given: str) -> Dims | tuple[Dims, ...]:
+        """Freeze all dims of all tensors, and give outputs of constant sizes, each with its
+        reason.
         """
-        if any(isinstance(t, Tensor) and t.dim() == 0 for t in tensors_in(self.python_args[1:])):
-            return True
-        return any(
-            isinstance(v, Datum) or (type(v) is int and v in self._trace.data_values)
-            for v in values
-        )
+        self.freeze(what, *(d for t in self.tensors for d in self.dims(t)))
+        rows = [[self.fixed(s, given) for s in o.shape] for o in self.outs]
+        return tuple(rows) if self.several else rows[0]
 
     def picked(self, node: Node, positions: Sequence[int]) -> Node:
         """The dimension of units picked at literal positions: what stands before them (or after
@@ -155,77 +165,82 @@ class Call:
         """
         n, what = find(node).size, f"the index {', '.join(map(str, positions))}"
         behind = all(p < 0 for p in positions)
+        ahead = all(p >= 0 for p in positions)
         fixed = max(-p if behind else p + 1 for p in positions)
-        if (
-            fixed >= n
-            or self.from_data(*positions)
-            or not (behind or all(p >= 0 for p in positions))
-        ):
-            self.freeze(node, what)
+        if fixed >= n or self.from_data(*positions) or not (behind or ahead):
+            self.freeze(what, node)
         else:
             parts = [self.fixed(fixed, what), variable(n - fixed)]
             self.unify(node, total(parts[::-1] if behind else parts))
         return self.fixed(len(positions), what)
 
+    # ---- what else may be stated
+
     def if_needed(self, state: Callable[[], object]) -> None:
         """State something at the end, if an output depends on this call's values (and not on its
         shape alone).
         """
-        self._trace.deferred.append((self, state))
-
-    def fixed(self, size: int, what: str) -> Node:
-        """A dimension of constant size, with its reason."""
-        return constant(size, Because(what, self.place))
+        self.trace.deferred.append((self, state))
 
     def produces(self, tensor: Tensor, dim: int) -> None:
         """State that this tensor, if a parameter, makes the values along its dim."""
-        self._trace.produced(tensor, dim)
+        if (name := self.trace.of(tensor).parameter) is not None:
+            self.trace.producers[name, dim] = None
 
-    def called(self, node: Node, role: str) -> None:
-        """Give a dimension the name of its part in the operator, for an axis that nothing else
+    def called(self, role: str, *dims: Node) -> None:
+        """Give dimensions the name of their part in the operator, for an axis that nothing else
         names.
         """
-        self._trace.roles.append((node, role))
-
-    def is_parameter(self, tensor: Tensor) -> bool:
-        """Whether a tensor is a parameter or a buffer itself."""
-        return self._trace.is_parameter(tensor)
-
-    def literal(self, index: Tensor) -> list[int] | None:
-        """The integers of an index that stands in the source as a list; None for any other
-        tensor.
-        """
-        return self._trace.literals.get(id(index))
+        self.trace.roles.extend((d, role) for d in dims)
 
     def costs(self, coefficient: int, dims: Sequence[Node]) -> None:
         """Count multiply-accumulates: the coefficient times the sizes of dims."""
-        self._trace.macs.append((coefficient, tuple(dims)))
+        self.trace.macs.append((coefficient, tuple(dims)))
 
     def equal_sizes(self, a: Node, b: Node) -> None:
         """State that two dimensions must keep one size, without tying their units unless nothing
         else makes it so.
         """
-        self._trace.ledger.equations.append((a, b, self.place))
+        self.trace.ledger.equations.append((a, b, self.place))
 
     def compares(self, a: Node, relation: str, b: Node) -> None:
         """State that the operator's outcome rests on this comparison of sizes, which holds now."""
-        self._trace.ledger.comparisons.append((a, relation, b, True, self.place))
+        self.trace.ledger.comparisons.append((a, relation, b, True, self.place))
+
+    # ---- indices
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a parameter or a buffer itself."""
+        return self.trace.is_parameter(tensor)
+
+    def literal(self, index: Tensor) -> list[int] | None:
+        """The integers of an index that stands in the source as a list; None for any other
+        tensor.
+        """
+        return self.trace.of(index).literal
 
     def positions(self, index: Tensor) -> list[int] | None:
         """The values of an integer buffer that holds positions; None for any other tensor."""
-        return self._trace.positions_in(index)
+        values = self.trace.value_of(index)
+        if values is None or not self.is_parameter(index):
+            return None
+        whole = values.dtype in (torch.int64, torch.int32) and bool((values >= 0).all())
+        return values.tolist() if whole else None
 
     def measures_positions(self, index: Tensor, node: Node) -> None:
         """State that a buffer's values are positions along a dimension, so that they thin
         with it.
         """
-        self._trace.position_buffer(index, node, self)
+        name = self.trace.of(index).parameter or ""
+        first, calls = self.trace.position_buffers.setdefault(name, (node, []))
+        unify(first, node, Because("one buffer of positions indexes both", self.place))
+        calls.append(self)
 
     def gives_positions(self, tensor: Tensor, dims: Sequence[Node]) -> None:
         """State that an output's values are positions along dims: whoever reads them counts on
         every unit's place.
         """
-        self._trace.given_positions.extend((tensor, d, self.place) for d in dims)
+        self.trace.given_positions.extend((tensor, d, self.place) for d in dims)
 
     # ---- integers
 
@@ -233,9 +248,8 @@ class Call:
         """The dimension whose size an integer argument states: fresh if tracked, constant if a
         literal.
         """
-        return self._trace.ledger.dimension(
-            value, Because(f"the literal or fixed {what} {int(value)}", self.place)
-        )
+        why = Because(f"the literal or fixed {what} {int(value)}", self.place)
+        return self.trace.ledger.dimension(value, why)
 
     def integer(self, name: str) -> int:
         """An integer argument with its track, if it has one."""
@@ -244,66 +258,22 @@ class Call:
     def integers(self, name: str) -> list[int]:
         """A list of integers, each with its track; a lone integer counts as a list of one."""
         value = self[name]
-        found = self._tracked(name, [value] if isinstance(value, int) else list(value or ()))
-        self._trace.measured.update(id(x) for x in found if isinstance(x, Size))
+        plain: list[int] = [value] if isinstance(value, int) else list(value or ())
+        found = as_passed(plain, name, _arguments(self.op)[name][0], self.python)
+        self.trace.measured.update(id(x) for x in found if isinstance(x, Size))
         return found
 
-    def _tracked(self, name: str, plain: list[int]) -> list[int]:
-        """What the caller passed in Python for this argument, found by name, by position, else by
-        value.
+    def from_data(self, *values: int | None) -> bool:
+        """Whether one of these integers (as `integer` gives them) came out of a tensor, so that
+        other data give another.
         """
-        i = next(
-            (i for i, a in enumerate(self.op._schema.arguments) if a.name == name),
-            len(self.python_args),
-        )
-        tail = _flat(self.python_args[i:])
-        for given in (_flat([self.python_kwargs.get(name, ())]), tail[: len(plain)]):
-            if given and _same(given, plain):
-                return given
-        everything = _flat([self.python_args, self.python_kwargs])
-        n = len(plain)
-        if n > 1:
-            for start in range(len(everything) - n, -1, -1):
-                if _same(everything[start : start + n], plain):
-                    return everything[start : start + n]
-        return [self._by_value(v, everything) for v in plain]
-
-    def _by_value(self, value: int, everything: list[int]) -> int:
-        """The only tracked integer of this value that the caller passed, else the value."""
-        if datum := next((x for x in everything if isinstance(x, Datum) and x == value), None):
-            return datum
-        found = {find(x.node): x for x in everything if isinstance(x, Size) and int(x) == value}
-        literal = any(not isinstance(x, Size) and x == value for x in everything)
-        return next(iter(found.values())) if len(found) == 1 and not literal else value
+        if any(t.dim() == 0 for t in tensors_in(self.python[0][1:])):
+            return True
+        known = self.trace.data_values
+        return any(isinstance(v, Datum) or (type(v) is int and v in known) for v in values)
 
 
-class TraceState:
-    """What a trace offers to rules. (The trace itself is in `purethin.inference.trace`.)"""
-
-    ledger: Ledger
-    ties: list[tuple[Node, Place]]
-    macs: list[tuple[int, tuple[Node, ...]]]
-    measured: set[int]
-    roles: list[tuple[Node, str]]
-    literals: dict[int, list[int]]
-    data_values: set[int]
-    given_positions: list[tuple[Tensor, Node, Place]]
-    deferred: list[tuple[Call, Callable[[], object]]]
-
-    def is_parameter(self, tensor: Tensor) -> bool:
-        raise NotImplementedError
-
-    def dims_of(self, tensor: Tensor) -> Sequence[Node]:
-        raise NotImplementedError
-
-    def produced(self, tensor: Tensor, dim: int) -> None:
-        raise NotImplementedError
-
-    def positions_in(self, index: Tensor) -> list[int] | None:
-        raise NotImplementedError
-
-    def position_buffer(self, index: Tensor, node: Node, call: Call) -> None:
-        raise NotImplementedError
+# ---- what rules share
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
@@ -343,21 +313,3 @@ def dim_list(dims: Any, rank: int) -> list[int]:
     if dims is None or (isinstance(dims, tuple | list) and not dims):
         return list(range(rank))
     return [d % max(rank, 1) for d in ([dims] if isinstance(dims, int) else dims)]
-
-
-def _flat(tree: Sequence[Any]) -> list[int]:
-    out: list[int] = []
-    for x in tree:
-        if isinstance(x, int) and not isinstance(x, bool):
-            out.append(x)
-        elif isinstance(x, tuple | list):
-            out.extend(_flat(x))
-        elif isinstance(x, dict):
-            out.extend(_flat(list(x.values())))
-        elif isinstance(x, slice):
-            out.extend(_flat([x.start, x.stop, x.step]))
-    return out
-
-
-def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
-    return [int(g) for g in given] == [int(p) for p in plain]

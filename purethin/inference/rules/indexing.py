@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
-from purethin.inference.rules.laws import Compared, Moved, Written
+from purethin.inference.rules.laws import Compared, Written, moved
 from purethin.inference.solver import Node, find, take
 
 
@@ -28,20 +28,18 @@ def reindexed(c: Call, node: Node, index: Tensor) -> Dims | None:
     return [got]
 
 
-@rule("index", "_unsafe_index")
+@rule("index _unsafe_index", law=moved)
 def index(c: Call) -> Dims:
     """Indexed dims are fixed, or a take by a buffer; the index's dims stand in their place."""
-    x, given = c["self"], c["indices"]
-    dims = c.dims(x)
-    c.law = Moved((x,))
+    dims, given = c.dims(), c["indices"]
     at = [d for d, t in enumerate(given) if t is not None]
-    if len(at) == 1 and (got := reindexed(c, dims[at[0]], given[at[0]])) is not None:
-        return [*dims[: at[0]], *got, *dims[at[0] + 1 :]]
-    if len(at) == 1 and (listed := c.literal(given[at[0]])):
-        return [*dims[: at[0]], c.picked(dims[at[0]], listed), *dims[at[0] + 1 :]]
-    covered = _covered(given)
-    for d in covered:
-        c.freeze(dims[d], "an index along it")
+    if len(at) == 1:
+        d, chosen = at[0], given[at[0]]
+        if (got := reindexed(c, dims[d], chosen)) is not None:
+            return [*dims[:d], *got, *dims[d + 1 :]]
+        if listed := c.literal(chosen):
+            return [*dims[:d], c.picked(dims[d], listed), *dims[d + 1 :]]
+    c.freeze("an index along it", *(dims[d] for d in _covered(given)))
     return _placed(c, given, dims)
 
 
@@ -64,173 +62,128 @@ def _placed(
     c: Call, given: Sequence[Tensor | None], dims: Dims, shape: Sequence[int] | None = None
 ) -> Dims:
     """The dims of `x[given]`: the index's own stand where it stood, or first where it stood in
-    several places.
+    several places. `shape`: the sizes of what a mask picks, where the output does not show them.
     """
     covered = _covered(given)
     together = covered == list(range(covered[0], covered[-1] + 1))
     before = dims[: covered[0]] if together else []
-    after = [
-        d for i, d in enumerate(dims) if i not in covered and (not together or i > covered[-1])
-    ]
-    rank = max(1 if _is_mask(t) else t.dim() for t in given if t is not None)
-    if any(_is_mask(t) for t in given if t is not None):
+    after = [d for i, d in enumerate(dims) if i not in covered and i >= len(before)]
+    indices = [t for t in given if t is not None]
+    rank = max(1 if _is_mask(t) else t.dim() for t in indices)
+    if any(map(_is_mask, indices)):
         sizes = shape if shape is not None else c.shape[len(before) : len(before) + rank]
-        middle = [c.fixed(s, "an index") for s in sizes]
-    else:
-        rows = [c.dims(t) for t in given if t is not None]
-        widest = [
-            max(t.shape[-i] if t.dim() >= i else 1 for t in given if t is not None)
-            for i in range(rank, 0, -1)
-        ]
-        middle = broadcast(c, rows, widest)
-    return [*before, *middle, *after]
+        return [*before, *(c.fixed(s, "an index") for s in sizes), *after]
+    sizes = range(rank, 0, -1)
+    widest = [max(t.shape[-i] if t.dim() >= i else 1 for t in indices) for i in sizes]
+    return [*before, *broadcast(c, [c.dims(t) for t in indices], widest), *after]
 
 
-@rule("index_select")
+@rule("index_select", law=moved)
 def index_select(c: Call) -> Dims:
     """The dim is fixed, or a take by a buffer."""
-    x = c["self"]
-    dims, d = c.dims(x), c["dim"] % c["self"].dim()
-    c.law = Moved((x,))
+    dims, d = c.dims(), c.dim()
     got = reindexed(c, dims[d], c["index"])
     if got is None:
-        c.freeze(dims[d], "an index along it")
+        c.freeze("an index along it", dims[d])
         got = [c.fixed(c.shape[d], "an index")]
     return [*dims[:d], *got, *dims[d + 1 :]]
 
 
-@rule("gather", "take_along_dim")
+@rule("gather take_along_dim", law=moved)
 def gather(c: Call) -> Dims:
     """The gathered dim is fixed; the others are the index's."""
-    x, chosen = c.tensors[:2]
-    dims, other = c.dims(x), c.dims(chosen)
-    d = c["dim"] % x.dim() if x.dim() else 0
-    c.law = Moved((x,))
-    for i, (a, b) in enumerate(zip(dims, other, strict=True)):
-        if i == d or find(a).size != find(b).size:
-            c.freeze(a, "gathered along it")
+    dims, other = c.dims(), c.dims(c.tensors[1])
+    at = c["dim"] % max(len(dims), 1)
+    for d, (a, b) in enumerate(zip(dims, other, strict=True)):
+        if d == at or find(a).size != find(b).size:
+            c.freeze("gathered along it", a)
         else:
             c.tie(a, b)
     return other
 
 
-@rule("embedding")
+def _width(c: Call) -> Node:
+    """The width of an embedding, whose vocabulary is fixed."""
+    vocabulary, width = c.dims(c["weight"])
+    c.freeze("a vocabulary", vocabulary)
+    c.produces(c["weight"], 1)
+    return width
+
+
+@rule("embedding", law=moved)
 def embedding(c: Call) -> Dims:
     """out = the index's dims, then w's dim 1; the vocabulary is fixed."""
-    w, chosen = c["weight"], c["indices"]
-    vocabulary, width = c.dims(w)
-    c.freeze(vocabulary, "a vocabulary")
-    c.produces(w, 1)
-    c.law = Moved((w,))
-    return [*c.dims(chosen), width]
+    return [*c.dims(c["indices"]), _width(c)]
 
 
-@rule("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only")
+@rule("embedding_bag _embedding_bag _embedding_bag_forward_only", law=moved)
 def embedding_bag(c: Call) -> tuple[Dims, ...]:
     """out = bags, then w's dim 1."""
-    w = c["weight"]
-    vocabulary, width = c.dims(w)
-    c.freeze(vocabulary, "a vocabulary")
-    c.produces(w, 1)
-    c.law = Moved((w,))
-    first = [c.fixed(c.shape[0], "bags"), width]
+    first = [c.fixed(c.shape[0], "bags"), _width(c)]
     return (first, *([c.fixed(s, "bags") for s in o.shape] for o in c.outs[1:]))
 
 
 @rule(
-    "one_hot",
-    "nonzero",
-    "nonzero_numpy",
-    "_unique2",
-    "unique_consecutive",
-    "bincount",
-    "histc",
-    "searchsorted",
-    "bucketize",
-    "masked_select",
+    "one_hot nonzero nonzero_numpy _unique2 unique_consecutive bincount histc",
+    "searchsorted bucketize masked_select",
 )
 def data_dependent(c: Call) -> Dims | tuple[Dims, ...]:
     """Positions that depend on the data: everything is fixed."""
-    for t in c.tensors:
-        for d in c.dims(t):
-            c.freeze(d, "positions that depend on the data")
-    out = tuple([c.fixed(s, "data") for s in o.shape] for o in c.outs)
-    return out if isinstance(c.out, tuple | list) else out[0]
+    return c.all_fixed("positions that depend on the data", "data")
 
 
-@rule(
-    "scatter",
-    "scatter_add",
-    "scatter_reduce",
-    "index_add",
-    "index_copy",
-    "index_fill",
-    "masked_scatter",
-    "select_scatter",
-    "slice_scatter",
-)
+BY_DIM = "index_add index_copy scatter scatter_add scatter_reduce index_fill"
+BY_PLACE = "masked_scatter select_scatter slice_scatter"
+
+
+def written(c: Call) -> Written:
+    """The source is written into the first tensor."""
+    sources = (c.get(name) for name in ("src", "source"))
+    return Written(next((t for t in sources if isinstance(t, Tensor)), None))
+
+
+@rule(BY_DIM, BY_PLACE, law=written)
 def writes(c: Call) -> Dims:
     """The indexed dims are fixed; elsewhere the values meet the target."""
-    x = c["self"]
-    dims = c.dims(x)
-    source = next((t for n in ("src", "source") if isinstance(t := c.get(n), Tensor)), None)
-    c.law = Written(source)
-    if c.name in (
-        "index_add",
-        "index_copy",
-        "scatter",
-        "scatter_add",
-        "scatter_reduce",
-        "index_fill",
-    ):
-        at = dim_list(c["dim"], len(dims))
-    else:
-        at = list(range(len(dims)))
-    for d in at:
-        c.freeze(dims[d], "written by position")
+    dims = c.dims()
+    at = dim_list(c["dim"] if c.name in BY_DIM.split() else None, len(dims))
+    c.freeze("written by position", *(dims[d] for d in at))
     for t in c.tensors[1:]:
         for d, node in enumerate(c.dims(t)):
-            if t.dim() == x.dim() and d not in at and find(node).size == find(dims[d]).size:
+            if t.dim() == len(dims) and d not in at and find(node).size == find(dims[d]).size:
                 c.tie(dims[d], node)
             else:
-                c.freeze(node, "written by position")
+                c.freeze("written by position", node)
     return dims
 
 
-@rule("index_put", "_index_put_impl", "_unsafe_index_put")
+@rule("index_put _index_put_impl _unsafe_index_put", law=lambda c: Written(c["values"]))
 def put(c: Call) -> Dims:
     """The indexed dims are fixed; in the others the values meet the target's."""
-    given, values, dims = c["indices"], c["values"], c.dims(c["self"])
-    c.law = Written(values)
-    for d in _covered(given):
-        c.freeze(dims[d], "written by position")
-    for t in given:
-        for d in () if t is None else c.dims(t):
-            c.freeze(d, "positions that are written")
+    given, values, dims = c["indices"], c["values"], c.dims()
+    c.freeze("written by position", *(dims[d] for d in _covered(given)))
+    indices = [t for t in given if t is not None]
+    c.freeze("positions that are written", *(d for t in indices for d in c.dims(t)))
     masked = [1] if values.dim() < 1 else [values.shape[0]]
-    place = _placed(c, given, dims, masked)
-    for node, d in zip(c.dims(values)[::-1], place[::-1], strict=False):
+    target = _placed(c, given, dims, masked)
+    for node, d in zip(c.dims(values)[::-1], target[::-1], strict=False):
         if find(node).size == find(d).size:
             c.tie(d, node)
     return dims
 
 
-@rule("diff")
+@rule("diff", law=moved)
 def diff(c: Call) -> Dims:
     """Neighbours are compared: the dim is fixed."""
-    x = c["self"]
-    dims, d = c.dims(x), c["dim"] % c["self"].dim()
-    c.freeze(dims[d], "neighbours compared along it")
+    dims, d = c.dims(), c.dim()
+    c.freeze("neighbours compared along it", dims[d])
     dims[d] = c.fixed(c.shape[d], "neighbours")
-    c.law = Moved((x,))
     return dims
 
 
-@rule("cdist", "_cdist_forward")
+@rule("cdist _cdist_forward", law=lambda c: Compared(c.tensors[0], c.tensors[1]))
 def cdist(c: Call) -> Dims:
     """The last dim is compared and goes; the last but one of each stays."""
-    x, y = c.tensors[:2]
-    xd, yd = c.dims(x), c.dims(y)
+    xd, yd = (c.dims(t) for t in c.tensors[:2])
     c.tie(xd[-1], yd[-1])
-    c.law = Compared(x, y)
     return [*broadcast(c, [xd[:-2], yd[:-2]], c.shape[:-2]), xd[-2], yd[-2]]

@@ -1,5 +1,4 @@
-"""The laws of values: how an operator's output entries come from its inputs'. `silence` reads them
-off the tape.
+"""The laws of values: how an operator's output entries come from its inputs'.
 
 A rule says what dimensions are; its law says what removing a unit does to the numbers. There are
 few laws and many operators.
@@ -9,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from purethin.inference.solver import Node
+
+if TYPE_CHECKING:
+    from purethin.inference.rules.call import Call
 
 Label = Hashable
 
@@ -180,3 +183,18 @@ Law = (
     | Made
     | Opaque
 )
+
+
+def moved(call: Call) -> Moved:
+    """The entries of the first tensor are moved."""
+    return Moved((call.tensors[0],))
+
+
+def joined(call: Call) -> Moved:
+    """The entries of all tensors are moved."""
+    return Moved(tuple(call.tensors))
+
+
+def unstated(name: str) -> Opaque:
+    """The law of an operator whose rule says only what its dimensions are."""
+    return Opaque(f"the operator {name}, whose rule states no law,")

@@ -15,14 +15,27 @@ from purethin.inference.solver import Node, product, total, variable
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu")
+def recurrent(c: Call) -> Recurrent:
+    """The input, the weights of all layers or of the cell, and the initial states."""
+    return Recurrent(c.get("input", c.get("data")), tuple(_weights(c)), tuple(_states(c)))
+
+
+def _weights(c: Call) -> list[Tensor]:
+    names = ("w_ih", "w_hh", "b_ih", "b_hh")
+    return list(c.get("params", ())) or [t for name in names if (t := c.get(name)) is not None]
+
+
+def _states(c: Call) -> list[Tensor]:
+    """The hidden state, and an LSTM's cell state."""
+    return list(c["hx"]) if isinstance(c["hx"], list | tuple) else [c["hx"]]
+
+
+@rule("lstm gru rnn_tanh rnn_relu", law=recurrent)
 def layers(c: Call) -> tuple[Dims, ...]:
     """w_ih is (gates hidden) in, w_hh (gates hidden) out; out is the directions' sum; the next
     layer's in is that.
     """
-    x = c.get("input", c.get("data"))
-    params: list[Tensor] = list(c["params"])
-    states = _states(c)
+    x, params, states = c.get("input", c.get("data")), _weights(c), _states(c)
     sides = 2 if c["bidirectional"] else 1
     dims = c.dims(x)
     projected = c.name == "lstm" and c.outs[0].shape[-1] // sides != params[1].shape[0] // 4
@@ -36,13 +49,7 @@ def layers(c: Call) -> tuple[Dims, ...]:
     for state, lasts in zip(states, zip(*found, strict=True), strict=False):
         for last in lasts:  # one tensor holds the states of all layers and directions
             c.unify(c.dims(state)[-1], last)
-    c.law = Recurrent(x, tuple(params), tuple(states))
     return ([*dims[:-1], feature], *(c.dims(s) for s in states))
-
-
-def _states(c: Call) -> list[Tensor]:
-    """The hidden state, and an LSTM's cell state."""
-    return list(c["hx"]) if isinstance(c["hx"], list | tuple) else [c["hx"]]
 
 
 def _direction(
@@ -72,14 +79,12 @@ def _direction(
     return out, hidden
 
 
-@rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+@rule("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", law=recurrent)
 def cell(c: Call) -> Dims | tuple[Dims, ...]:
     """One step: out is hidden."""
-    x, states = c["input"], _states(c)
-    own = [t for t in (c["w_ih"], c["w_hh"], c["b_ih"], c["b_hh"]) if t is not None]
-    hidden, _ = _direction(c, x, c.dims(x)[-1], own, projected=False)
-    for s in states:
+    x = c["input"]
+    hidden, _ = _direction(c, x, c.dims(x)[-1], _weights(c), projected=False)
+    for s in _states(c):
         c.unify(c.dims(s)[-1], hidden)
-    c.law = Recurrent(x, tuple(own), tuple(states))
     out = [*c.dims(x)[:-1], hidden]
-    return tuple(list(out) for _ in c.outs) if isinstance(c.out, tuple | list) else out
+    return tuple(list(out) for _ in c.outs) if c.several else out

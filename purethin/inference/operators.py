@@ -1,0 +1,213 @@
+"""One operator of an abstract forward: run it, apply its rule, and put the call on the tape.
+
+On meta tensors nothing is computed, but small tensors made of integers alone keep a *shadow value*,
+from which `.item()` and branches are answered.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_map
+
+from purethin.inference.places import Because, place
+from purethin.inference.rules import RULES, Call
+from purethin.inference.rules.call import LawOf, Rule, tensors_in
+from purethin.inference.rules.laws import Law, Moved, Opaque, Pointwise, moved
+from purethin.inference.rules.pointwise import pointwise
+from purethin.inference.solver import constant, find, freeze, unify
+from purethin.inference.trace import Dims, Trace
+
+SHADOW = 20_000
+"""Elements up to which a tensor made of integers alone keeps its value."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is asked of every operator, once."""
+
+    name: str
+    full_name: str
+    pointwise: bool
+    takes_out: bool
+    composite: bool
+    random: bool
+    writes: bool
+
+    @property
+    def rule(self) -> tuple[Rule | None, LawOf]:
+        """The rule and law registered now; torch's own tag makes an operator pointwise."""
+        if not self.takes_out:
+            if (found := RULES.get(self.name)) is not None:
+                return found
+            if self.pointwise:
+                return pointwise, Pointwise()
+        return None, Opaque()
+
+    @staticmethod
+    @functools.cache
+    def of(op: OpOverload) -> Known:
+        space, name = op._schema.name.split("::")
+        writes = op._schema.is_mutable
+        base = name.removesuffix("_") if writes and not name.startswith("__") else name
+        made = base.startswith(("rand", "empty", "new_empty", "bernoulli"))
+        return Known(
+            name=base if space == "aten" else f"{space}::{name}",
+            full_name=f"{space}::{name}",
+            pointwise=torch.Tag.pointwise in op.tags,
+            takes_out=any(a.is_out for a in op._schema.arguments),
+            composite=torch._C._dispatch_has_kernel_for_dispatch_key(
+                op.name(), "CompositeImplicitAutograd"
+            ),
+            random=made or torch.Tag.nondeterministic_seeded in op.tags,
+            writes=writes,
+        )
+
+
+def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Run an operator, apply its rule to the dims, and put it on the tape."""
+    known = Known.of(op)
+    inputs = tensors_in((args, kwargs))
+    if trace.meta and any(x.device.type != "meta" for x in inputs):
+        if any(x.device.type == "meta" for x in inputs):
+            args, kwargs = tree_map(functools.partial(_twin, trace), (list(args), kwargs))
+            inputs = tensors_in((args, kwargs))
+        else:
+            for x in inputs:
+                if (seen := trace.of(x)).value is None:
+                    seen.value = x
+    out = _output(trace, known, op, args, kwargs) if trace.meta else op(*args, **kwargs)
+    if not (isinstance(out, Tensor) or (isinstance(out, tuple | list) and tensors_in(out))):
+        return out
+    rule, law = known.rule
+    call = Call(op, known.name, args, kwargs, out, trace, law, place(known.name), trace.python)
+    for o, dims in zip(call.outs, _dims_out(rule, known, call), strict=False):
+        if isinstance(o, Tensor):
+            written = any(o is x for x in inputs) and not isinstance(call.law, Moved)
+            _give(trace, o, dims, call if written else None)
+    trace.tape.append(call)
+    return out
+
+
+# ---- values
+
+
+def _output(
+    trace: Trace, known: Known, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    """An operator's output while its inputs are on meta, with its shadow value if it has one.
+
+    | inputs                        | output           | shadow value                          |
+    | one has no value, or random   | meta's           | none; what is written in place loses its own |
+    | all have, all are on the CPU  | the operator's   | the output itself                     |
+    | all have, small               | meta's, or shaped as the value | the operator's on values |
+    | all have, large               | meta's           | none                                  |
+    """
+    inputs = tensors_in((args, kwargs))
+    if known.random or any(trace.value_of(x) is None for x in inputs):
+        if known.writes and inputs:
+            trace.of(inputs[0]).value = None
+        like = _like_input(known.name, inputs)
+        return op(*args, **kwargs) if like is None else like
+    if inputs and all(x.device.type != "meta" for x in inputs):
+        out = value = op(*args, **kwargs)
+    else:
+        try:
+            out = op(*args, **kwargs)
+        except (RuntimeError, NotImplementedError):
+            out = None  # what meta cannot answer (`.item()`, `nonzero`) the shadow can
+        if out is not None and sum(o.numel() for o in tensors_in(out)) > SHADOW:
+            return out
+        values, named = tree_map(functools.partial(_value, trace), (list(args), kwargs))
+        value = op(*values, **named)
+        out = tree_map(_hollow, value) if out is None else out
+    for o, v in zip(tensors_in(out), tensors_in(value), strict=True):
+        trace.of(o).value = v
+    return out
+
+
+def _value(trace: Trace, x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return trace.value_of(x)
+    return torch.device("cpu") if isinstance(x, torch.device) else x
+
+
+def _hollow(x: Any) -> Any:
+    return torch.empty_like(x, device="meta") if isinstance(x, Tensor) else x
+
+
+def _twin(trace: Trace, x: Any) -> Any:
+    """The meta twin of a tensor that the forward made elsewhere."""
+    if not isinstance(x, Tensor) or x.device.type == "meta":
+        return x
+    own = trace.of(x)
+    if own.twin is None:
+        own.twin = torch.empty_like(x, device="meta")
+        twin = trace.of(own.twin)
+        twin.dims, twin.value, twin.literal = trace.dims_of(x), x, own.literal
+        alias = torch.ops.aten.alias.default
+        call = Call(alias, "alias", (x,), {}, own.twin, trace, moved, place("alias"))
+        trace.tape.append(call)
+    return own.twin
+
+
+def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:
+    """The output where meta's own kernel is slow (batch norm: half the time of a forward) or
+    refuses what others take.
+    """
+    if name == "_grouped_mm" and len(inputs) > 1 and (inputs[0].dim(), inputs[1].dim()) == (2, 3):
+        return inputs[0].new_empty(inputs[0].shape[0], inputs[1].shape[2])
+    if name != "batch_norm" or any(t.shape != inputs[0].shape[1:2] for t in inputs[1:]):
+        return None
+    return torch.empty_like(inputs[0])
+
+
+# ---- dims
+
+
+def _dims_out(rule: Rule | None, known: Known, call: Call) -> Sequence[Dims]:
+    """What the rule says of the outputs; without a rule, or where it fails, all that it touches is
+    frozen and listed.
+    """
+    what = f"the operator {known.full_name}, which has no rule,"
+    if rule is not None:
+        try:
+            out = rule(call)
+            rows = out if isinstance(out, tuple) else (out or [],)
+            for o, dims in zip(call.outs, rows, strict=False):
+                if isinstance(o, Tensor) and (got := [find(d).size for d in dims]) != list(o.shape):
+                    raise ValueError(f"it gives {got} for the shape {list(o.shape)}")
+            if not isinstance(call.law, Law):  # made here, so that its errors are the rule's
+                raise TypeError(f"its law is {type(call.law).__name__}, not one of pt.laws")
+            return rows
+        except Exception as error:
+            what = (
+                f"the operator {known.full_name}, whose rule does not cover this call "
+                f"({type(error).__name__}: {error}),"
+            )
+    why = Because(what, call.place)
+    call.trace.unknown.setdefault(what, call.place)
+    for x in call.tensors:
+        for d in call.dims(x):
+            freeze(d, why)
+    call.law = Opaque(what)
+    shapes = [o.shape if isinstance(o, Tensor) else () for o in call.outs]
+    return [[constant(s, why) for s in shape] for shape in shapes]
+
+
+def _give(trace: Trace, o: Tensor, dims: Dims, written: Call | None) -> None:
+    """Give an output its dims; one written in place keeps its own, unified (but a reshaped one has
+    new ones).
+    """
+    seen = trace.of(o)
+    if written is None or seen.dims is None or len(seen.dims) != len(dims):
+        seen.dims = dims
+        return
+    for a, b in zip(seen.dims, dims, strict=True):
+        unify(a, b, written.place)

@@ -1,0 +1,52 @@
+"""Integers as the caller passed them in Python, where they still carry their track."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from purethin.inference.sizes import Datum, Size
+from purethin.inference.solver import find
+from purethin.inference.trace import Python
+
+
+def as_passed(plain: list[int], name: str, position: int, python: Python) -> list[int]:
+    """The integers that an operator received, as the caller passed them: found by the argument's
+    name, by its position, else by value.
+    """
+    args, kwargs = python
+    by_position = _flat(args[position:])[: len(plain)]
+    for given in (_flat(kwargs.get(name, ())), by_position):
+        if given and _same(given, plain):
+            return given
+    everything = _flat((args, kwargs))
+    n = len(plain)
+    if n > 1:
+        for start in range(len(everything) - n, -1, -1):
+            if _same(everything[start : start + n], plain):
+                return everything[start : start + n]
+    return [_by_value(v, everything) for v in plain]
+
+
+def _by_value(value: int, everything: list[int]) -> int:
+    """The only tracked integer of this value that the caller passed, else the value."""
+    if datum := next((x for x in everything if isinstance(x, Datum) and x == value), None):
+        return datum
+    found = {find(x.node): x for x in everything if isinstance(x, Size) and int(x) == value}
+    literal = any(not isinstance(x, Size) and x == value for x in everything)
+    return next(iter(found.values())) if len(found) == 1 and not literal else value
+
+
+def _flat(tree: Any) -> list[int]:
+    """The integers in (nested lists, tuples, dicts and slices of) arguments."""
+    if isinstance(tree, int):
+        return [] if isinstance(tree, bool) else [tree]
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    elif isinstance(tree, slice):
+        tree = [tree.start, tree.stop, tree.step]
+    return [i for x in tree for i in _flat(x)] if isinstance(tree, tuple | list) else []
+
+
+def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
+    return [int(g) for g in given] == [int(p) for p in plain]
