@@ -145,10 +145,13 @@ def test_an_unknown_operator_freezes_what_it_touches_and_is_listed_with_its_line
     assert any("purethin_test::scale" in note and "test_infer.py:" in note for note in spec.notes)
 
 
-def test_a_rule_from_outside_makes_it_known() -> None:
-    from purethin.inference.rules import RULES, laws
+@pytest.mark.parametrize(
+    "law", [pt.laws.Pointwise(), pt.laws.moved, lambda c: pt.laws.Moved((c["x"],))]
+)
+def test_a_rule_from_outside_makes_it_known(law: Any) -> None:
+    from purethin.inference.rules import RULES
 
-    @pt.rule("purethin_test::scale", law=laws.Pointwise())
+    @pt.rule("purethin_test::scale", law=law)
     def _(c: Any) -> Any:
         """Out = x's dims."""
         return c.dims(c["x"])
@@ -242,16 +245,27 @@ def test_the_spec_prints_as_a_table_and_survives_yaml() -> None:
     assert "features.conv0.weight" in text and "exact" in text
 
 
-def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing() -> None:
+@pytest.mark.parametrize(
+    ("argument", "law", "message"),
+    [
+        ("y", None, "KeyError: 'y'"),
+        ("x", lambda c: "pointwise", "its law is str, not one of pt.laws"),
+        ("x", lambda c: pt.laws.Moved(c["y"]), "KeyError: 'y'"),
+    ],
+)
+def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing(
+    argument: str, law: Any, message: str
+) -> None:
     from purethin.inference.rules import RULES
 
-    @pt.rule("purethin_test::scale")
+    @pt.rule("purethin_test::scale", law=law)
     def _(c: Any) -> Any:
-        """Out = what x does not have."""
-        return c.dims(c["y"])
+        """Out = the argument's dims."""
+        return c.dims(c[argument])
 
     try:
         spec = spec_of(Scaled(), X.float())
         assert not spec.axes and "does not cover this call" in spec.notes[0]
+        assert message in spec.notes[0]
     finally:
         del RULES["purethin_test::scale"]

@@ -79,76 +79,12 @@ def _products(rows: Sequence[Sequence[Label]], out: Sequence[Label]) -> Iterator
 # ---- the labels of each operator
 
 
-@contraction("linear")
-def linear(c: Call) -> Contracted:
-    """out = x's leading dims, then w's dim 0; x's last dim is w's dim 1; the bias is w's dim 0."""
-    x, w, b = c["input"], c["weight"], c["bias"]
-    lead = list(range(x.dim() - 1))
-    if w.dim() == 1:
-        return labelled(c, [(x, [*lead, "in"]), (w, ["in"])], lead)
-    bias = None if b is None else (b, ["out"])
-    return labelled(c, [(x, [*lead, "in"]), (w, ["out", "in"])], [*lead, "out"], bias)
-
-
-def matrices(c: Call) -> Contracted:
-    """x's last dim is y's last but one; batch dims broadcast."""
-    x, y = c.tensors[:2]
-    batch = range(max(x.dim(), y.dim()) - 2, 0, -1)
-    left: list[Label] = [*batch, "row", "sum"][-x.dim() :]
-    right: list[Label] = [*batch, "sum", "column"][-y.dim() :] if y.dim() > 1 else ["sum"]
-    out = [*batch, *(["row"] if x.dim() > 1 else []), *(["column"] if y.dim() > 1 else [])]
-    return labelled(c, [(x, left), (y, right)], out)
-
-
-@rule("matmul mm bmm mv dot vdot", law=matrices)
-def matmul(c: Call) -> Dims:
-    """As its labels say; batches of products are heads, as attention by hand has them."""
-    x, y = c.tensors[:2]
-    if min(x.dim(), y.dim()) > 2 and not (c.is_parameter(x) or c.is_parameter(y)):
-        c.called("heads", *c.dims(x)[:-2])
-        c.called("head_dim", c.dims(x)[-1], c.dims(y)[-1])
-    return contract(c)
-
-
-def groups(c: Call) -> Contracted:
-    """Each row of x meets the matrix of its own group: x's last dim is y's last but one."""
-    x, y = c.tensors[:2]
-    rows = [(x, ["row", "sum"]), (y, ["group", "sum", "column"])]
-    return labelled(c, rows, ["row", "column"])
-
-
-@rule("_grouped_mm", law=groups)
-def grouped(c: Call) -> Dims:
-    """As its labels say; which group is a matter of order."""
-    x, y = c.tensors[:2]
-    if (x.dim(), y.dim()) != (2, 3):
-        raise ValueError(f"a grouped product of {x.dim()} and {y.dim()} dims")
-    c.freeze("groups that are picked by position", c.dims(y)[0])
-    for d in c.dims(y)[1:]:
-        c.compares(d, "%", c.fixed(16 // x.element_size(), "rows of whole 16 bytes"))
-    return contract(c)
-
-
-@contraction("addmm baddbmm addmv addbmm")
-def addmm(c: Call) -> Contracted:
-    """As matmul of the last two, plus the first, broadcast: its dims of size 1 stand apart."""
-    b, x, y = c.tensors[:3]
-    batch = ["batch"] * (x.dim() - 2)
-    right = ["sum", "column"][: y.dim() - len(batch)]
-    out: list[Label] = [*(batch if c.name != "addbmm" else []), "row", *right[1:]]
-    bias = [
-        label if size != 1 else ("bias", label)
-        for label, size in zip(out[len(out) - b.dim() :], b.shape, strict=True)
-    ]
-    return labelled(c, [(x, [*batch, "row", "sum"]), (y, [*batch, *right])], out, (b, bias))
-
-
-@contraction("einsum")
-def einsum(c: Call) -> Contracted:
-    """As the equation says."""
-    tensors = c["tensors"]
-    rows, out = equation_labels(c["equation"], [t.dim() for t in tensors])
-    return labelled(c, list(zip(tensors, rows, strict=True)), out)
+def written(
+    c: Call, equation: str, tensors: Sequence[Tensor], bias: Operand | None = None
+) -> Contracted:
+    """The law of tensors whose labels are written as in einsum."""
+    rows, out = equation_labels(equation, [t.dim() for t in tensors])
+    return labelled(c, list(zip(tensors, rows, strict=True)), out, bias)
 
 
 def equation_labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[Label]], list[Label]]:
@@ -170,40 +106,82 @@ def equation_labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[Labe
     return rows, [*dots, *sorted(label for label in set(flat) if flat.count(label) == 1)]
 
 
-@contraction("tensordot")
-def tensordot(c: Call) -> Contracted:
-    """The listed dims of both are summed; the rest follow in order."""
-    x, y = c["self"], c["other"]
-    left = [d % x.dim() for d in c["dims_self"]]
-    right = [d % y.dim() for d in c["dims_other"]]
-    rx: list[Label] = [("sum", left.index(d)) if d in left else ("x", d) for d in range(x.dim())]
-    ry: list[Label] = [("sum", right.index(d)) if d in right else ("y", d) for d in range(y.dim())]
-    out = [label for label in (*rx, *ry) if isinstance(label, tuple) and label[0] != "sum"]
-    return labelled(c, [(x, rx), (y, ry)], out)
+@contraction("einsum")
+def einsum(c: Call) -> Contracted:
+    """As the equation says."""
+    return written(c, c["equation"], c["tensors"])
 
 
-@contraction("outer ger")
-def outer(c: Call) -> Contracted:
-    """out = x's dim, y's dim."""
-    x, y = c.tensors[:2]
-    return labelled(c, [(x, ["row"]), (y, ["column"])], ["row", "column"])
-
-
-@contraction("inner")
-def inner(c: Call) -> Contracted:
-    """The last dims are summed; the leading dims of both follow."""
-    x, y = c.tensors[:2]
-    rx, ry = [("x", i) for i in range(x.dim() - 1)], [("y", i) for i in range(y.dim() - 1)]
-    return labelled(c, [(x, [*rx, "sum"]), (y, [*ry, "sum"])], [*rx, *ry])
+@contraction("linear")
+def linear(c: Call) -> Contracted:
+    """x's last dim is w's last, w's dim 0 the output's last and the bias's."""
+    x, w, b = c["input"], c["weight"], c["bias"]
+    equation = "...i,oi->...o" if w.dim() > 1 else "...i,i->..."
+    return written(c, equation, [x, w], None if b is None or w.dim() == 1 else (b, "o"))
 
 
 @contraction("bilinear")
 def bilinear(c: Call) -> Contracted:
-    """out = the leading dims, then w's dim 0; w's dims 1 and 2 are the inputs' last dims."""
-    x, y, w, b = c["input1"], c["input2"], c["weight"], c["bias"]
-    lead = list(range(x.dim() - 1))
-    rows = [(x, [*lead, "a"]), (y, [*lead, "b"]), (w, ["out", "a", "b"])]
-    return labelled(c, rows, [*lead, "out"], None if b is None else (b, ["out"]))
+    """w's dims 1 and 2 are the inputs' last dims, its dim 0 the output's last and the bias's."""
+    tensors, b = [c[name] for name in ("input1", "input2", "weight")], c["bias"]
+    return written(c, "...a,...b,oab->...o", tensors, None if b is None else (b, "o"))
+
+
+def matrices(c: Call) -> Contracted:
+    """x's last dim is y's last but one; batch dims broadcast."""
+    x, y = c.tensors[:2]
+    rows, columns = "...r" if x.dim() > 1 else "", "c" if y.dim() > 1 else ""
+    batch = "..." if max(x.dim(), y.dim()) > 1 else ""
+    equation = f"{rows}i,{batch if columns else ''}i{columns}->{batch}{rows[3:]}{columns}"
+    return written(c, equation, [x, y])
+
+
+@rule("matmul mm bmm mv dot vdot", law=matrices)
+def matmul(c: Call) -> Dims:
+    """As its labels say; batches of products are heads, as attention by hand has them."""
+    x, y = c.tensors[:2]
+    if min(x.dim(), y.dim()) > 2 and not (c.is_parameter(x) or c.is_parameter(y)):
+        c.called("heads", *c.dims(x)[:-2])
+        c.called("head_dim", c.dims(x)[-1], c.dims(y)[-1])
+    return contract(c)
+
+
+@rule("_grouped_mm", law=lambda c: written(c, "ri,gic->rc", c.tensors[:2]))
+def grouped(c: Call) -> Dims:
+    """Each row of x meets the matrix of its own group; which group is a matter of order."""
+    x, y = c.tensors[:2]
+    if (x.dim(), y.dim()) != (2, 3):
+        raise ValueError(f"a grouped product of {x.dim()} and {y.dim()} dims")
+    c.freeze("groups that are picked by position", c.dims(y)[0])
+    for d in c.dims(y)[1:]:
+        c.compares(d, "%", c.fixed(16 // x.element_size(), "rows of whole 16 bytes"))
+    return contract(c)
+
+
+@contraction("addmm baddbmm addmv addbmm")
+def addmm(c: Call) -> Contracted:
+    """As matmul of the last two, plus the first, broadcast: its dims of size 1 stand apart."""
+    b, x, y = c.tensors[:3]
+    batch, column = "b" * (x.dim() - 2), "c" * (y.dim() - x.dim() + 1)
+    out = f"{'' if c.name == 'addbmm' else batch}r{column}"
+    sizes = zip(out[len(out) - b.dim() :], b.shape, strict=True)
+    bias: list[Label] = [label if size != 1 else ("bias", label) for label, size in sizes]
+    return written(c, f"{batch}ri,{batch}i{column}->{out}", [x, y], (b, bias))
+
+
+@contraction("tensordot inner outer ger")
+def tensordot(c: Call) -> Contracted:
+    """The listed dims of both are summed (of `inner` the last, of `outer` none); the rest follow in
+    order.
+    """
+    x, y = c.tensors[:2]
+    listed = [-1] if c.name == "inner" else []
+    left = [d % x.dim() for d in c.get("dims_self", listed)]
+    right = [d % y.dim() for d in c.get("dims_other", listed)]
+    rx: list[Label] = [("sum", left.index(d)) if d in left else ("x", d) for d in range(x.dim())]
+    ry: list[Label] = [("sum", right.index(d)) if d in right else ("y", d) for d in range(y.dim())]
+    out = [label for label in (*rx, *ry) if isinstance(label, tuple) and label[0] != "sum"]
+    return labelled(c, [(x, rx), (y, ry)], out)
 
 
 # ---- convolution: labels for parts of dims
