@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from purethin.inference.operators import Known, record
 from purethin.inference.places import Because, place
-from purethin.inference.sizes import Shape, Size, data
+from purethin.inference.sizes import Shape, Size, data, plain
 from purethin.inference.solver import find, freeze, product
 from purethin.inference.trace import Trace
 
@@ -86,7 +86,9 @@ class _Functions(TorchFunctionMode):
         outer, before = trace.python, trace.measured
         trace.python, trace.measured = (args, kwargs), set()
         try:
-            out = func(*args, **kwargs)
+            out = func(*plain(args), **plain(kwargs)) if given else func(*args, **kwargs)
+            if func in _READING:
+                trace.read.append(args[0])
             if func in _INTEGERS:
                 trace.data_values.add(int(out))
             return data(out) if func in _GIVERS else out
@@ -100,6 +102,8 @@ class _Functions(TorchFunctionMode):
 def _sizes_in(tree: Any) -> list[Size]:
     if isinstance(tree, Size):
         return [tree]
+    if isinstance(tree, slice):
+        return _sizes_in((tree.start, tree.stop, tree.step))
     if isinstance(tree, dict):
         tree = list(tree.values())
     return [s for x in tree for s in _sizes_in(x)] if isinstance(tree, tuple | list) else []
@@ -146,6 +150,8 @@ _READERS: dict[Any, Callable[[Trace, Any, Any, Any], Any]] = {
 _GIVERS = {torch.Tensor.item, torch.Tensor.tolist}
 _INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
 """Python makes a plain integer of what these return; so their values are remembered."""
+_READING = {*_GIVERS, *_INTEGERS, torch.Tensor.__bool__, torch.Tensor.__float__}
+"""What takes a number out of a tensor."""
 _PYTHON = types.FunctionType
 _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _OPENED = {id(F.__dict__), id(torch.functional.__dict__)}
@@ -173,6 +179,9 @@ def _listless(trace: Trace, index: Any) -> Any:
     def listless(part: Any) -> Any:
         if not (isinstance(part, list) and all(isinstance(i, int) for i in part)):
             return part
+        for i in part:
+            if isinstance(i, Size):
+                i.escape("an index in a list")
         tensor = torch.tensor([int(i) for i in part], device="cpu")
         if not any(isinstance(i, Size | bool) for i in part):
             trace.of(tensor).literal = part

@@ -4,7 +4,9 @@ them.
 
 from __future__ import annotations
 
+import ast
 import functools
+import linecache
 import os
 import sys
 from dataclasses import dataclass
@@ -60,7 +62,8 @@ def is_purethin(code: CodeType) -> bool:
 
 
 @functools.cache
-def _is_library(file: str) -> bool:
+def in_library(file: str) -> bool:
+    """Whether this file is torch's, purethin's or another library's that only passes sizes on."""
     return file.startswith(_LIBRARY) or "contextlib" in file or "einops" in file
 
 
@@ -68,10 +71,45 @@ def place(op: str) -> Place:
     """The nearest line outside torch and purethin, seen from the caller."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if not _is_library((code := frame.f_code).co_filename):
+        if not in_library((code := frame.f_code).co_filename):
             return Place(op, code, frame.f_lineno)
         frame = frame.f_back
     return Place(op, None, 0)
+
+
+_MESSAGES = {
+    *("print", "warn", "debug", "info", "warning", "error", "exception", "critical", "log"),
+    *("_assert", "_check"),
+}
+"""Functions whose argument a reader sees, and no code."""
+
+
+def is_message(at: Place) -> bool:
+    """Whether the statement at a place raises, asserts or says something: text made there is read by
+    nobody else.
+    """
+    if at.code is None:
+        return False
+    covering = [s for s in _statements(at.code.co_filename) if s.lineno <= at.line <= _end(s)]
+    match max(covering, key=lambda s: (s.lineno, -_end(s)), default=None):
+        case ast.Assert() | ast.Raise():
+            return True
+        case ast.Expr(ast.Call(ast.Name(name))) | ast.Expr(ast.Call(ast.Attribute(attr=name))):
+            return name in _MESSAGES
+    return False
+
+
+@functools.cache
+def _statements(file: str) -> list[ast.stmt]:
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return []
+    return [n for n in ast.walk(tree) if isinstance(n, ast.stmt)]
+
+
+def _end(statement: ast.stmt) -> int:
+    return statement.end_lineno or statement.lineno
 
 
 def raised_at(error: BaseException) -> Place:
@@ -79,7 +117,7 @@ def raised_at(error: BaseException) -> Place:
     found = Place(type(error).__name__, None, 0)
     step = error.__traceback__
     while step is not None:
-        if not _is_library((code := step.tb_frame.f_code).co_filename):
+        if not in_library((code := step.tb_frame.f_code).co_filename):
             found = Place(type(error).__name__, code, step.tb_lineno)
         step = step.tb_next
     return found

@@ -7,13 +7,15 @@ an equation between sizes, a comparison (a path condition), a use in floating po
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil, floor, isfinite
 from typing import Any, SupportsIndex
 
 from purethin.inference.equations import ATTRIBUTE, Equation, is_size_only
-from purethin.inference.places import Because, Place, is_purethin, place
+from purethin.inference.places import Because, Place, in_library, is_message, is_purethin, place
 from purethin.inference.solver import (
     Node,
     Why,
@@ -68,18 +70,65 @@ class Ledger:
 
 
 class Size(int):
-    """An integer that measured `node`."""
+    """An integer that measured a dimension: the size `plus`, less the size `minus` after a subtraction.
 
-    node: Node
+    Every method of an int is here: it keeps the track, or notes that the track is left. What C code
+    reads without asking (`range(n)`, `table[n]`, `2.0 / n`) the trial must find.
+    """
+
+    value: int
+    plus: Node
+    minus: Node | None
     ledger: Ledger
+    _rest: Node | None
 
-    def __new__(cls, value: int, node: Node, ledger: Ledger) -> Size:
+    def __new__(cls, value: int, node: Node, ledger: Ledger, minus: Node | None = None) -> Size:
         self = int.__new__(cls, value)
-        self.node, self.ledger = node, ledger
+        self.value, self.plus, self.minus, self.ledger = value, node, minus, ledger
+        self._rest = None
         return self
 
+    @property
+    def node(self) -> Node:
+        """The size as a node: a difference r of a and b is a measure with |a| = |b| + |r|."""
+        if self.minus is None:
+            return self.plus
+        if self._rest is None:
+            at = place("-")
+            if self.value > 0:
+                self._rest = Node("variable", self.value, label=ATTRIBUTE)
+                self.ledger.equations.append((self.plus, total([self.minus, self._rest]), at))
+            else:
+                self._rest = constant(self.value)
+                if self.value == 0:
+                    self.ledger.equal(self.plus, self.minus, Because("their difference is 0", at))
+                else:
+                    self.freeze("a negative size is read", at)
+        return self._rest
+
+    def freeze(self, what: str, at: Place) -> None:
+        """Freeze all that it was computed from."""
+        for node in (self.plus, self.minus):
+            if node is not None:
+                freeze(node, Because(what, at))
+
+    def escape(self, how: str, at: Place | None = None) -> None:
+        """Note that the value goes where no track is kept: what is computed from it changes when
+        the size does.
+        """
+        at = at or place(how)
+        self.ledger.in_floats += [(n, at) for n in (self.plus, self.minus) if n is not None]
+
+    def _left(self, how: str) -> int:
+        """The plain value, for code that is not purethin's."""
+        if not is_purethin(sys._getframe(2).f_code):
+            self.escape(how)
+        return self.value
+
+    # ---- copies, and what leaves the track
+
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (int(self),)
+        return int, (self.value,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Size:
         return self
@@ -87,42 +136,140 @@ class Size(int):
     def __copy__(self) -> Size:
         return self
 
-    def _float(self, op: str) -> None:
-        self.ledger.in_floats.append((self.node, place(op)))
+    def __int__(self) -> int:
+        return self._left("int()")
 
-    def _with(self, other: object, op: str, join: Callable[[Node, Node], Node], value: Any) -> Any:
-        if not isinstance(other, int):
-            self._float(op)
+    def __hash__(self) -> int:
+        if not in_library(sys._getframe(1).f_code.co_filename):  # libraries hash for their caches
+            self.escape("hash()")
+        return hash(self.value)
+
+    def __float__(self) -> float:
+        return float(self._left("float()"))
+
+    def __complex__(self) -> complex:
+        return complex(self._left("complex()"))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        import numpy
+
+        return numpy.array(self._left("a numpy array"), dtype=dtype)
+
+    @property
+    def real(self) -> Size:
+        return self
+
+    @property
+    def numerator(self) -> Size:
+        return self
+
+    def __round__(self, ndigits: SupportsIndex = 0, /) -> Size:
+        return self
+
+    def __trunc__(self) -> Size:
+        return self
+
+    __floor__ = __ceil__ = __pos__ = __trunc__
+
+    def __str__(self) -> str:
+        return self._spelled("")
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return self._spelled(spec)
+
+    def _spelled(self, spec: str) -> str:
+        if not is_purethin(sys._getframe(2).f_code):
+            at = place("str()")
+            if is_message(at):
+                self.ledger.spelled.append((self.node, Because("its size is spelled out", at)))
+            else:
+                self.escape("str()", at)
+        return format(self.value, spec)
+
+    # ---- arithmetic
+
+    def _made(self, value: Any, plus: list[Node], minus: list[Node]) -> Any:
+        a, b = total(plus), total(minus)
+        if not leaves(a) and not leaves(b):
             return value
-        return self.ledger.size(value, join(self.node, node_of(other, self.ledger)))
+        return Size(value, a, self.ledger, b if b.size or leaves(b) else None)
 
-    def __mul__(self, other: Any) -> Any:
-        if isinstance(other, str | list | tuple):
-            return int(self) * other
-        return self._with(other, "*", lambda a, b: product([a, b]), int(self) * _plain(other))
+    def _sides(self, other: int) -> tuple[list[Node], list[Node]]:
+        """What an integer adds, and what it takes away."""
+        if isinstance(other, Size) and other.ledger is self.ledger:
+            return [other.plus], [] if other.minus is None else [other.minus]
+        k = _value(other)
+        return ([constant(k)], []) if k >= 0 else ([], [constant(-k)])
 
-    def __rmul__(self, other: Any) -> Any:
-        if isinstance(other, str | list | tuple):
-            return other * int(self)
-        return self._with(other, "*", lambda a, b: product([b, a]), _plain(other) * int(self))
+    def _sum(self, op: str, a: Any, b: Any, sign: int) -> Any:
+        """`a + b`, or `a - b`."""
+        value = _value(a) + sign * _value(b)
+        if not (isinstance(a, int) and isinstance(b, int)):
+            self.escape(op)
+            return value
+        (p, m), (q, n) = self._sides(a), self._sides(b)
+        return self._made(value, p + (q if sign > 0 else n), m + (n if sign > 0 else q))
 
     def __add__(self, other: Any) -> Any:
-        return self._with(other, "+", lambda a, b: total([a, b]), int(self) + _plain(other))
+        return self._sum("+", self, other, 1)
 
     def __radd__(self, other: Any) -> Any:
-        return self._with(other, "+", lambda a, b: total([b, a]), _plain(other) + int(self))
+        return self._sum("+", other, self, 1)
 
     def __sub__(self, other: Any) -> Any:
-        return self._with(other, "-", self._less, int(self) - _plain(other))
+        return self._sum("-", self, other, -1)
 
     def __rsub__(self, other: Any) -> Any:
-        return self._with(other, "-", lambda a, b: self._less(b, a), _plain(other) - int(self))
+        return self._sum("-", other, self, -1)
+
+    def __neg__(self) -> Any:
+        return 0 - self
+
+    def __abs__(self) -> Any:
+        return -self if self < 0 else self
+
+    def _times(self, a: Any, b: Any) -> Any:
+        value = _value(a) * _value(b)
+        if not (isinstance(a, int) and isinstance(b, int)):
+            self.escape("*")
+            return value
+        (p, m), (q, n) = self._sides(a), self._sides(b)
+        plus = [product([x, y]) for s, t in ((p, q), (m, n)) for x in s for y in t]
+        minus = [product([x, y]) for s, t in ((p, n), (m, q)) for x in s for y in t]
+        return self._made(value, plus, minus)
+
+    def __mul__(self, other: Any) -> Any:
+        return self._times(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._times(other, self)
+
+    def _divided(self, a: Any, b: Any) -> Any:
+        """`a // b`: a measure q with |a| = |q||b|; a remainder freezes both."""
+        value, at = _value(a) // _value(b), place("//")
+        if not (isinstance(a, int) and isinstance(b, int)):
+            self.escape("//", at)
+            return value
+        if _value(b) < 1 or _value(a) < 1 or _value(a) % _value(b):
+            self._frozen(a, b, "a division with a remainder", at)
+            return value
+        quotient = Node("variable", value, label=ATTRIBUTE)
+        a, b = node_of(a, self.ledger), node_of(b, self.ledger)
+        self.ledger.equations.append((a, product([b, quotient]), at))
+        return self.ledger.size(value, quotient)
+
+    def _frozen(self, a: Any, b: Any, what: str, at: Place) -> None:
+        for x in (a, b):
+            if isinstance(x, Size):
+                x.freeze(what, at)
 
     def __floordiv__(self, other: Any) -> Any:
-        return self._with(other, "//", self._over, int(self) // _plain(other))
+        return self._divided(self, other)
 
     def __rfloordiv__(self, other: Any) -> Any:
-        return self._with(other, "//", lambda a, b: self._over(b, a), _plain(other) // int(self))
+        return self._divided(other, self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -130,122 +277,124 @@ class Size(int):
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
-    def __mod__(self, other: Any) -> Any:
-        value = int(self) % _plain(other)
-        if isinstance(other, int) and value == 0:
-            self.ledger.comparisons.append(
-                (self.node, "%", node_of(other, self.ledger), True, place("%"))
-            )
+    def _remainder(self, a: Any, b: Any) -> Any:
+        value, at = _value(a) % _value(b), place("%")
+        if not (isinstance(a, int) and isinstance(b, int)):
+            self.escape("%", at)
+        elif value == 0 and _value(a) > 0 and _value(b) > 0:
+            left, right = node_of(a, self.ledger), node_of(b, self.ledger)
+            self.ledger.comparisons.append((left, "%", right, True, at))
         else:
-            freeze(self.node, Because("a remainder is taken", place("%")))
+            self._frozen(a, b, "a remainder is taken", at)
         return value
+
+    def __mod__(self, other: Any) -> Any:
+        return self._remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        if isinstance(other, str):
+            return other % self.__format__("")
+        return self._remainder(other, self)
 
     def __pow__(self, other: Any, mod: int | None = None) -> Any:
         if type(other) is int and other >= 1 and mod is None:
-            return self.ledger.size(int(self) ** other, product([self.node] * other))
-        self._float("**")
-        return int(self) ** _plain(other)
+            return self if other == 1 else self * self ** (other - 1)
+        self.escape("**")
+        return pow(self.value, _value(other), _value(mod))
 
-    def __rpow__(self, other: Any, mod: int | None = None) -> Any:
-        self._float("**")
-        return _plain(other) ** int(self)
+    # ---- comparisons
 
-    def __truediv__(self, other: Any) -> float:
-        self._float("/")
-        return int(self) / _plain(other)
-
-    def __rtruediv__(self, other: Any) -> float:
-        self._float("/")
-        return _plain(other) / int(self)
-
-    def __float__(self) -> float:
-        self._float("float()")
-        return float(int(self))
-
-    def __round__(self, ndigits: SupportsIndex = 0, /) -> Size:
-        return self
-
-    def _less(self, a: Node, b: Node) -> Node:
-        """The size `a - b`, a size-only node r with |a| = |b| + |r|."""
-        if find(a).size <= find(b).size:
-            return constant(find(a).size - find(b).size)
-        rest = Node("variable", find(a).size - find(b).size, label=ATTRIBUTE)
-        self.ledger.equations.append((a, total([b, rest]), place("-")))
-        return rest
-
-    def _over(self, a: Node, b: Node) -> Node:
-        """The size `a // b`, a size-only node q with |a| = |q||b|; a remainder freezes both."""
-        at = place("//")
-        if find(b).size == 0 or find(a).size % find(b).size:
-            freeze(a, Because("a division with a remainder", at))
-            freeze(b, Because("a division with a remainder", at))
-            return constant(find(a).size // max(find(b).size, 1))
-        quotient = Node("variable", find(a).size // find(b).size, label=ATTRIBUTE)
-        self.ledger.equations.append((a, product([b, quotient]), at))
-        return quotient
-
-    def _compare(self, other: object, relation: str, answer: bool) -> bool:
-        if not isinstance(other, int) or other is self:
-            return answer
+    def _compare(self, other: object, relation: str, answer: Any) -> Any:
+        if isinstance(other, float):
+            if not isfinite(other) or (relation == "==" and other != floor(other)):
+                return answer
+            other = ceil(other) if relation in ("<", ">=") else floor(other)
         at = place(relation)
+        if not isinstance(other, int):
+            if other is not None and not isinstance(other, str | bytes | type):
+                self.escape(relation, at)
+            return answer
+        (p, m), (q, n) = self._sides(self), self._sides(other)
+        left, right = total([*p, *n]), total([*q, *m])
+        if find(left) is find(right):
+            return answer
         if relation != "==" or not answer:
-            self.ledger.comparisons.append(
-                (self.node, relation, node_of(other, self.ledger), answer, at)
-            )
-        elif isinstance(other, Size):
-            self.ledger.equal(
-                self.node, other.node, Because("sizes are compared and are equal", at)
-            )
+            self.ledger.comparisons.append((left, relation, right, answer, at))
+        elif leaves(left) and leaves(right):
+            self.ledger.equal(left, right, Because("sizes are compared and are equal", at))
         else:
-            freeze(self.node, Because(f"its size is compared with {int(other)} and is equal", at))
+            what = f"its size is compared with {_value(other)} and is equal"
+            self._frozen(self, other, what, at)
         return answer
 
-    def escape(self, how: str) -> None:
-        """Note that the value goes where no track is kept: what is computed from it changes when
-        the size does.
-        """
-        self.ledger.in_floats.append((self.node, place(how)))
-
-    def __int__(self) -> int:
-        if not is_purethin(sys._getframe(1).f_code):
-            self.escape("int()")
-        return int.__int__(self)
-
-    def __str__(self) -> str:
-        return self._spelled()
-
-    def __repr__(self) -> str:
-        return self._spelled()
-
-    def __format__(self, spec: str) -> str:
-        return format(self._spelled(), spec) if not spec else format(int.__int__(self), spec)
-
-    def _spelled(self) -> str:
-        if not is_purethin(sys._getframe(2).f_code):
-            self.ledger.spelled.append(
-                (self.node, Because("its size is spelled out", place("str()")))
-            )
-        return str(int.__int__(self))
-
     def __lt__(self, other: Any) -> bool:
-        return self._compare(other, "<", int(self) < _plain(other))
+        return self._compare(other, "<", self.value < _value(other))
 
     def __le__(self, other: Any) -> bool:
-        return self._compare(other, "<=", int(self) <= _plain(other))
+        return self._compare(other, "<=", self.value <= _value(other))
 
     def __gt__(self, other: Any) -> bool:
-        return self._compare(other, ">", int(self) > _plain(other))
+        return self._compare(other, ">", self.value > _value(other))
 
     def __ge__(self, other: Any) -> bool:
-        return self._compare(other, ">=", int(self) >= _plain(other))
+        return self._compare(other, ">=", self.value >= _value(other))
 
     def __eq__(self, other: object) -> bool:
-        return self._compare(other, "==", int(self) == _plain(other))
+        return self._compare(other, "==", self.value == _value(other))
 
     def __ne__(self, other: object) -> bool:
-        return not self._compare(other, "==", int(self) == _plain(other))
+        return not self._compare(other, "==", self.value == _value(other))
 
-    __hash__ = int.__hash__
+    def __bool__(self) -> bool:
+        return self.value != 0 if self.minus is None else self != 0
+
+
+def _escaping(op: str, sign: str) -> None:
+    """Give sizes an operator that keeps no track, both ways round."""
+    function = getattr(operator, op)
+
+    def forward(self: Size, other: Any) -> Any:
+        self.escape(sign)
+        return function(self.value, _value(other))
+
+    def backward(self: Size, other: Any) -> Any:
+        self.escape(sign)
+        return function(_value(other), self.value)
+
+    name = op.strip("_")
+    setattr(Size, f"__{name}__", forward)
+    setattr(Size, f"__r{name}__", backward)
+
+
+def _method(name: str) -> None:
+    """Give sizes a method of int that keeps no track."""
+
+    def method(self: Size, *args: Any, **kwargs: Any) -> Any:
+        self.escape(name)
+        return getattr(self.value, name)(*args, **kwargs)
+
+    setattr(Size, name, method)
+
+
+for _name in ("bit_length", "bit_count", "to_bytes", "as_integer_ratio", "__invert__"):
+    _method(_name)
+for _op, _sign in {
+    "truediv": "/",
+    "and_": "&",
+    "or_": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
+}.items():
+    _escaping(_op, _sign)
+
+
+def _powered(self: Size, other: Any, mod: Any = None) -> Any:
+    self.escape("**")
+    return pow(_value(other), self.value, mod)
+
+
+Size.__rpow__ = _powered
 
 
 class Datum(int):
@@ -307,8 +456,26 @@ def node_of(value: int, ledger: Ledger) -> Node:
     )
 
 
-def _plain(x: Any) -> Any:
-    return int(x) if isinstance(x, Size) else x
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, Size) else x
+
+
+def plain(x: Any) -> Any:
+    """The value of a tracked integer; anything else as it is, with those in it replaced."""
+    if isinstance(x, Size):
+        return x.value
+    if isinstance(x, tuple | list) and any(map(_has_size, x)):
+        parts = map(plain, x)
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, slice):
+        return slice(plain(x.start), plain(x.stop), plain(x.step))
+    if type(x) is dict:
+        return {k: plain(v) for k, v in x.items()}
+    return x
+
+
+def _has_size(x: Any) -> bool:
+    return isinstance(x, Size | tuple | list | slice | dict)
 
 
 def tracked_ints(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:

@@ -20,7 +20,7 @@ from purethin.inference.caches import uncached
 from purethin.inference.modes import watching
 from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
-from purethin.inference.solver import constant, freeze, variable
+from purethin.inference.solver import constant, freeze, leaves, variable
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
 from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of
@@ -181,8 +181,8 @@ class Traced:
 
     @functools.cached_property
     def calls(self) -> list[Call]:
-        """The calls that an output depends on, in order."""
-        return reaching(self.trace.tape, self.outputs.values())
+        """The calls that an output, or a number that Python read, depends on, in order."""
+        return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
 def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
@@ -204,6 +204,7 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
     found = dict(results(forward, args, kwargs, out))
     for where, size in found.items():
         if isinstance(size, Size):
-            freeze(size.node, f"its size is among the outputs ({where})")
+            for node in leaves(size.plus) + leaves(size.minus or size.plus):
+                freeze(node, f"its size is among the outputs ({where})")
     outputs = {where: x for where, x in found.items() if isinstance(x, Tensor)}
     return Traced(trace, ready.named, source.buffers, ready.attributes, ready.stand_ins, outputs)

@@ -43,7 +43,7 @@ class Seen:
 @dataclass(eq=False, repr=False)
 class Trace:
     """One forward. `python`, `measured`: the call of Python's that runs now, and the sizes that
-    rules read in it.
+    rules read in it. `read`: the tensors out of which Python took a number.
     """
 
     meta: bool
@@ -53,6 +53,7 @@ class Trace:
     macs: list[tuple[int, tuple[Node, ...]]] = field(default_factory=list)
     roles: list[tuple[Node, str]] = field(default_factory=list)
     deferred: list[tuple[Call, Callable[[], object]]] = field(default_factory=list)
+    read: list[Tensor] = field(default_factory=list)
     given_positions: list[tuple[Tensor, Node, Place]] = field(default_factory=list)
     position_buffers: dict[str, tuple[Node, list[Call]]] = field(default_factory=dict)
     producers: dict[tuple[str, int], None] = field(default_factory=dict)

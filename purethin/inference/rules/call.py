@@ -260,7 +260,10 @@ class Call:
         value = self[name]
         plain: list[int] = [value] if isinstance(value, int) else list(value or ())
         found = as_passed(plain, name, _arguments(self.op)[name][0], self.python)
-        self.trace.measured.update(id(x) for x in found if isinstance(x, Size))
+        for x in found:
+            if isinstance(x, Size):
+                self.trace.measured.add(id(x))
+                _ = x.node  # states what a difference that is not positive means
         return found
 
     def from_data(self, *values: int | None) -> bool:
