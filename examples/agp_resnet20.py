@@ -15,6 +15,7 @@ import gzip
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -165,13 +166,18 @@ def main() -> None:
             "unfinished"
         )
 
+    spec = pt.infer(model, pt.params_of(model), train[0][:1])
+
     def trainer(recipe: pt.Recipe) -> pt.Trainer:
         return pt.Trainer(
-            model, recipe,
-            loss_fn=lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
-            optimizer=lambda params: torch.optim.SGD(params, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4),
-            example=train[0][:1],
-        )  # fmt: skip
+            model,
+            spec,
+            recipe,
+            optimizer=partial(
+                torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
+            ),
+            update=pt.Update(lambda outputs, batch: F.cross_entropy(outputs, batch[1])),
+        )
 
     accuracy = accuracy_on(*test)
     pruned = trainer(recipe)
@@ -190,7 +196,11 @@ def main() -> None:
 
     kept = {name: tensor.detach() for name, tensor in pruned.params.items()}
     report = pt.check(
-        model, pt.expand(kept, pruned.spec, pruned.done), pruned.spec, pruned.done, test[0][:100]
+        model,
+        pt.expand(kept, pruned.spec, pruned.thinned_masks),
+        pruned.spec,
+        pruned.thinned_masks,
+        test[0][:100],
     )
     files = [args.out / "dense.safetensors", args.out / "thinned.safetensors"]
     pt.save(files[0], pt.params_of(dense), {})
@@ -202,7 +212,7 @@ def main() -> None:
         latencies([dense, thinned], test[0][:1]),
         latencies([dense, thinned], test[0][:100], rounds=8),
     )
-    costs = [pt.cost(pruned.spec), pt.cost(pruned.spec, pruned.done)]
+    costs = [pt.cost(pruned.spec), pt.cost(pruned.spec, pruned.thinned_masks)]
     rows: list[tuple[str, list[float], str]] = [
         ("epochs trained", [dense_epochs, args.epochs], ",d"),
         ("parameters", [c.parameters for c in costs], ",d"),

@@ -48,6 +48,7 @@ from purethin.training.follow import json_lines as json_lines
 from purethin.training.follow import tensorboard as tensorboard
 from purethin.training.progress import progress as progress
 from purethin.training.train import Trainer as Trainer
+from purethin.training.update import Update as Update
 
 if TYPE_CHECKING:
     from purethin.training.sharded import fully_sharded as fully_sharded

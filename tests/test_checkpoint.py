@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_train import OPTIMIZERS, RECIPE, Net, batches, loss_fn, trainer
 from torch import Tensor, nn
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training import checkpoint
@@ -86,7 +87,7 @@ def test_after_three_thinnings_a_fresh_dense_model_takes_the_state(tmp_path: Pat
     first = run(tmp_path)
     first.fit(DATA, 5)
     torch.manual_seed(7)
-    again = Trainer(
+    again = trainer_of(
         Net(),
         pt.load_recipe(THREE),
         loss_fn,
@@ -183,7 +184,7 @@ def test_a_state_of_another_run_is_refused(
 ) -> None:
     run(tmp_path).fit(DATA, 1)
     example = torch.zeros(1, 3, 6, 6)
-    t = Trainer(
+    t = trainer_of(
         model(),
         pt.load_recipe(recipe),
         loss_fn,

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training.events import Callbacks, Moment, Record
@@ -39,7 +40,7 @@ def watch(
     trainer = SimpleNamespace(
         spec=SPEC,
         masks=MASKS if begin > 1 else {},
-        done=MASKS if begin > 1 else {},
+        thinned_masks=MASKS if begin > 1 else {},
         history=[],
         elements={},
     )
@@ -53,7 +54,7 @@ def watch(
         if epoch == 1:
             trainer.masks = MASKS
             tell("prune", epoch)
-            trainer.done = MASKS
+            trainer.thinned_masks = MASKS
             tell("thin", epoch)
         tell("step", epoch, step=0, loss=loss)
         tell("epoch", epoch + 1, record=record(epoch, loss))
@@ -238,7 +239,7 @@ policies:
 
 def training(folder: Path, *callbacks: Callbacks) -> pt.Trainer:
     torch.manual_seed(0)
-    return pt.Trainer(
+    return trainer_of(
         torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)), pt.load_recipe(RECIPE),
         lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
         lambda params: torch.optim.SGD(params, lr=0.1), torch.zeros(1, 3),

@@ -41,13 +41,18 @@ def half(count: int) -> dict[str, Tensor]:
 
 def fake(
     masks: Mapping[str, Tensor] | None = None,
-    done: Mapping[str, Tensor] | None = None,
+    thinned_masks: Mapping[str, Tensor] | None = None,
     elements: Mapping[str, Tensor] | None = None,
 ) -> SimpleNamespace:
     masks = dict(masks or {})
-    done = masks if done is None else dict(done)
+    thinned_masks = masks if thinned_masks is None else dict(thinned_masks)
     return SimpleNamespace(
-        spec=SPEC, masks=masks, elements=dict(elements or {}), done=done, history=[], best=None
+        spec=SPEC,
+        masks=masks,
+        elements=dict(elements or {}),
+        thinned_masks=thinned_masks,
+        history=[],
+        best=None,
     )
 
 

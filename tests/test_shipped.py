@@ -14,6 +14,7 @@ import torch
 from resnet_cifar import resnet20, resnet56
 from torch import Tensor, nn
 from torchvision import models
+from trainers import trainer_of
 
 import purethin as pt
 
@@ -75,7 +76,7 @@ def test_a_run_of_a_shipped_recipe_ends_as_its_plan_says(name: str) -> None:
         torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0)),
         torch.tensor([1, 3]),
     )
-    trainer = pt.Trainer(
+    trainer = trainer_of(
         model, recipe,
         loss_fn=lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1]),
         optimizer=lambda params: torch.optim.SGD(params, lr=1e-4),
@@ -83,7 +84,7 @@ def test_a_run_of_a_shipped_recipe_ends_as_its_plan_says(name: str) -> None:
     )  # fmt: skip
     trainer.fit([batch], recipe.last_epoch + 1)
     plan = pt.plan(recipe, params, spec)
-    assert ends_of(trainer.masks) == ends_of(trainer.done) == ends_of(plan.masks)
+    assert ends_of(trainer.masks) == ends_of(trainer.thinned_masks) == ends_of(plan.masks)
     small = trainer.model()
     assert sum(p.numel() for p in small.parameters()) == plan.after.parameters
     again = pt.infer(

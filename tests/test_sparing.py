@@ -11,6 +11,7 @@ import torch
 from networks import random_masks, randomise
 from patterns.weight_norm import NORMS, Generator, Snake, Spline
 from torch import Tensor, nn
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training.train import Trainer
@@ -62,7 +63,7 @@ def trained(
     loader = [
         torch.randn(3, *example.shape[1:], generator=state, dtype=torch.float64) for _ in range(3)
     ]
-    trainer = Trainer(
+    trainer = trainer_of(
         net,
         recipe,
         lambda out, batch: (out - 0.3).square().mean(),

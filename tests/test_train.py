@@ -5,8 +5,7 @@ network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training.events import Moment, lines
@@ -123,14 +123,20 @@ def trainer(
     make: Callable[[list[Tensor]], Optimizer] | None = None,
     dtype: torch.dtype = torch.float64,
     recipe: str = RECIPE,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     **options: Any,
 ) -> Trainer:
     torch.manual_seed(0)
     model = Net().to(dtype)
     example = torch.zeros(1, 3, 6, 6, dtype=dtype)
     options = {"callbacks": (), "thin": thin, **options}
-    return Trainer(
-        model, pt.load_recipe(recipe), loss_fn, make or OPTIMIZERS[optimizer], example, **options
+    return trainer_of(
+        model,
+        pt.load_recipe(recipe),
+        loss or loss_fn,
+        make or OPTIMIZERS[optimizer],
+        example,
+        **options,
     )
 
 
@@ -220,7 +226,7 @@ def test_gradients_that_exactness_does_not_stop_are_stopped_by_the_trainer() -> 
     data = [torch.randn(5, 3) for _ in range(4)]
     ends = {}
     for way in ("now", "end"):
-        t = Trainer(
+        t = trainer_of(
             model,
             pt.load_recipe(recipe),
             lambda y, _: y.square().mean(),
@@ -241,7 +247,7 @@ def test_the_users_model_is_left_as_it_was() -> None:
     model = Net().double()
     before = {n: t.clone() for n, t in model.state_dict().items()}
     model.eval()
-    t = Trainer(
+    t = trainer_of(
         model,
         pt.load_recipe(RECIPE),
         loss_fn,
@@ -350,7 +356,7 @@ def test_frozen_parameters_are_thinned_and_not_trained() -> None:
     torch.manual_seed(0)
     model = Net().double()
     model.stem.requires_grad_(False)
-    t = Trainer(
+    t = trainer_of(
         model,
         pt.load_recipe(RECIPE),
         loss_fn,
@@ -379,7 +385,7 @@ def test_batches_by_name_reach_the_forward_by_name() -> None:
         policies: [{pruner: {instance_name: p}, epochs: [1]}, {extension: {instance_name: thinner}, epochs: [1]}]
     """
     example = {"x": torch.zeros(1, 3), "gain": torch.zeros(1, 1)}
-    t = Trainer(
+    t = trainer_of(
         Named(),
         pt.load_recipe(recipe),
         lambda y, b: F.mse_loss(y, b["y"]),
@@ -469,7 +475,7 @@ def test_two_batches_to_a_step_are_one_batch_of_both() -> None:
     for data, accumulate in ((small, 2), (large, 1)):
         torch.manual_seed(0)
         model, example = Still().double().eval(), small[0][0]
-        t = Trainer(
+        t = trainer_of(
             model,
             pt.load_recipe(plain),
             loss_fn,
@@ -525,7 +531,7 @@ def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_i
         return loss_fn(outputs.float(), batch)
 
     torch.manual_seed(0)
-    t = Trainer(
+    t = trainer_of(
         Net(),
         pt.load_recipe(RECIPE),
         loss,
@@ -544,7 +550,7 @@ def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_i
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out() -> None:
     torch.manual_seed(0)
-    t = Trainer(
+    t = trainer_of(
         Net(), pt.load_recipe("policies: []\n"), lambda y, b: loss_fn(y.float(), b) * 1e6, OPTIMIZERS["SGD"],
         torch.zeros(1, 3, 6, 6), autocast=torch.float16, callbacks=(),
     )  # fmt: skip
@@ -617,9 +623,10 @@ def test_events_come_in_their_order_with_what_they_tell() -> None:
 def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
     weight = nn.Parameter(torch.zeros((), dtype=torch.float64))
     t = trainer(
-        "now", make=lambda params: Adam([{"params": params}, {"params": [weight], "lr": 0.1}])
+        "now",
+        make=lambda params: Adam([{"params": params}, {"params": [weight], "lr": 0.1}]),
+        loss=lambda y, b: loss_fn(y, b) * torch.exp(-weight) + weight,
     )
-    t._update = replace(t._update, loss_fn=lambda y, b: loss_fn(y, b) * torch.exp(-weight) + weight)
     t.fit(batches(torch.float64), 4)
     assert weight != 0
     assert t.optimizer.param_groups[1]["params"] == [weight]
@@ -643,7 +650,7 @@ def test_a_parameter_without_a_gradient_is_thinned_and_left() -> None:
     model = Net().double()
     model.a.bn1.bias.requires_grad_(False)
     example = torch.zeros(1, 3, 6, 6).double()
-    t = Trainer(
+    t = trainer_of(
         model, pt.load_recipe(RECIPE), loss_fn, OPTIMIZERS["SGD"], example, thin="now", callbacks=()
     )
     t.optimizer.add_param_group({"params": [t.params["a.bn1.bias"]]})
@@ -669,3 +676,44 @@ def test_a_loader_that_gives_nothing_is_an_error_that_says_so() -> None:
 def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|'max', 'min' or None"):
         trainer("now", **options)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "said"),
+    [
+        ([{"epochs": print}], "no event is named 'epochs'; did you mean 'epoch'"),
+        ([{"epoch": 3}], "the callback of 'epoch' is int: give a function of one Moment"),
+        ({"epoch": print}, "callbacks are a list of mappings"),
+        ([print], "callbacks are a list of mappings"),
+    ],
+)
+def test_a_callback_that_would_never_be_called_is_refused(callbacks: Any, said: str) -> None:
+    with pytest.raises(pt.PurethinError, match=said):
+        trainer("now", callbacks=callbacks)
+
+
+def test_a_spec_from_a_file_trains_and_one_of_another_network_is_refused() -> None:
+    torch.manual_seed(0)
+    model, recipe = Net().double(), pt.load_recipe(RECIPE)
+    spec = pt.infer(model, pt.params_of(model), torch.zeros(1, 3, 6, 6).double())
+    update = pt.Update(loss_fn)
+    again = pt.Spec.from_yaml(spec.to_yaml())
+    t = Trainer(model, again, recipe, OPTIMIZERS["SGD"], update, thin="now", callbacks=())
+    t.fit(batches(torch.float64), 6)
+    assert_same(t, _trained_by_inference(), 0)
+    model.head = nn.Linear(10, 5).double()
+    with pytest.raises(pt.SpecError, match=r"head.weight has shape \(5, 10\)"):
+        Trainer(model, spec, recipe, OPTIMIZERS["SGD"], update)
+
+
+def _trained_by_inference() -> Trainer:
+    t = trainer("now")
+    t.fit(batches(torch.float64), 6)
+    return t
+
+
+def test_an_update_that_is_a_bare_function_is_refused_with_what_to_write() -> None:
+    model, update = Net(), cast(Any, loss_fn)
+    spec = pt.infer(model, pt.params_of(model), torch.zeros(1, 3, 6, 6))
+    with pytest.raises(ValueError, match=r"give pt\.Update\(loss_fn\)"):
+        Trainer(model, spec, pt.load_recipe(RECIPE), OPTIMIZERS["SGD"], update)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_train import OPTIMIZERS, Net, assert_same, batches, loss_fn
 from torch import Tensor
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training.events import Moment
@@ -27,7 +28,7 @@ def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> 
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
     options = {"callbacks": (), "optimizer": OPTIMIZERS["SGD"], **options}
-    return Trainer(
+    return trainer_of(
         Net().double(), pt.load_recipe(recipe), loss_fn, example=example, thin=thin, **options
     )
 
@@ -164,7 +165,7 @@ def test_a_group_lasso_thins_what_it_brought_below_its_threshold(way: When) -> N
     recipe = f"{LASSO}extensions: {{thinner: {{class: FilterRemover}}}}\npolicies:\n{policies}"
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
-    t = Trainer(
+    t = trainer_of(
         Net().double(),
         pt.load_recipe(recipe),
         loss_fn,
@@ -173,7 +174,7 @@ def test_a_group_lasso_thins_what_it_brought_below_its_threshold(way: When) -> N
         thin=way,
         callbacks=(),
     )
-    plain = Trainer(
+    plain = trainer_of(
         Net().double(),
         pt.load_recipe("policies: []\n"),
         loss_fn,

@@ -17,6 +17,7 @@ import json
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,14 @@ def recipe(way: str, model: nn.Module, epochs: int, steps: int) -> pt.Recipe:
 def trained(
     model: nn.Module, recipe: pt.Recipe, lr: float, epochs: int, train: Batch, seed: int
 ) -> pt.Trainer:
+    spec = pt.infer(model, pt.params_of(model), train[0][:1])
     trainer = pt.Trainer(
-        model, recipe, lambda outputs, batch: F.cross_entropy(outputs, batch[1]),
-        lambda params: torch.optim.SGD(params, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4), train[0][:1],
-    )  # fmt: skip
+        model,
+        spec,
+        recipe,
+        partial(torch.optim.SGD, lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        pt.Update(lambda outputs, batch: F.cross_entropy(outputs, batch[1])),
+    )
     trainer.fit(Shuffled(*train, seed), epochs)
     return trainer
 

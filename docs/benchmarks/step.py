@@ -97,8 +97,9 @@ def contestants(name: str, steps: int) -> list[tuple[str, Block, Block]]:
     recipe = pt.load_recipe(
         pt.recipe_for(spec, sparsity=0.5, initial=0.5, begin=0, end=1, frequency=1)
     )
-    masked = pt.Trainer(model, without_thinner(recipe), loss_fn, sgd, example, callbacks=())
-    thinned = pt.Trainer(model, recipe, loss_fn, sgd, example, thin="now", callbacks=())
+    update = pt.Update(loss_fn)
+    masked = pt.Trainer(model, spec, without_thinner(recipe), sgd, update, callbacks=())
+    thinned = pt.Trainer(model, spec, recipe, sgd, update, thin="now", callbacks=())
     for trainer in (masked, thinned):
         trainer.fit(batches, 1)
     dense, again = copy.deepcopy(model), copy.deepcopy(model)

@@ -101,8 +101,9 @@ def main() -> None:
             spec, sparsity=0.5, initial=0.2, begin=1, end=max(2, args.epochs // 2), frequency=1
         )
     )
-    masked = pt.Trainer(model, without_thinner(recipe), loss_fn, sgd, batches[0][0], callbacks=())
-    thinned = pt.Trainer(model, recipe, loss_fn, sgd, batches[0][0], thin="now", callbacks=())
+    update = pt.Update(loss_fn)
+    masked = pt.Trainer(model, spec, without_thinner(recipe), sgd, update, callbacks=())
+    thinned = pt.Trainer(model, spec, recipe, sgd, update, thin="now", callbacks=())
 
     print(
         f"{args.model}, torch {torch.__version__}, {args.threads} thread(s), {args.batches} "

@@ -226,21 +226,5 @@ def outline(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def difference(saved: Spec, own: Spec) -> str:
-    """The first way in which two specs differ, as words."""
-    for name in [*saved.layout, *own.layout]:
-        if name not in own.layout or name not in saved.layout:
-            return f"{name} is in one of them only"
-        if saved.shape(name) != own.shape(name):
-            return f"{name} was {saved.shape(name)} and is {own.shape(name)}"
-        if saved.layout[name] != own.layout[name]:
-            was, now = (" ".join(map(str, s.layout[name])) for s in (saved, own))
-            return f"{name} was '{was}' and is '{now}'"
-    return (
-        "their specs differ beside the layout: it was inferred by another version, or from other "
-        "inputs"
-    )
-
-
 def _text_digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -7,11 +7,13 @@ watches, the trainer decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Tensor
+
+from purethin.errors import PurethinError, nearest
 
 Event = Literal["fit", "step", "prune", "thin", "epoch", "best", "save", "end", "fail"]
 
@@ -59,7 +61,7 @@ class Moment:
 
     Attributes:
         event: which one.
-        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `done`, `history`, `epoch`,
+        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `elements`, `thinned_masks`, `history`, `epoch`,
             `step`.
         epoch: the number of epochs trained: while one runs, its own, counted from 0.
         epochs: the epoch at which this `fit` ends, exclusive.
@@ -86,3 +88,27 @@ Callbacks: TypeAlias = Mapping[str, Callable[[Moment], object]]
 """`{event: function of one Moment}`."""
 lines: Callbacks = {"epoch": lambda moment: print(moment.record, flush=True)}
 """One plain line an epoch."""
+
+
+def check_events(callbacks: Iterable[Callbacks]) -> None:
+    """That each callback is a function under an event's name.
+
+    Raises:
+        PurethinError: it is not, and would never be called.
+    """
+    for each in [callbacks] if isinstance(callbacks, Mapping) else callbacks:
+        if not isinstance(each, Mapping) or isinstance(callbacks, Mapping):
+            raise PurethinError(
+                "callbacks are a list of mappings from an event to a function: "
+                'callbacks=[{"epoch": f}]'
+            )
+        for event, function in each.items():
+            if event not in get_args(Event):
+                raise PurethinError(
+                    f"no event is named {event!r}; {nearest(str(event), get_args(Event))}"
+                )
+            if not callable(function):
+                raise PurethinError(
+                    f"the callback of {event!r} is {type(function).__name__}: give a function of "
+                    "one Moment"
+                )

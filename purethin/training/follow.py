@@ -125,7 +125,7 @@ def tensorboard(folder: str | Path) -> Callbacks:
 
 
 def _sizes(moment: Moment) -> dict[str, int]:
-    return asdict(cost(moment.trainer.spec, moment.trainer.done))
+    return asdict(cost(moment.trainer.spec, moment.trainer.thinned_masks))
 
 
 def _finite(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """The tensors of a training as they are now: network, optimizer and average; masked, thinned, taken
 out whole and put back.
 
-Invariant: parameters, the optimizer's state and the average always have the shapes that `done`
-leaves of the dense network, and zeros where `masks` says so. Where tensors are spread over
+Invariant: parameters, the optimizer's state and the average always have the shapes that
+`thinned_masks` leave of the dense network, and zeros where `masks` says so. Where tensors are spread over
 processes, no process holds all of them whole at once.
 """
 
@@ -51,16 +51,15 @@ class Live:
 
     Attributes:
         spec: the dense network's.
-        now: that of the current tensors.
         masks: over the dense axes, True = keep.
         elements: masks of single elements, at the parameters' dense shapes.
-        done: the masks that have left the tensors.
+        thinned_masks: the masks that have left the tensors.
         network: the module at work.
         average: of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
-        gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied
+        keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied
             by before a step.
-        values: the same, of what a step may move away from zero: running statistics, and under
+        keep_values: the same, of what a step may move away from zero: running statistics, and under
             other than elementwise optimizers the parameters. What masking spares stays there.
     """
 
@@ -77,9 +76,9 @@ class Live:
         self.spec = spec
         self.masks: dict[str, Tensor] = {}
         self.elements: dict[str, Tensor] = {}
-        self.done: dict[str, Tensor] = {}
-        self.gradients: dict[str, Tensor] = {}
-        self.values: dict[str, Tensor] = {}
+        self.thinned_masks: dict[str, Tensor] = {}
+        self.keep_gradients: dict[str, Tensor] = {}
+        self.keep_values: dict[str, Tensor] = {}
         self._dense, self._engine, self._transform = model, engine, transform
         self.network = self._networked(params_of(model))
         self.average = (
@@ -95,9 +94,14 @@ class Live:
         return self.network.params
 
     @property
+    def now(self) -> Spec:
+        """The spec of the current tensors."""
+        return thin_spec(self.spec, self.thinned_masks)
+
+    @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
-        return config_of(self.spec, self.done)
+        return config_of(self.spec, self.thinned_masks)
 
     def whole(self, params: Mapping[str, Tensor]) -> nn.Module:
         """A new module of the user's own class, of these tensors as they are now."""
@@ -118,8 +122,8 @@ class Live:
         """The parameters that a penalty reads: zero wherever units are removed, differentiable."""
         spared = {name for name, _ in self.spec.spared}
         return {
-            name: tensor * self.gradients[name]
-            if name in spared and name in self.gradients
+            name: tensor * self.keep_gradients[name]
+            if name in spared and name in self.keep_gradients
             else tensor
             for name, tensor in self.params.items()
         }
@@ -134,7 +138,7 @@ class Live:
             else torch.empty(t.shape, dtype=t.dtype, device="meta")
             for name, t in self.params.items()
         }
-        return expand(now, self.spec, self.done)
+        return expand(now, self.spec, self.thinned_masks)
 
     def mask(self, masks: Masks, elements: Elements) -> bool:
         """Go on with these masks; whether they are others than before."""
@@ -151,9 +155,9 @@ class Live:
         Raises:
             MaskError: it would change the branch that the forward takes.
         """
-        spec, masks = current(self.spec, self.masks, self.done)
+        spec, masks = current(self.spec, self.masks, self.thinned_masks)
         if all(bool(m.all()) for m in masks.values()):
-            self.done = dict(self.masks)
+            self.thinned_masks = dict(self.masks)
             return False
         check_masks(spec, masks)
         check_conditions(spec, masks)
@@ -167,7 +171,7 @@ class Live:
                 else value
             )
 
-        self.done = dict(self.masks)
+        self.thinned_masks = dict(self.masks)
         self.network = self._networked(
             {name: thinned(name, tensor) for name, tensor in old.items()}
         )
@@ -184,7 +188,7 @@ class Live:
         """The average, or the parameters where there is none, without all that is masked; and the
         config.
         """
-        left = current(self.spec, self.masks, self.done)
+        left = current(self.spec, self.masks, self.thinned_masks)
         check_conditions(*left)
         params = self.params if self.average is None else self.average
         whole = {
@@ -204,7 +208,7 @@ class Live:
             "optimizer": moments.state_of(self.optimizer, self.params),
             "masks": {name: m.clone() for name, m in self.masks.items()},
             "elements": {name: m.clone() for name, m in self.elements.items()},
-            "done": {name: m.clone() for name, m in self.done.items()},
+            "thinned_masks": {name: m.clone() for name, m in self.thinned_masks.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -225,7 +229,7 @@ class Live:
         device = next(iter(own.values())).device
         self.masks = {name: m.to(device) for name, m in state["masks"].items()}
         self.elements = {name: m.to(device) for name, m in state["elements"].items()}
-        self.done = {name: m.to(device) for name, m in state["done"].items()}
+        self.thinned_masks = {name: m.to(device) for name, m in state["thinned_masks"].items()}
         old = self.params
         self.network = self._networked(
             {n: self._engine.full(t).to(own[n].device) for n, t in state["params"].items()}
@@ -242,8 +246,8 @@ class Live:
         """Zeros in the parameters, running statistics, moments and the average of what is
         masked.
         """
-        spec, masks = current(self.spec, self.masks, self.done)
-        single = thinned_elements(self.elements, self.spec, self.done)
+        spec, masks = current(self.spec, self.masks, self.thinned_masks)
+        single = thinned_elements(self.elements, self.spec, self.thinned_masks)
         dead = dead_entries(self.params, spec, masks, single, self._engine.spread)
         gone = dead
         if spec.spared:
@@ -252,7 +256,7 @@ class Live:
         clear(self.average or {}, dead)
         for tensors in moments.state_tensors(self.optimizer, self.params):
             clear(tensors, gone)
-        self.gradients = {
+        self.keep_gradients = {
             name: (~where).to(self.params[name].dtype)
             for name, where in gone.items()
             if self.params[name].requires_grad
@@ -261,12 +265,11 @@ class Live:
         moved = (
             keep.keys()
             if type(self.optimizer) not in _ELEMENTWISE
-            else keep.keys() - self.gradients.keys()
+            else keep.keys() - self.keep_gradients.keys()
         )
-        self.values = {name: keep[name] for name in keep if name in moved}
+        self.keep_values = {name: keep[name] for name in keep if name in moved}
 
     def _networked(self, params: Mapping[str, Tensor]) -> Network:
-        self.now = thin_spec(self.spec, self.done)
         return self._engine.network(
             self.training(rebuild(self._dense, params, self.config)), self._transform
         )

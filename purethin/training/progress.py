@@ -90,15 +90,15 @@ def remaining(
     return pace * (left - fraction)
 
 
-def closing_table(spec: Spec, masks: Masks, done: Masks) -> str:
+def closing_table(spec: Spec, masks: Masks, thinned_masks: Masks) -> str:
     """Dense against thinned: parameters, MACs and bytes, and what is left of each pruned axis.
 
     Args:
         spec: the dense spec.
         masks: all masks of axes.
-        done: those of them that are thinned already.
+        thinned_masks: those of them that are thinned already.
     """
-    dense, now = cost(spec), cost(spec, done)
+    dense, now = cost(spec), cost(spec, thinned_masks)
     pruned = {n: int(m.sum()) for n, m in masks.items() if not bool(m.all())}
     both = {
         "parameters": (dense.parameters, now.parameters),
@@ -109,7 +109,9 @@ def closing_table(spec: Spec, masks: Masks, done: Masks) -> str:
         (name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, (a, b) in both.items()
     ]
     lines = [str(Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)))]
-    waiting = [n for n in pruned if n not in done or int(done[n].sum()) != pruned[n]]
+    waiting = [
+        n for n in pruned if n not in thinned_masks or int(thinned_masks[n].sum()) != pruned[n]
+    ]
     if waiting:
         later = cost(spec, masks)
         lines.append(
@@ -148,7 +150,7 @@ class _View:
         """The network costs less than before."""
         trainer = moment.trainer
         now, sparsity = left(trainer.spec, trainer.masks, trainer.elements)
-        self._macs = cost(trainer.spec, trainer.done).macs
+        self._macs = cost(trainer.spec, trainer.thinned_masks).macs
         self._left = (
             f"sparsity {sparsity:.1%}",
             f"{now.parameters:,} parameters",
@@ -190,7 +192,7 @@ class _View:
         self.stop()
         trainer = moment.trainer
         seconds = time.perf_counter() - self._began
-        self._say(f"\n{closing_table(trainer.spec, trainer.masks, trainer.done)}\n")
+        self._say(f"\n{closing_table(trainer.spec, trainer.masks, trainer.thinned_masks)}\n")
         if trainer.history:
             last: Record = trainer.history[-1]
             self._say("  ".join(["last", *_result(last)]))

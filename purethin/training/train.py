@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -18,27 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from purethin import measures, storage
-from purethin.errors import CheckpointError, PurethinError
-from purethin.inference.infer import infer
+from purethin.errors import PurethinError
 from purethin.modules import params_of
 from purethin.recipes.recipe import Recipe
-from purethin.spec import Elements, Masks, Spec
+from purethin.spec import Elements, Masks, Spec, check_fits
 from purethin.thinning import Config
 from purethin.training import checkpoint, moments
-from purethin.training.batches import (
-    arguments,
-    first_of,
-    grouped,
-    length,
-    order_of,
-    set_epoch,
-    set_order,
-)
-from purethin.training.events import Callbacks, Event, Moment, Record, lines
+from purethin.training.batches import arguments, grouped, length, set_epoch
+from purethin.training.events import Callbacks, Event, Moment, Record, check_events, lines
 from purethin.training.live import Live
 from purethin.training.network import Engine, Forward, OneProcess
-from purethin.training.randomness import fork_generators, generators, set_generators
 from purethin.training.rates import Rates
+from purethin.training.state import Run
 from purethin.training.update import Update, move
 from purethin.training.zeros import check_finite, left
 from purethin.tree import fingerprint
@@ -54,26 +44,17 @@ class Trainer:
     in the same network. On inexact axes, with dropout over a pruned axis (it draws other random
     numbers), or with an optimizer that mixes units, they do not.
 
-    Attributes:
-        epoch: the number of epochs trained.
-        step: the number of optimizer steps.
-        history: one `Record` an epoch.
-        best: the record of the best metric since the masks last changed, where `best` asks for one.
     """
 
     def __init__(
         self,
         model: nn.Module,
+        spec: Spec,
         recipe: Recipe,
-        loss_fn: Callable[[Any, Any], Tensor],
         optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
-        example: Any,
+        update: Update,
         *,
         thin: When = "recipe",
-        inputs_of: Callable[[Any], Any] = first_of,
-        accumulate: int = 1,
-        clip_norm: float | None = None,
-        autocast: torch.dtype | None = None,
         ema: float | None = None,
         compile: Callable[[Forward], Forward] | None = None,
         calibrate: int = 8,
@@ -83,28 +64,21 @@ class Trainer:
         folder: str | Path | None = None,
         engine: Engine | None = None,
     ) -> None:
-        """Infer the spec, copy the parameters, and see that the recipe fits.
+        """Copy the parameters, and check that spec and recipe fit.
 
         Args:
             model: the dense module; it is not changed.
+            spec: its spec, as `infer` gave it, from a file, or written by hand.
             recipe: what `load_recipe` read.
-            loss_fn: `(outputs, batch) -> loss`, a mean over the batch.
             optimizer: from the list of trainable parameters, in the order of
-                `model.named_parameters()`, to an optimizer: `lambda params: torch.optim.SGD(params,
-                lr=0.1)`.
-            example: inputs to infer with: a tensor, a tuple of arguments, or a dict of keyword
-                arguments.
+                `model.named_parameters()`, to an optimizer:
+                `lambda params: torch.optim.SGD(params, lr=0.1)`.
+            update: how one step is made: `Update(loss_fn)`.
             thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension
                 acts; `"end"`: once, when `fit` ends.
-            inputs_of: from a batch to the module's inputs, of the same three kinds as `example`.
-            accumulate: batches to one optimizer step; their mean loss counts.
-            clip_norm: the most that the gradient's norm may be, over all parameters.
-            autocast: the dtype of the forward's matrix products: `torch.bfloat16`, or
-                `torch.float16`, with which the loss is scaled and steps whose gradients are not
-                finite are left out.
             ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it
-                is what is validated.
-            compile: what wraps the forward, anew after each thinning: `torch.compile`.
+                is validated instead of the parameters.
+            compile: wraps the forward, anew after each thinning: `torch.compile`.
             calibrate: batches on which activations or gradients are measured before an epoch whose
                 pruners rank by them.
             seed: of the recipe's random pruners.
@@ -113,48 +87,61 @@ class Trainer:
             best: whether the largest or the smallest metric is best: its network is written to
                 `folder/best.safetensors`.
             folder: where the state is written after each epoch, for `resume`.
-            engine: `ddp()` or `fully_sharded()` on several processes; one process where there is
-                none.
+            engine: `ddp()` or `fully_sharded()` on several processes; by default one process.
 
         Raises:
-            SpecError: the module cannot be inferred.
+            SpecError: the spec is of another network.
             RecipeError: the recipe does not fit the network, or would mask an axis whose masks make
                 infinities.
-            ValueError: an option is none of its values.
+            PurethinError: a callback is under a name that is not an event's, or is not callable.
+            ValueError: an option has a value that is not allowed.
         """
         if thin not in ("recipe", "now", "end"):
             raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
         if best not in ("max", "min", None):
             raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
-        if (
-            accumulate < 1
-            or calibrate < 1
-            or not (ema is None or 0 <= ema < 1)
-            or not (clip_norm is None or clip_norm > 0)
-        ):
+        if calibrate < 1 or not (ema is None or 0 <= ema < 1):
+            raise ValueError("calibrate is at least 1, and ema is in [0, 1)")
+        if not isinstance(update, Update):
             raise ValueError(
-                "accumulate and calibrate are at least 1, ema is in [0, 1), clip_norm above 0"
+                f"update is {type(update).__name__}; give pt.Update(loss_fn), with "
+                "loss_fn(outputs, batch) -> loss"
             )
-        args, kwargs = arguments(example)
-        spec = infer(model, params_of(model), *args, **kwargs)
+        check_events(callbacks)
+        check_fits(spec, params_of(model))
         self._pruning = recipe.on(spec)
         if thin != "now":
             check_finite(recipe, self._pruning)
-        self.epoch = self.step = 0
-        self.history: list[Record] = []
-        self.best: Record | None = None
-        self._recipe, self._thin, self._seed = recipe, thin, seed
-        self._accumulate, self._calibrate, self._decay = accumulate, calibrate, ema or 0.0
+        self._recipe, self._thin, self._seed, self._update = recipe, thin, seed, update
+        self._calibrate, self._decay = calibrate, ema or 0.0
         self._callbacks, self._better = callbacks, best
         self._folder = None if folder is None else Path(folder)
         self._engine: Engine = engine or OneProcess()
-        self._loader: Iterable[Any] | None = None
-        self._order: dict[str, Any] | None = None  # of a resumed run's loader, until `fit` has one
         self._live = Live(model, spec, optimizer, self._engine, compile, average=ema is not None)
         self._rates = Rates(recipe, self.optimizer)
-        device = next(iter(self.params.values())).device.type
-        scaler = torch.amp.GradScaler(device, enabled=autocast == torch.float16)
-        self._update = Update(loss_fn, inputs_of, clip_norm, autocast, scaler)
+        self._scaler = update.scaler(next(iter(self.params.values())).device)
+        self._run = Run(recipe, self._live, self._rates, self._scaler, self._engine)
+        self._end = 0
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs trained."""
+        return self._run.epoch
+
+    @property
+    def step(self) -> int:
+        """The number of optimizer steps."""
+        return self._run.step
+
+    @property
+    def history(self) -> list[Record]:
+        """One `Record` an epoch."""
+        return self._run.history
+
+    @property
+    def best(self) -> Record | None:
+        """The record of the best metric since the masks last changed, where `best` asks for one."""
+        return self._run.best
 
     @property
     def spec(self) -> Spec:
@@ -174,9 +161,9 @@ class Trainer:
         return self._live.elements
 
     @property
-    def done(self) -> Mapping[str, Tensor]:
+    def thinned_masks(self) -> Mapping[str, Tensor]:
         """The axis masks that are thinned already; `params` is what they leave."""
-        return self._live.done
+        return self._live.thinned_masks
 
     @property
     def params(self) -> Mapping[str, Tensor]:
@@ -230,10 +217,10 @@ class Trainer:
         """
         if self._better is not None and validate is None:
             raise ValueError("`best` needs a metric: give fit a `validate`")
-        end, already = self.epoch + epochs, len(self.history)
+        self._end, already = self.epoch + epochs, len(self.history)
         self._engine.same(
             "the epochs to train",
-            (self.epoch, end),
+            (self.epoch, self._end),
             "resume each from the same folder, for the same epochs",
         )
         self._engine.same(
@@ -241,32 +228,29 @@ class Trainer:
             length(loader, 1),
             "give each as many batches, as DistributedSampler does",
         )
-        self._loader = loader
-        if self._order is not None:
-            set_order(loader, self._order)
-            self._order = None
+        self._run.take_order(loader)
         try:
-            self._tell("fit", end)
+            self._tell("fit")
             for _ in range(epochs):
-                self._fit_epoch(loader, end, validate)
-            if self._thin == "end" and self._shrink(end):
-                self._save(end)
+                self._fit_epoch(loader, validate)
+            if self._thin == "end" and self._shrink():
+                self._save()
         except BaseException:
-            self._tell("fail", end)
+            self._tell("fail")
             raise
-        self._tell("end", end)
+        self._tell("end")
         return self.history[already:]
 
     # ---- one epoch
 
     def _fit_epoch(
-        self, loader: Iterable[Any], end: int, validate: Callable[[nn.Module], float] | None
+        self, loader: Iterable[Any], validate: Callable[[nn.Module], float] | None
     ) -> None:
         set_epoch(loader, self.epoch)
         self._rates.begin(self.epoch)
-        self._prune(loader, end)
+        self._prune(loader)
         start = time.perf_counter()
-        loss = self._train(loader, end)
+        loss = self._train(loader)
         seconds = time.perf_counter() - start
         lr = float(self.optimizer.param_groups[0]["lr"])
         self._rates.end(self.epoch)
@@ -287,22 +271,22 @@ class Trainer:
             lr=lr,
         )
         self.history.append(record)
-        self.epoch += 1
-        self._tell("epoch", end, record=record)
-        self._save(end)
+        self._run.epoch += 1
+        self._tell("epoch", record=record)
+        self._save()
 
-    def _train(self, loader: Iterable[Any], end: int) -> float:
+    def _train(self, loader: Iterable[Any]) -> float:
         """Train on every batch once; the mean loss."""
-        total, count, steps = torch.zeros(()), 0, length(loader, self._accumulate)
-        groups = grouped(loader, self._accumulate)
+        total, count, steps = torch.zeros(()), 0, length(loader, self._update.accumulate)
+        groups = grouped(loader, self._update.accumulate)
         for i, batches in enumerate(groups if steps is not None else self._engine.together(groups)):
             for j in range(count, count + len(batches)):
                 if j and self._recipe.acts_within(self.epoch, j):
-                    self._prune(loader, end, step=j)
+                    self._prune(loader, step=j)
             loss = self._step(batches)
             total, count = total.to(loss.device, loss.dtype) + loss, count + len(batches)
             if self._watched("step"):
-                self._tell("step", end, step=i, steps=steps, loss=total / count)
+                self._tell("step", step=i, steps=steps, loss=total / count)
         if not count:
             raise PurethinError(
                 f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew "
@@ -320,10 +304,10 @@ class Trainer:
 
     def _step(self, batches: list[Any]) -> Tensor:
         """One optimizer step; the sum of the batches' losses."""
-        loss = self._update.step(self._live, batches, self._penalty)
+        loss = self._update.step(self._live, batches, self._penalty, self._scaler)
         if self.step == 0:
             moments.check_shapes(self.optimizer, self.params)
-        self.step += 1
+        self._run.step += 1
         if self._live.average is not None:
             move(self._live.average, self.params, self._decay)
         return loss
@@ -337,7 +321,7 @@ class Trainer:
 
     # ---- masks and thinning
 
-    def _prune(self, loader: Iterable[Any], end: int, step: int = 0) -> None:
+    def _prune(self, loader: Iterable[Any], step: int = 0) -> None:
         """What the recipe does as this epoch begins, or before a step within it: first the masks,
         then thinning.
         """
@@ -345,12 +329,12 @@ class Trainer:
             *self._next_masks(loader, step)
         )
         if changed:
-            self.best = None  # a larger network's metric is no rival
-            self._tell("prune", end)
+            self._run.best = None  # metrics of differently sized networks are not compared
+            self._tell("prune")
         if (self._thin == "now" and changed) or (
             self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)
         ):
-            self._shrink(end)
+            self._shrink()
 
     def _next_masks(self, loader: Iterable[Any], step: int) -> tuple[Masks, Elements]:
         dense = self._live.dense(self._pruning.reads)
@@ -391,12 +375,12 @@ class Trainer:
             )
             sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
         found = measures.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
-        return {m: _dense(tensor, self.done.get(m.axis)) for m, tensor in found.items()}
+        return {m: _dense(tensor, self.thinned_masks.get(m.axis)) for m, tensor in found.items()}
 
-    def _shrink(self, end: int) -> bool:
+    def _shrink(self) -> bool:
         shrunk = self._live.shrink()
         if shrunk:
-            self._tell("thin", end)
+            self._tell("thin")
         return shrunk
 
     # ---- the state, whole
@@ -406,53 +390,11 @@ class Trainer:
         """All that a resumed run needs, one pytree of copies: set it on a trainer that was made
         alike to go on from there.
         """
-        order = self._order or ({} if self._loader is None else order_of(self._loader))
-        return {
-            **self._live.state,
-            "spec": self.spec,
-            "recipe": checkpoint.outline(self._recipe),
-            "epoch": self.epoch,
-            "step": self.step,
-            "rates": self._rates.state,
-            "scaler": self._update.scaler.state_dict(),
-            "processes": self._engine.gathered({"generators": generators(), "order": order}),
-            "history": [asdict(record) for record in self.history],
-            "best": None if self.best is None else asdict(self.best),
-        }
+        return self._run.state
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        if state["spec"] != self.spec:
-            raise CheckpointError(
-                "this state is of another network: "
-                f"{checkpoint.difference(state['spec'], self.spec)}"
-            )
-        if state["recipe"] != checkpoint.outline(self._recipe):
-            raise CheckpointError(
-                "this state is of another recipe: go on with the recipe that it began with; to "
-                "change course, start a new run "
-                "from trainer.model()"
-            )
-        rates = self._rates.state
-        self._rates.restore(
-            state["rates"]
-        )  # a scheduler that is made sets rates: the optimizer's options come after
-        try:
-            self._live.restore(state)
-        except CheckpointError:
-            self._rates.restore(rates)
-            raise
-        if state["scaler"]:
-            self._update.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.history = [Record(**record) for record in state["history"]]
-        self.best = None if state["best"] is None else Record(**state["best"])
-        rank, processes = self._engine.rank, state["processes"]
-        mine = processes[rank if rank < len(processes) else 0]
-        self._order = dict(mine["order"]) or None
-        set_generators(mine["generators"])
-        if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
-            fork_generators(rank)
+        self._run.restore(state)
 
     def resume(self) -> bool:
         """Go on from the last state that was written to `folder`, if there is one; whether there
@@ -473,7 +415,7 @@ class Trainer:
             self.state = found
         return found is not None
 
-    def _save(self, end: int) -> None:
+    def _save(self) -> None:
         """The best network, thinned; then the whole state."""
         record = self.history[-1]
         if self._better is not None and record.metric is not None and not math.isnan(record.metric):
@@ -483,13 +425,13 @@ class Trainer:
                 or self.best.metric is None
                 or sign * record.metric > sign * self.best.metric
             ):
-                self.best = record
-                self._tell("best", end, record=record)
+                self._run.best = record
+                self._tell("best", record=record)
                 if self._folder is not None:
                     self._write_best(self._folder)
         if self._folder is not None:
             path = checkpoint.write(self._folder, self.state, self._engine)
-            self._tell("save", end, path=str(path))
+            self._tell("save", path=str(path))
 
     def _write_best(self, folder: Path) -> None:
         params, config = self._live.thinned()
@@ -502,18 +444,18 @@ class Trainer:
     def _watched(self, event: Event) -> bool:
         return any(event in callbacks for callbacks in self._callbacks)
 
-    def _tell(self, event: Event, end: int, **more: Any) -> None:
+    def _tell(self, event: Event, **more: Any) -> None:
         if self._engine.rank == 0 and self._watched(event):
-            moment = Moment(event, self, self.epoch, end, **more)
+            moment = Moment(event, self, self.epoch, self._end, **more)
             for callbacks in self._callbacks:
                 if event in callbacks:
                     callbacks[event](moment)
 
 
-def _dense(scores: Tensor, done: Tensor | None) -> Tensor:
+def _dense(scores: Tensor, thinned: Tensor | None) -> Tensor:
     """Scores of what is left as scores of all units; those that are gone score nothing."""
-    if done is None:
+    if thinned is None:
         return scores
-    return scores.new_zeros(done.numel()).index_copy(
-        0, done.nonzero()[:, 0].to(scores.device), scores
+    return scores.new_zeros(thinned.numel()).index_copy(
+        0, thinned.nonzero()[:, 0].to(scores.device), scores
     )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from purethin.training.batches import arguments
+from purethin.training.batches import arguments, first_of
 from purethin.training.live import Live
 from purethin.training.network import Network
 from purethin.training.zeros import silence
@@ -20,21 +20,41 @@ from purethin.training.zeros import silence
 
 @dataclass(frozen=True)
 class Update:
-    """How a step is made.
+    """How one optimizer step is made.
 
     Attributes:
-        loss_fn: `(outputs, batch) -> loss`.
-        inputs_of: from a batch to the module's inputs.
-        clip_norm: the most that the gradient's norm may be; None does not clip.
-        autocast: the forward's dtype; None leaves it.
-        scaler: of the loss; it is disabled unless `autocast` is float16.
+        loss_fn: `(outputs, batch) -> loss`, a scalar: the mean over the batch.
+        inputs_of: from a batch to the module's inputs: a tensor, a tuple of arguments, or a dict of
+            keyword arguments. By default the first entry of a tuple or list, else the batch.
+        accumulate: batches to one step; their mean loss counts.
+        clip_norm: the largest norm that the gradient of all parameters may have.
+        autocast: the dtype of the forward's matrix products: `torch.bfloat16`, or `torch.float16`,
+            with which the loss is scaled and steps with gradients that are not finite are skipped.
+
+    Raises:
+        ValueError: a value is not allowed.
+
+    >>> Update(lambda outputs, batch: outputs.mean(), accumulate=4).accumulate
+    4
     """
 
     loss_fn: Callable[[Any, Any], Tensor]
-    inputs_of: Callable[[Any], Any]
-    clip_norm: float | None
-    autocast: torch.dtype | None
-    scaler: torch.amp.GradScaler
+    inputs_of: Callable[[Any], Any] = first_of
+    accumulate: int = 1
+    clip_norm: float | None = None
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.loss_fn) or not callable(self.inputs_of):
+            raise ValueError(
+                "loss_fn and inputs_of are functions: (outputs, batch) -> loss, and batch -> inputs"
+            )
+        if self.accumulate < 1 or not (self.clip_norm is None or self.clip_norm > 0):
+            raise ValueError("accumulate is at least 1, and clip_norm above 0")
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler:
+        """What scales the loss; it does nothing unless `autocast` is float16."""
+        return torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
 
     def loss(self, network: Network, batch: Any) -> Tensor:
         """The loss of one batch, differentiable."""
@@ -46,7 +66,11 @@ class Update:
             return self.loss_fn(network.forward(*args, **kwargs), batch)
 
     def step(
-        self, live: Live, batches: Sequence[Any], penalty: Callable[[], Tensor | None]
+        self,
+        live: Live,
+        batches: Sequence[Any],
+        penalty: Callable[[], Tensor | None],
+        scaler: torch.amp.GradScaler,
     ) -> Tensor:
         """One step on the mean loss of some batches plus the penalty; returns the sum of their
         losses without it.
@@ -63,16 +87,18 @@ class Update:
                 loss = loss / len(batches) if len(batches) > 1 else loss
                 if last and (more := penalty()) is not None:
                     loss = loss + more
-                self.scaler.scale(loss).backward()
-        self.scaler.unscale_(optimizer)
-        silence({name: network.params[name].grad for name in live.gradients}, live.gradients)
+                scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        silence(
+            {name: network.params[name].grad for name in live.keep_gradients}, live.keep_gradients
+        )
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(
                 [p for p in network.params.values() if p.requires_grad], self.clip_norm
             )
-        self.scaler.step(optimizer)
-        self.scaler.update()
-        silence(network.params, live.values)
+        scaler.step(optimizer)
+        scaler.update()
+        silence(network.params, live.keep_values)
         assert total is not None
         return total
 

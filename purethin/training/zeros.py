@@ -102,16 +102,16 @@ def left(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, float]:
     return now, 1 - (now.parameters - zeros) / max(dense.parameters, 1)
 
 
-def current(spec: Spec, masks: Masks, done: Masks) -> tuple[Spec, dict[str, Tensor]]:
-    """The spec of a network that is thinned by `done`, and the masks over what is left of it.
+def current(spec: Spec, masks: Masks, thinned: Masks) -> tuple[Spec, dict[str, Tensor]]:
+    """The spec of a network that is thinned by these masks, and the masks over what is left of it.
 
     Args:
         spec: the dense spec.
         masks: all that is removed, over the dense network.
-        done: the masks that have left the tensors already.
+        thinned: the masks that have left the tensors already.
     """
-    return thin_spec(spec, done), {
-        name: m[done[name].to(m.device)] if name in done else m for name, m in masks.items()
+    return thin_spec(spec, thinned), {
+        name: m[thinned[name].to(m.device)] if name in thinned else m for name, m in masks.items()
     }
 
 

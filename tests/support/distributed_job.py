@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW, Optimizer
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training.distributed import ddp
 from purethin.training.network import Engine
 from purethin.training.sharded import fully_sharded
-from purethin.training.train import Trainer
 
 RECIPE = """
 pruners:
@@ -119,7 +119,7 @@ def run(case: dict[str, Any], engine: Engine | None, rank: int, count: int) -> d
             os.kill(os.getpid(), signal.SIGKILL)
         return F.cross_entropy(outputs, batch[1])
 
-    t = Trainer(
+    t = trainer_of(
         network,
         pt.load_recipe(recipes[min(rank, len(recipes) - 1)]),
         loss_fn,

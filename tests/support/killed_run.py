@@ -22,6 +22,7 @@ import torch
 from test_train import RECIPE, Net, loss_fn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from trainers import trainer_of
 
 import purethin as pt
 from purethin.training import checkpoint
@@ -63,7 +64,7 @@ def run(folder: Path, told: int | None = None) -> None:
         if told is not None:
             os.write(told, b".")
 
-    trainer = pt.Trainer(
+    trainer = trainer_of(
         Dropping(), pt.load_recipe(RECIPE), loss_fn, lambda params: torch.optim.AdamW(params, lr=3e-3, amsgrad=True),
         torch.zeros(1, 3, 6, 6), thin="now", ema=0.9, accumulate=2, clip_norm=1.0, folder=folder, callbacks=[{"save": tell}],
     )  # fmt: skip

@@ -1,0 +1,124 @@
+"""All that a run goes on from, as one pytree of copies: taken and put back.
+
+Invariant: a state that is refused changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from purethin.errors import CheckpointError
+from purethin.recipes.recipe import Recipe
+from purethin.spec import Spec
+from purethin.training.batches import order_of, set_order
+from purethin.training.checkpoint import outline
+from purethin.training.events import Record
+from purethin.training.live import Live
+from purethin.training.network import Engine
+from purethin.training.randomness import fork_generators, generators, set_generators
+from purethin.training.rates import Rates
+
+
+@dataclass
+class Run:
+    """A training's parts that have a state, and how far it has come.
+
+    Attributes:
+        epoch: the number of epochs trained.
+        step: the number of optimizer steps.
+        history: one `Record` an epoch.
+        best: the record of the best metric since the masks last changed.
+        loader: what `fit` was given.
+        order: of a resumed run's loader, until `fit` has one.
+    """
+
+    recipe: Recipe
+    live: Live
+    rates: Rates
+    scaler: torch.amp.GradScaler
+    engine: Engine
+    epoch: int = 0
+    step: int = 0
+    history: list[Record] = field(default_factory=list)
+    best: Record | None = None
+    loader: Iterable[Any] | None = None
+    order: Mapping[str, Any] | None = None
+
+    def take_order(self, loader: Iterable[Any]) -> None:
+        """Train on this loader from now on; after a resume, in the order of the run before."""
+        self.loader = loader
+        if self.order is not None:
+            set_order(loader, self.order)
+            self.order = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Copies of everything, by name."""
+        order = self.order or ({} if self.loader is None else order_of(self.loader))
+        return {
+            **self.live.state,
+            "spec": self.live.spec,
+            "recipe": outline(self.recipe),
+            "epoch": self.epoch,
+            "step": self.step,
+            "rates": self.rates.state,
+            "scaler": self.scaler.state_dict(),
+            "processes": self.engine.gathered({"generators": generators(), "order": order}),
+            "history": [asdict(record) for record in self.history],
+            "best": None if self.best is None else asdict(self.best),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave, here or in another run of the same network and recipe.
+
+        Raises:
+            CheckpointError: it is of another network, recipe or optimizer.
+        """
+        if state["spec"] != self.live.spec:
+            raise CheckpointError(
+                f"this state is of another network: {_difference(state['spec'], self.live.spec)}"
+            )
+        if state["recipe"] != outline(self.recipe):
+            raise CheckpointError(
+                "this state is of another recipe: go on with the recipe that it began with; to "
+                "change course, start a new run from trainer.model()"
+            )
+        rates = self.rates.state
+        # A scheduler that is made sets rates: the optimizer's own options come after.
+        self.rates.restore(state["rates"])
+        try:
+            self.live.restore(state)
+        except CheckpointError:
+            self.rates.restore(rates)
+            raise
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history = [Record(**record) for record in state["history"]]
+        self.best = None if state["best"] is None else Record(**state["best"])
+        rank, processes = self.engine.rank, state["processes"]
+        mine = processes[rank if rank < len(processes) else 0]
+        self.order = dict(mine["order"]) or None
+        set_generators(mine["generators"])
+        if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
+            fork_generators(rank)
+
+
+def _difference(saved: Spec, own: Spec) -> str:
+    """The first way in which two specs differ, as words."""
+    for name in [*saved.layout, *own.layout]:
+        if name not in own.layout or name not in saved.layout:
+            return f"{name} is in one of them only"
+        if saved.shape(name) != own.shape(name):
+            return f"{name} was {saved.shape(name)} and is {own.shape(name)}"
+        if saved.layout[name] != own.layout[name]:
+            was, now = (" ".join(map(str, s.layout[name])) for s in (saved, own))
+            return f"{name} was '{was}' and is '{now}'"
+    return (
+        "their specs differ beside the layout: it was inferred by another version, or from other "
+        "inputs"
+    )
