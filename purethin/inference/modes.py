@@ -68,12 +68,8 @@ class _Functions(TorchFunctionMode):
         kwargs = kwargs or {}
         if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
             return reader(self.trace, func, args, kwargs)
-        if (
-            isinstance(func, _PYTHON)
-            and id(func.__globals__) in _OPENED
-            and func not in self.opening
-        ):
-            # a function that hands itself over from a helper of its own is called as it is
+        # a function that hands itself over from a helper of its own is called as it is
+        if _is_opened(func) and func not in self.opening:
             self.opening.append(func)
             try:
                 with self:
@@ -152,10 +148,13 @@ _INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
 """Python makes a plain integer of what these return; so their values are remembered."""
 _READING = {*_GIVERS, *_INTEGERS, torch.Tensor.__bool__, torch.Tensor.__float__}
 """What takes a number out of a tensor."""
-_PYTHON = types.FunctionType
 _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _OPENED = {id(F.__dict__), id(torch.functional.__dict__)}
-"""The modules whose functions are looked into."""
+
+
+def _is_opened(func: Any) -> bool:
+    """Whether it is a function of Python's that is looked into."""
+    return isinstance(func, types.FunctionType) and id(func.__globals__) in _OPENED
 
 
 @functools.cache

@@ -101,13 +101,14 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
 def _output(
     trace: Trace, known: Known, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Any:
-    """An operator's output while its inputs are on meta, with its shadow value if it has one.
+    """An operator's output in a trace on meta, with its shadow value if it has one.
 
-    | inputs                        | output           | shadow value                          |
-    | one has no value, or random   | meta's           | none; what is written in place loses its own |
-    | all have, all are on the CPU  | the operator's   | the output itself                     |
-    | all have, small               | meta's, or shaped as the value | the operator's on values |
-    | all have, large               | meta's           | none                                  |
+    | inputs                    | output                     | shadow value                   |
+    | ------------------------- | -------------------------- | ------------------------------ |
+    | one without value; random | meta's                     | none; what it writes loses its |
+    | all on the CPU            | the operator's             | the output itself              |
+    | all with values           | meta's, else as the value  | the operator's on their values |
+    | the same, a large output  | meta's                     | none                           |
     """
     inputs = tensors_in((args, kwargs))
     if known.random or any(trace.value_of(x) is None for x in inputs):

@@ -85,7 +85,7 @@ class Call:
     @functools.cached_property
     def law(self) -> Law:
         """How the values of this call behave."""
-        return self.law_of(self) if callable(self.law_of) else self.law_of
+        return self.law_of if isinstance(self.law_of, Law) else self.law_of(self)
 
     # ---- arguments
 

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 Label = Hashable
 
 
+class Law:
+    """How values behave; each law is a class of its own."""
+
+
 @dataclass(frozen=True)
-class Pointwise:
+class Pointwise(Law):
     """Each output entry is one function of the operands' entries there; decided by trying it on
     scalars.
     """
 
 
 @dataclass(frozen=True)
-class Moved:
+class Moved(Law):
     """Each output entry is a copy of source entries (or their sum), or the constant `fill` that
     pads the dims `filled`.
     """
@@ -39,7 +43,7 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Contracted:
+class Contracted(Law):
     """Products summed over the labels that `out` lacks, as in einsum; `bias` is added after.
     `nodes`: each label's dimension. Labels are in the order of dims; see `dim_of`.
     """
@@ -61,7 +65,7 @@ def dim_of(label: Label, row: tuple[Label, ...]) -> int:
 
 
 @dataclass(frozen=True)
-class Summed:
+class Summed(Law):
     """Summed (or normed) over these dims of the first source: silent units add nothing. `running`:
     the output keeps the dims.
     """
@@ -72,7 +76,7 @@ class Summed:
 
 
 @dataclass(frozen=True)
-class Mixed:
+class Mixed(Law):
     """Every entry along these dims depends on all of them, silent ones too (mean, max, softmax):
     inexact over them.
 
@@ -85,7 +89,7 @@ class Mixed:
 
 
 @dataclass(frozen=True)
-class Normalised:
+class Normalised(Law):
     """Statistics over `dims` (and `within`, a part of a dim), then a scale and a shift, which start
     at dim `at`.
     """
@@ -99,7 +103,7 @@ class Normalised:
 
 
 @dataclass(frozen=True)
-class WeightNormed:
+class WeightNormed(Law):
     """A direction divided by its norm over `dims`, to which silent units add nothing, times a
     length.
     """
@@ -111,7 +115,7 @@ class WeightNormed:
 
 
 @dataclass(frozen=True)
-class Attended:
+class Attended(Law):
     """Scaled dot product attention: q, k, v; `scaled` if the scale was read from the head dim's
     size.
     """
@@ -123,7 +127,7 @@ class Attended:
 
 
 @dataclass(frozen=True)
-class Compared:
+class Compared(Law):
     """Distances between the rows of two tensors: units silent in both add nothing."""
 
     left: Tensor
@@ -131,7 +135,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Recurrent:
+class Recurrent(Law):
     """A recurrent cell: a hidden unit whose weights and initial state are zero stays zero.
     `weights[0]` meets the source.
     """
@@ -142,7 +146,7 @@ class Recurrent:
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Law):
     """The first argument, and what shares its memory, is overwritten in part by `source` (None: by
     a number not zero).
     """
@@ -151,7 +155,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Made:
+class Made(Law):
     """Made from sizes alone; `zero` everywhere, or `positional`: its values depend on the position
     along these dims.
     """
@@ -162,27 +166,10 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Opaque:
+class Opaque(Law):
     """Nothing is known of the values."""
 
     what: str = "an operator without a law"
-
-
-Law = (
-    Pointwise
-    | Moved
-    | Contracted
-    | Summed
-    | Mixed
-    | Normalised
-    | WeightNormed
-    | Attended
-    | Compared
-    | Recurrent
-    | Written
-    | Made
-    | Opaque
-)
 
 
 def moved(call: Call) -> Moved:
