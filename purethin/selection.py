@@ -57,6 +57,22 @@ def select(
             f"round_to is {round_to} and min_keep {min_keep}: round_to is at least 1, min_keep at "
             "least 0"
         )
+    wanted = _wanted(scores, sparsity)
+    if scope == "global":
+        removed = _global_counts({n: scores[n] for n in wanted}, wanted, min_keep)
+    else:
+        removed = {
+            name: count_removed(fraction, scores[name].shape[0])
+            for name, fraction in wanted.items()
+        }
+    return {
+        name: _keep(scores[name], _rounded(n, scores[name].shape[0], round_to, min_keep))
+        for name, n in removed.items()
+    }
+
+
+def _wanted(scores: Scores, sparsity: float | Mapping[str, float]) -> dict[str, float]:
+    """The fraction to remove from each axis."""
     wanted = dict(sparsity) if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     for name, fraction in wanted.items():
         if name not in scores:
@@ -69,17 +85,7 @@ def select(
                 "(0.5 for half)"
             )
         _check_scores(name, scores[name])
-    if scope == "global":
-        removed = _global_counts({n: scores[n] for n in wanted}, wanted, min_keep)
-    else:
-        removed = {
-            name: count_removed(fraction, scores[name].shape[0])
-            for name, fraction in wanted.items()
-        }
-    return {
-        name: _keep(scores[name], _rounded(n, scores[name].shape[0], round_to, min_keep))
-        for name, n in removed.items()
-    }
+    return wanted
 
 
 def count_removed(sparsity: float, size: int) -> int:

@@ -28,7 +28,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], dict[str, 
 
 def test_the_readme_shows_what_its_code_prints(ran: tuple[list[Any], dict[str, Any]]) -> None:
     outputs, _ = ran
-    assert len(outputs) == 5
+    assert len(outputs) == 6
     for output in outputs:
         assert output.shown
         assert output.beginning == output.shown
@@ -44,6 +44,17 @@ def test_the_ten_lines_thin_resnet18_to_what_the_masked_one_computes(
         assert names["small"](names["x"]).shape == want
     elements = sum(p.numel() for p in names["small"].parameters())
     assert elements < sum(p.numel() for p in names["model"].parameters()) / 2
+
+
+def test_the_loop_in_pure_functions_gives_a_network_that_thinned_computes_the_same(
+    ran: tuple[list[Any], dict[str, Any]],
+) -> None:
+    _, names = ran
+    net, pruned, inputs = names["net"], names["pruned"], names["inputs"]
+    small = pt.rebuild(net, *pt.thin(pruned, names["names"], names["masks"]))
+    with torch.no_grad():
+        want = torch.func.functional_call(net, pruned, (inputs,))
+        torch.testing.assert_close(small(inputs), want)
 
 
 def test_the_rows_at_the_top_are_what_infer_finds_in_resnet20() -> None:
