@@ -71,7 +71,7 @@ def select(
     }
 
 
-def _wanted(scores: Scores, sparsity: float | Mapping[str, float]) -> dict[str, float]:
+def _wanted(scores: Scores, sparsity: float | Mapping[str, float]) -> Mapping[str, float]:
     """The fraction to remove from each axis."""
     wanted = dict(sparsity) if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
     for name, fraction in wanted.items():
