@@ -45,6 +45,12 @@ def mask(
     Raises:
         MaskError: an unknown axis or parameter, a wrong shape or dtype.
         SpecError: the parameters do not fit the spec.
+
+    >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 2", "v": "1 h"}, params)
+    >>> masks = {"h": torch.tensor([True, False, True])}
+    >>> mask(params, spec, masks)["v"]
+    tensor([[1., 0., 1.]])
     """
     single = elements or {}
     check_masks(spec, masks, all_removed_allowed=True)
@@ -87,6 +93,13 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
         MaskError: an unknown axis, a wrong length or dtype, nothing kept, or a size that would take
             another branch.
         SpecError: the parameters do not fit the spec; or were thinned already.
+
+    >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 2", "v": "1 h"}, params)
+    >>> masks = {"h": torch.tensor([True, False, True])}
+    >>> thinned, config = thin(params, spec, masks)
+    >>> {name: tuple(tensor.shape) for name, tensor in thinned.items()}
+    {'w': (2, 2), 'v': (1, 2)}
     """
     check_masks(spec, masks)
     check_fits(spec, named(params))
@@ -122,6 +135,13 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
         SpecError: a leaf of several elements lies under a parameter's name but is not shaped like
             it; or no leaf lies under any (as in `optimizer.state_dict()`, which numbers the
             parameters).
+
+    >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 2", "v": "1 h"}, params)
+    >>> masks = {"h": torch.tensor([True, False, True])}
+    >>> state = {"w": {"step": 4, "momentum": torch.ones(3, 2)}}
+    >>> thin_tree(state, spec, masks)["w"]["momentum"].shape
+    torch.Size([2, 2])
     """
     check_masks(spec, masks)
     owner = _owner_of(spec)
@@ -162,6 +182,13 @@ def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
 
     Raises:
         SpecError: the tensors are not those that these masks leave.
+
+    >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 2", "v": "1 h"}, params)
+    >>> masks = {"h": torch.tensor([True, False, True])}
+    >>> thinned, _ = thin(params, spec, masks)
+    >>> expand(thinned, spec, masks)["v"]
+    tensor([[1., 0., 1.]])
     """
     check_masks(spec, masks)
     check_fits(thin_spec(spec, masks), named(thinned))
@@ -185,6 +212,12 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
 
     Raises:
         MaskError: the masks do not fit the spec.
+
+    >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 2", "v": "1 h"}, params)
+    >>> masks = {"h": torch.tensor([True, False, True])}
+    >>> thin_spec(spec, masks).sizes
+    {'h': 2}
     """
     check_masks(spec, masks)
     sizes = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
