@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
 
 from purethin import axes as ax
-from purethin.axes import Axes
 from purethin.criteria import activation_mean, apoz, change, onto_units, per_unit
 from purethin.errors import SpecError, nearest
-from purethin.spec import Spec, check_fits
+from purethin.spec import Activation, Spec, check_fits
 from purethin.tree import TensorTree, named
 
 _OF_ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
@@ -64,7 +65,9 @@ def sums(
     An activation is taken as the next layer sees it, after norm and nonlinearity: where, once the
     weight's own module ran, the first module reads the axis by a weight of its own (a flattened or
     concatenated one too). Where none does, it is the output of the weight's own module; and where
-    the weight itself reads the axis, its module's input.
+    the weight itself reads the axis, its module's input. Which modules these are, the trace has
+    seen (`Spec.activations`): a weight's own module is the one that ran with it, also where the
+    weight is made of other parameters.
 
     Args:
         module: the network, in the mode in which it is to be measured; hooks see its modules for
@@ -159,60 +162,14 @@ def _watched(
     """What modules read and return while the block runs, summed by measure; the hooks go when it
     ends.
     """
-    owners: dict[str, list[nn.Module]] = {}
-    own = dict(module.named_parameters())
-    for name, parameter in own.items():  # a tied parameter has several owners
-        owners[name] = [
-            m for m in module.modules() if any(p is parameter for p in m._parameters.values())
-        ]
     found: dict[Measure, Tensor] = {}
-    waiting: dict[Measure, Any] = {}  # the leader's output, until the next layer reads it
-
-    def add(
-        measure: Measure, tensor: Tensor, place: tuple[str, int], attributes: tuple[str, str]
-    ) -> bool:
-        more = _onto_units(measure, tensor, place, attributes, spec)
-        if more is not None:
-            found[measure] = found[measure] + more if measure in found else more
-        return more is not None
-
-    def watch(measure: Measure) -> Iterator[Any]:
-        leader, axis = (measure.weight, measure.dim), spec.axes[measure.axis]
-        makes = leader in axis.producers
-
-        def ran(_: nn.Module, __: Any, output: Any) -> None:
-            waiting[measure] = output
-
-        def reading(place: tuple[str, int]) -> Callable[..., None]:
-            def reads(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                inputs = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-                if (
-                    len(inputs) == 1
-                    and (measure in waiting or not makes)
-                    and add(measure, inputs[0], place, _INPUTS)
-                ):
-                    waiting.pop(measure, None)
-
-            return reads
-
-        readers = (
-            [p for p in axis.places if p not in axis.producers and _alone(p[0], spec)]
-            if makes
-            else [leader]
-        )
-        for place in readers:
-            for owner in owners.get(place[0], ()):
-                yield owner.register_forward_pre_hook(reading(place), with_kwargs=True)
-        for owner in owners.get(leader[0], ()) if makes else ():
-            yield owner.register_forward_hook(ran)
-
-    handles = [handle for measure in measures for handle in watch(measure)]
+    seen = spec.activations or tuple(_by_name(module, spec))
+    watches = [_Watch(measure, spec, seen, found) for measure in measures]
+    handles = [handle for watch in watches for handle in watch.hooks(module)]
     try:
         yield found
-        for measure, output in waiting.items():
-            output = output[0] if isinstance(output, tuple) else output
-            if isinstance(output, Tensor):
-                add(measure, output, (measure.weight, measure.dim), _OUTPUTS)
+        for watch in watches:
+            watch.close()
     finally:
         for handle in handles:
             handle.remove()
@@ -220,55 +177,86 @@ def _watched(
         if measure not in found:
             raise SpecError(
                 f"no activation of '{measure.axis}' was seen: the module of {measure.weight} did "
-                "not run, or returns what "
-                "does not carry the axis; list another weight of the axis, or rank it by its "
-                "weights (L1Ranked…)"
+                "not run, or returns what does not carry the axis; list another weight of the "
+                "axis, or rank it by its weights (L1Ranked…)"
             )
 
 
-_INPUTS, _OUTPUTS = ("in_channels", "in_features"), ("out_channels", "out_features")
+class _Watch:
+    """One measure's activation: what the weight makes waits until another layer reads it."""
+
+    def __init__(
+        self,
+        measure: Measure,
+        spec: Spec,
+        seen: Sequence[Activation],
+        found: dict[Measure, Tensor],
+    ) -> None:
+        self.measure, self.spec, self.found = measure, spec, found
+        leader = (measure.weight, measure.dim)
+        own = [a for a in seen if (a.parameter, a.dim) == leader]
+        self.makes = [a for a in own if a.role == "makes"]
+        places = spec.axes[measure.axis].places
+        readers = [a for a in seen if a.role == "reads" and (a.parameter, a.dim) in places]
+        self.reads = readers if self.makes else own
+        self.waiting: tuple[Activation, Any] | None = None
+
+    def hooks(self, module: nn.Module) -> Iterator[RemovableHandle]:
+        """Watch the modules of a network."""
+        for a in {(a.module, a.argument): a for a in self.reads}.values():
+            run = partial(self._taken, a)
+            yield module.get_submodule(a.module).register_forward_pre_hook(run, with_kwargs=True)
+        for a in self.makes:
+            yield module.get_submodule(a.module).register_forward_hook(partial(self._made, a))
+
+    def close(self) -> None:
+        """Take what no layer has read."""
+        if self.waiting is not None:
+            self._add(*self.waiting)
+
+    def _made(self, a: Activation, module: nn.Module, args: Any, output: Any) -> None:
+        self.waiting = (a, output[0] if isinstance(output, tuple) and output else output)
+
+    def _taken(self, a: Activation, module: nn.Module, args: Any, kwargs: Any) -> None:
+        given = {**dict(enumerate(args)), **kwargs}
+        if (self.waiting or not self.makes) and self._add(a, given.get(a.argument)):
+            self.waiting = None
+
+    def _add(self, a: Activation, tensor: Any) -> bool:
+        more = _onto_units(self.measure, a, tensor, self.spec)
+        if more is not None:
+            before = self.found.get(self.measure)
+            self.found[self.measure] = more if before is None else before + more
+        return more is not None
 
 
-def _alone(parameter: str, spec: Spec) -> bool:
-    """Whether this is its module's only matrix or kernel: what a module of several reads by which
-    is not known.
+def _by_name(module: nn.Module, spec: Spec) -> Iterator[Activation]:
+    """The activations of a spec that no trace wrote: the module that owns a matrix or kernel, if it
+    has but one, takes and returns the channels followed by as many dims as the kernel has.
     """
-    at = parameter.rpartition(".")[0]
-    return [
-        n for n, dims in spec.layout.items() if n.rpartition(".")[0] == at and len(dims) > 1
-    ] == [parameter]
+    own = dict(module.named_parameters())
+    for path, owner in module.named_modules():
+        mine = {id(p) for p in owner._parameters.values() if p is not None}
+        names = [n for n, p in own.items() if id(p) in mine and len(spec.layout.get(n, ())) > 1]
+        for name in names if len(names) == 1 else ():
+            dims = spec.layout[name]
+            for dim, channels in enumerate(dims[:2]):
+                makes = any((name, dim) in spec.axes[a].producers for a in ax.names(channels))
+                role, argument = ("makes", None) if makes else ("reads", 0)
+                yield Activation(name, dim, role, path, argument, 1 - len(dims), channels)
 
 
-def _onto_units(
-    measure: Measure,
-    tensor: Tensor,
-    place: tuple[str, int],
-    attributes: tuple[str, str],
-    spec: Spec,
-) -> Tensor | None:
-    """`Tensor[size + 1]` of an activation, None where its channels are not those of the weight at
-    this place.
-    """
-    weight, dim = place
-    channels: Axes | tuple[Axes, ...] = spec.layout[weight][dim]
-    for attribute, measured in spec.attributes.get(weight.rpartition(".")[0], {}).items():
-        channels = (
-            measured if attribute in attributes else channels
-        )  # of a grouped convolution, all groups' channels
-    if isinstance(channels, tuple):
-        return None
-    unit, size = ax.units(channels, measure.axis, spec.sizes), spec.axes[measure.axis].size
-    at = (
-        tensor.dim() - 1 - (len(spec.layout[weight]) - 2)
-    )  # as many dims of positions follow as the kernel has
+def _onto_units(measure: Measure, a: Activation, tensor: Any, spec: Spec) -> Tensor | None:
+    """`Tensor[size + 1]` of an activation, None where its channels are not those of the trace."""
+    unit, size = ax.units(a.channels, measure.axis, spec.sizes), spec.axes[measure.axis].size
     entries = unit[unit >= 0].bincount(minlength=size)
-    if at < 0 or tensor.shape[at] != len(unit) or not bool(entries.all()):
+    if not isinstance(tensor, Tensor) or tensor.dim() < -a.at or not bool(entries.all()):
+        return None
+    if tensor.shape[a.at] != len(unit):
         return None
     if not tensor.numel():
         return torch.zeros(size + 1, device=tensor.device)
-    means = _OF_ACTIVATIONS[measure.kind](tensor, dim=at)
-    of_units, positions = (
-        onto_units(unit, means, size) / entries.to(tensor.device),
-        tensor.numel() // len(unit),
-    )
+    means = _OF_ACTIVATIONS[measure.kind](tensor, dim=a.at % tensor.dim())
+    positions = tensor.numel() // len(unit)
+    of_units = onto_units(unit, means, size) / entries.to(tensor.device)
     return torch.cat([of_units * positions, means.new_full((1,), positions)])

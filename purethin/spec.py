@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -63,6 +63,33 @@ class Frozen:
     reason: str
 
 
+Role = Literal["makes", "reads", "scales"]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Where the data meet a dim of a parameter: a tensor that the module returns or takes.
+
+    Attributes:
+        parameter: its name.
+        dim: the dim of it that carries axes.
+        role: "makes": the module returns what the dim makes; "reads": it takes what the dim is
+            summed with; "scales": it takes what the dim is multiplied with or added to.
+        module: the module's path; "" is the network itself.
+        argument: of what it takes, the position or the keyword; None for what it returns.
+        at: the tensor's dim that carries the axes, counted from the end: -1 is the last.
+        channels: what that dim is made of.
+    """
+
+    parameter: str
+    dim: int
+    role: Role
+    module: str
+    argument: int | str | None
+    at: int
+    channels: Axes
+
+
 @dataclass(frozen=True)
 class Condition:
     """A comparison of sizes that the traced forward made: pruning must not change its answer."""
@@ -88,6 +115,7 @@ class Spec:
             measure axes.
         stand_ins: `{module path: class}` that takes the place of a module's own where that asserts
             what thinning breaks.
+        activations: where parameters meet the data, module by module.
         positions: `{buffer: expression}`: integer tensors whose values are positions along it.
         conditions: comparisons of sizes that the forward made.
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
@@ -103,6 +131,7 @@ class Spec:
     buffers: frozenset[str] = frozenset()
     attributes: Mapping[str, Mapping[str, Axes | tuple[Axes, ...]]] = field(default_factory=dict)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    activations: tuple[Activation, ...] = ()
     positions: Mapping[str, Axes] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
@@ -213,6 +242,10 @@ class Spec:
                 m: {a: _text(e) for a, e in d.items()} for m, d in self.attributes.items()
             },
             "stand_ins": dict(self.stand_ins),
+            "activations": [
+                [a.parameter, a.dim, a.role, a.module, a.argument, a.at, str(a.channels)]
+                for a in self.activations
+            ],
             "positions": {n: str(e) for n, e in self.positions.items()},
             "conditions": [
                 [str(c.left), c.relation, str(c.right), c.held, c.place] for c in self.conditions
@@ -254,6 +287,12 @@ class Spec:
                     for m, d in data.get("attributes", {}).items()
                 },
                 stand_ins=data.get("stand_ins", {}),
+                activations=tuple(
+                    Activation(name, dim, role, module, argument, at, parse(channels))
+                    for name, dim, role, module, argument, at, channels in data.get(
+                        "activations", ()
+                    )
+                ),
                 positions={n: parse(e) for n, e in data.get("positions", {}).items()},
                 conditions=tuple(
                     Condition(parse(left), rel, parse(right), held, place)
@@ -334,6 +373,7 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
             {a.name for a in left if not a.finite},
         ),
         attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
+        activations=tuple(replace(a, channels=new(a.channels)) for a in spec.activations),
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
         macs=tuple((k, new(d)) for k, d in spec.macs),

@@ -10,9 +10,11 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import random_masks, randomise
+from patterns.weight_norm import NORMS
 from test_axes import entries
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.utils import parametrizations, prune
 
 import purethin as pt
 from purethin import axes as ax
@@ -144,6 +146,38 @@ def test_the_widths_of_mobilenets_residual_stream_are_measured_where_it_is_first
     measure = Measure("activation_mean", "features.2.conv.2.weight", 0, "features.2.conv.2")
     got = scores(sums(net, params, spec, [measure], [x]))[measure]
     assert torch.allclose(got, net.features[:3](x).mean((0, 2, 3)))
+
+
+@pytest.mark.parametrize("how", [*NORMS, "spectral", "spectral by the old hook", "pruned"])
+def test_a_weight_that_is_made_of_others_is_measured_at_the_layer_that_ran_with_it(
+    how: str,
+) -> None:
+    made: dict[str, Any] = {
+        **NORMS,
+        "spectral": parametrizations.spectral_norm,
+        "spectral by the old hook": nn.utils.spectral_norm,
+        "pruned": lambda layer: prune.l1_unstructured(layer, "weight", amount=2),
+    }
+    parts = [
+        nn.Conv2d(3, 4, 1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 1),
+        nn.Conv2d(4, 4, 1),
+    ]
+    net: Any = nn.Sequential(*(made[how](p) if isinstance(p, nn.Conv2d) else p for p in parts))
+    randomise(net)
+    net = nn.Sequential(*net, nn.Flatten(), nn.Linear(64, 2).double())
+    params = pt.params_of(net)
+    spec = pt.infer(net, params, X)
+    for module, seen in ((0, 3), (3, 4), (4, 6)):  # a filter is measured where it is read next
+        weights = [n for n, d in spec.layout.items() if n.startswith(f"{module}.") and len(d) == 4]
+        weight = max((n for n in weights if n not in spec.buffers), key=lambda n: params[n].numel())
+        (axis,) = ax.names(spec.layout[weight][0])
+        measure = Measure("activation_mean", weight, 0, axis)
+        got = scores(sums(net, params, spec, [measure], [X]))[measure]
+        want = net[:seen](X).unflatten(1, (4, -1)) if seen == 6 else net[:seen](X)
+        assert torch.allclose(got, want.flatten(2).mean((0, 2)))
 
 
 def test_a_layer_that_runs_twice_is_measured_at_both() -> None:

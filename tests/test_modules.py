@@ -12,7 +12,9 @@ import pytest
 import torch
 import torchvision
 from networks import random_masks, randomise
+from patterns.weight_norm import NORMS
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 
 import purethin as pt
 
@@ -27,6 +29,37 @@ def pair() -> tuple[nn.Module, nn.Module]:
     spec = pt.infer(model, params, X)
     thinned, config = pt.thin(params, spec, random_masks(spec))
     return model, pt.rebuild(model, thinned, json.loads(json.dumps(config)))
+
+
+@pytest.mark.parametrize("how", [*NORMS, "spectral", "spectral by the old hook", "pruned"])
+def test_a_layer_whose_weight_is_made_of_others_shows_the_new_sizes(how: str) -> None:
+    made: dict[str, Any] = {
+        **NORMS,
+        "spectral": parametrizations.spectral_norm,
+        "spectral by the old hook": nn.utils.spectral_norm,
+        "pruned": lambda layer: prune.l1_unstructured(layer, "weight", amount=2),
+    }
+    layers = [nn.Conv1d(3, 8, 3), nn.ConvTranspose1d(8, 6, 3), nn.Conv1d(6, 9, 3, groups=3)]
+    net: Any = nn.Sequential(*map(made[how], layers), nn.Flatten(), made[how](nn.Linear(72, 4)))
+    randomise(net)
+    net = nn.Sequential(*net, nn.Linear(4, 2).double())
+    params, x = pt.params_of(net), torch.randn(2, 3, 10, dtype=torch.float64)
+    spec = pt.infer(net, params, x)
+    masks = random_masks(spec)
+    small: Any = pt.rebuild(net, *pt.thin(params, spec, masks))
+    shown = [small[i] for i in (0, 1, 2, 4, 5)]
+    for layer in shown:
+        small(x)
+        transposed = isinstance(layer, nn.ConvTranspose1d)
+        first, second = layer.weight.shape[:2]
+        ins, outs = (
+            (layer.in_features, layer.out_features)
+            if isinstance(layer, nn.Linear)
+            else (layer.in_channels // layer.groups, layer.out_channels)
+        )
+        assert (ins, outs) == ((first, second) if transposed else (second, first))
+    assert shown[0].out_channels < 8
+    assert shown[3].out_features < 4
 
 
 def test_it_is_of_the_same_class_and_its_repr_shows_the_new_sizes(pair: tuple[Any, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.inference.equations import ATTRIBUTE
+from purethin.inference.frames import Frame, innermost
 from purethin.inference.sizes import Ledger, Size, tracked_ints
-from purethin.inference.solver import Node, product
+from purethin.inference.solver import Node, find, product
+from purethin.inference.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def track_attributes(
                     owner[name] = size
                 else:
                     owner[name] = type(old)(size if i == position else x for i, x in enumerate(old))
-        _bind_builtin(module, mine, dims_of)
+        _bind_builtin(module, mine, _own_dims(module, dims_of))
     return found
 
 
@@ -106,30 +108,50 @@ _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
 """What the integers of torch's own layers measure: (attribute, parameter, dim)."""
 
 
+def bind_derived(trace: Trace, frames: Sequence[Frame], attributes: Sequence[Attribute]) -> None:
+    """What the integers of torch's own layers measure where the weight is no parameter of the layer
+    itself (a parametrisation's, a hook's): that of the operator which the layer ran.
+    """
+    mine: dict[str, dict[str, Node]] = {}
+    for a in attributes:
+        if a.position is None:
+            mine.setdefault(a.module, {})[a.name] = a.node
+    for call, frame in innermost(frames, trace.tape):
+        weight = call.get("weight")
+        own = {**frame.module._parameters, **frame.module._buffers}
+        if own.get("weight") is None and isinstance(weight, Tensor) and frame.path in mine:
+            _bind_builtin(frame.module, mine[frame.path], {"weight": trace.dims_of(weight)})
+
+
+def _own_dims(module: nn.Module, dims_of: Callable[[Tensor], list[Node]]) -> dict[str, list[Node]]:
+    """The dims of a module's own parameters and buffers."""
+    return {
+        name: dims_of(tensor)
+        for name, tensor in [*module._buffers.items(), *module._parameters.items()]
+        if tensor is not None
+        and not isinstance(tensor, UninitializedParameter | UninitializedBuffer)
+    }
+
+
 def _bind_builtin(
-    module: nn.Module, mine: Mapping[str, Node], dims_of: Callable[[Tensor], list[Node]]
+    module: nn.Module, mine: Mapping[str, Node], dims: Mapping[str, list[Node]]
 ) -> None:
-    def dims(name: str) -> list[Node] | None:
-        tensor = module._parameters.get(name)
-        tensor = module._buffers.get(name) if tensor is None else tensor
-        return (
-            None
-            if tensor is None or isinstance(tensor, UninitializedParameter | UninitializedBuffer)
-            else dims_of(tensor)
-        )
+    def bind(attribute: str, node: Node) -> None:
+        free = attribute in mine and mine[attribute].up is None
+        if free and find(node).size == mine[attribute].size:
+            mine[attribute].up = node
 
     for kind, rows in _MEASURES.items():
         for attribute, parameter, dim in rows if isinstance(module, kind) else ():
-            free = attribute in mine and mine[attribute].up is None
-            if free and (d := dims(parameter)) is not None and d[dim].size == mine[attribute].size:
-                mine[attribute].up = d[dim]
-    if isinstance(module, nn.modules.conv._ConvNd) and (d := dims("weight")) is not None:
+            if parameter in dims:
+                bind(attribute, dims[parameter][dim])
+    if isinstance(module, nn.modules.conv._ConvNd) and "weight" in dims:
         groups = [mine["groups"]] if "groups" in mine else []
-        both = (
-            ("in_channels", "out_channels")
-            if module.transposed
-            else ("out_channels", "in_channels")
-        )
-        for attribute, node in zip(both, (d[0], product([*groups, d[1]])), strict=True):
-            if attribute in mine and node.size == mine[attribute].size:
-                mine[attribute].up = node
+        first, second = dims["weight"][:2]
+        both = ("in_channels", "out_channels")
+        for attribute, node in zip(
+            both if module.transposed else both[::-1],
+            (first, product([*groups, second])),
+            strict=True,
+        ):
+            bind(attribute, node)

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from purethin.axes import Axes, Fixed
-from purethin.inference.attributes import Attribute
+from purethin.inference.attributes import Attribute, bind_derived
 from purethin.inference.equations import is_size_only, resolve
+from purethin.inference.frames import activations_of
 from purethin.inference.naming import axis_names
 from purethin.inference.places import Because
 from purethin.inference.solver import Node, expression, find, freeze, leaves
@@ -31,6 +32,7 @@ def spec_of(
     for call, state in trace.deferred:
         if id(call) in needed:
             state()
+    bind_derived(trace, traced.frames, traced.attributes)
     resolve(trace.ledger.equations)
     for node, why in () if trial else trace.ledger.spelled:
         freeze(node, why)
@@ -68,6 +70,9 @@ def spec_of(
         buffers=traced.buffers,
         attributes=_attributes(traced.attributes, text),
         stand_ins=traced.stand_ins,
+        activations=activations_of(trace, traced.frames, traced.prunable, names)
+        if exactness
+        else (),
         positions={
             n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)
         },

@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import uncached
+from purethin.inference.frames import Frame, framed
 from purethin.inference.modes import watching
 from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
@@ -178,6 +179,13 @@ class Traced:
     attributes: list[Attribute]
     stand_ins: dict[str, str]
     outputs: dict[str, Tensor]
+    frames: list[Frame]
+
+    @property
+    def prunable(self) -> dict[str, Tensor]:
+        """The parameters, without buffers, that carry any axis."""
+        carries = {n: any(map(leaves, self.trace.dims_of(t))) for n, t in self.named.items()}
+        return {n: t for n, t in self.named.items() if carries[n] and n not in self.buffers}
 
     @functools.cached_property
     def calls(self) -> list[Call]:
@@ -198,7 +206,11 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
         return twin
 
     args, kwargs = tree_map(given, (args, kwargs))
-    with uncached(source.traced), watching(trace):
+    with (
+        uncached(source.traced),
+        framed(ready.forward, trace.tape) as frames,
+        watching(trace),
+    ):
         out = ready.forward(*args, **kwargs)
     forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
     found = dict(results(forward, args, kwargs, out))
@@ -207,4 +219,6 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
             for node in leaves(size.plus) + leaves(size.minus or size.plus):
                 freeze(node, f"its size is among the outputs ({where})")
     outputs = {where: x for where, x in found.items() if isinstance(x, Tensor)}
-    return Traced(trace, ready.named, source.buffers, ready.attributes, ready.stand_ins, outputs)
+    return Traced(
+        trace, ready.named, source.buffers, ready.attributes, ready.stand_ins, outputs, frames
+    )

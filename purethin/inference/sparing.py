@@ -18,6 +18,7 @@ from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
 from purethin.inference.solver import Node
+from purethin.inference.states import data_of
 from purethin.inference.trace import Trace
 
 _PASSES = 4
@@ -46,7 +47,7 @@ def judged(trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]) -> 
     parameters = list(named.values())
     first = now = Reading(trace, parameters, calls)
     inexact, nonfinite = first.inexact, set(first.nonfinite)
-    data = _data(trace, calls) if nonfinite else set()
+    data = data_of(trace, calls) if nonfinite else set()
     spared: dict[Node, set[tuple[int, int]]] = {axis: set() for axis in nonfinite}
     proven: dict[Node, set[tuple[int, int]]] = {}
     for _ in range(_PASSES):
@@ -75,15 +76,6 @@ def judged(trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]) -> 
             for axis, p in proven.items()
         },
     )
-
-
-def _data(trace: Trace, calls: Sequence[Call]) -> set[int]:
-    """The ids of all tensors that depend on the inputs."""
-    data = {t for t in trace.sources if trace.seen[t].parameter is None}
-    for call in calls:
-        if any(id(t) in data for t in call.tensors):
-            data.update(id(o) for o in call.outs)
-    return data
 
 
 def _carriers(reading: Reading, calls: Sequence[Call], axis: Node) -> set[tuple[int, int]]:

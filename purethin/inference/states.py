@@ -42,6 +42,15 @@ def reaching(tape: Sequence[Call], outputs: Iterable[Tensor]) -> list[Call]:
     return kept[::-1]
 
 
+def data_of(trace: Trace, calls: Sequence[Call]) -> set[int]:
+    """The ids of the inputs, and of all tensors that depend on them."""
+    data = {t for t in trace.sources if trace.seen[t].parameter is None}
+    for call in calls:
+        if any(id(t) in data for t in call.tensors):
+            data.update(id(o) for o in call.outs)
+    return data
+
+
 def writes(call: Call) -> bool:
     """Whether an operator writes in place."""
     return call.op._schema.is_mutable
