@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from purethin.modules import rebuild
 from purethin.outputs import results
@@ -25,12 +25,17 @@ from purethin.tree import TensorTree
 class Output:
     """One output tensor: its place, shape, largest absolute difference, and the largest absolute
     value of the masked one.
+
+    `rounding` is the largest difference that its dtype can explain; `constant`: all entries of the
+    masked one are equal.
     """
 
     place: str
     shape: tuple[int, ...]
     difference: float
     scale: float
+    rounding: float = float("inf")
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,40 @@ class Report:
         """The largest difference relative to its output's largest value."""
         return max((o.difference / max(o.scale, 1e-30) for o in self.outputs), default=0.0)
 
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """The outputs that differ by more than rounding although every masked axis is exact."""
+        if self.inexact:
+            return ()
+        return tuple(o.place for o in self.outputs if not o.difference <= o.rounding)
+
+    @property
+    def tested(self) -> bool:
+        """Whether anything was removed, and some output is not constant."""
+        return self.removed > 0 and not all(o.constant for o in self.outputs)
+
     def __str__(self) -> str:
         lines = [f"masked against thinned: {self.removed} of {self.units} units removed"]
         wide = max((len(o.place) for o in self.outputs), default=0)
         lines += [
             "  "
-            f"{o.place:<{wide}}  {o.shape!s:<18} largest difference {o.difference:.2e} of {o.scale:.2e}"
+            f"{o.place:<{wide}}  {o.shape!s:<18} largest difference {o.difference:.2e} of "
+            f"{o.scale:.2e}"
             for o in self.outputs
         ]
         lines.append(
             f"{len(self.exact)} masked axes are exact" + ("" if self.inexact else ", none inexact")
         )
+        if self.defects:
+            lines[-1] = f"{len(self.exact)} masked axes were said to be exact and are not"
+            lines += [
+                f"  {place} differs by more than rounding: a defect of purethin, please report it "
+                "with the network and the masks"
+                for place in self.defects
+            ]
+        if not self.tested:
+            why = "every output is constant" if self.removed else "no unit was removed"
+            lines.append(f"not a test: {why}")
         wide = max(map(len, self.inexact), default=0)
         lines += [f"  {name:<{wide}}  inexact: {why}" for name, why in self.inexact.items()]
         reasons: dict[str, int] = {}
@@ -110,8 +138,9 @@ def check(
         torch.set_rng_state(state)
         got = _outputs(small, args, kwargs)
     masked_axes = [spec.axes[name] for name in masks]
+    eps = max((_eps(t) for t in tree_leaves((masked, args, kwargs))), default=0.0)
     return Report(
-        outputs=tuple(_compared(place, want[place], got.get(place)) for place in want),
+        outputs=tuple(_compared(place, want[place], got.get(place), eps) for place in want),
         exact=tuple(a.name for a in masked_axes if a.exact),
         inexact={a.name: a.reason or "" for a in masked_axes if not a.exact},
         frozen=spec.frozen,
@@ -147,19 +176,32 @@ def _copied(tree: Any) -> Any:
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) else copy.copy(x), tree)
 
 
-def _compared(place: str, want: Tensor, got: Tensor | None) -> Output:
+def _eps(x: Any) -> float:
+    """The relative step of a floating dtype; 0 for anything else."""
+    floats = isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
+    return torch.finfo(x.dtype).eps if floats else 0.0
+
+
+def _compared(place: str, want: Tensor, got: Tensor | None, eps: float) -> Output:
+    """One output of both. Rounding explains 4 √eps of its scale, by the coarsest dtype that took
+    part, or 16 eps; in integers any difference, for they may stand for the larger of two that tie.
+    """
     if got is None or got.shape != want.shape:
-        return Output(place, tuple(want.shape), float("inf"), float("inf"))
+        return Output(place, tuple(want.shape), float("inf"), float("inf"), 0.0)
     if not want.numel():
-        return Output(place, tuple(want.shape), 0.0, 0.0)
+        return Output(place, tuple(want.shape), 0.0, 0.0, constant=True)
+    step = max(eps, _eps(want)) if _eps(want) else float("inf")
     a, b = (
         t.detach().to(torch.complex128 if t.is_complex() else torch.float64) for t in (want, got)
     )
     same = (a == b) | (a.isnan() & b.isnan())
     difference = torch.where(same, torch.zeros_like(a), a - b).abs()
+    scale = float(a.abs().nan_to_num(0, 0, 0).max())
     return Output(
         place,
         tuple(want.shape),
         float(difference.nan_to_num(float("inf")).max()),
-        float(a.abs().nan_to_num(0, 0, 0).max()),
+        scale,
+        max(4 * step**0.5 * scale, 16 * step),
+        want.numel() > 1 and bool((a == a.flatten()[0]).all()),
     )

@@ -248,3 +248,47 @@ def test_what_caches_keep_does_not_come_between_two_traces() -> None:
         ).relative
         < 1e-12
     )
+
+
+# ---- what `check` says
+
+
+def linear(p: dict[str, Tensor], x: Tensor) -> Tensor:
+    return torch.relu(x @ p["w"]) @ p["v"]
+
+
+def doubled_below(p: dict[str, Tensor], x: Tensor) -> Tensor:
+    return linear(p, x) * (1 if len(p["v"]) == 8 else 2)
+
+
+def broken_below(p: dict[str, Tensor], x: Tensor) -> Tensor:
+    return linear(p, x) if len(p["v"]) == 8 else linear(p, x) / torch.zeros(2, dtype=x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("function", [doubled_below, broken_below])
+def test_check_never_calls_a_difference_beyond_rounding_exact(
+    function: Callable[..., Tensor], dtype: torch.dtype
+) -> None:
+    """The spec is one by hand, so that it can be wrong."""
+    torch.manual_seed(0)
+    params, x = {"w": torch.randn(5, 8), "v": torch.randn(8, 2)}, torch.randn(4, 5)
+    params, x = {n: t.to(dtype) for n, t in params.items()}, x.to(dtype)
+    spec = pt.Spec.from_layout({"w": "5 h", "v": "h 2"}, params)
+    masks = {"h": torch.arange(8) < 5}
+    wrong, right = (pt.check(f, params, spec, masks, x) for f in (function, linear))
+    assert wrong.defects == ("output",) and not right.defects
+    assert "output differs by more than rounding: a defect of purethin" in str(wrong)
+    assert "are exact" not in str(wrong) and "are exact" in str(right)
+
+
+def test_check_says_what_is_not_a_test() -> None:
+    params, x = {"w": torch.zeros(5, 8), "v": torch.zeros(8, 2)}, torch.ones(4, 5)
+    spec = pt.Spec.from_layout({"w": "5 h", "v": "h 2"}, params)
+    assert "not a test: no unit was removed" in str(pt.check(linear, params, spec, {}, x))
+    report = pt.check(linear, params, spec, {"h": torch.arange(8) < 5}, x)
+    assert "not a test: every output is constant" in str(report)
+    params = {n: t + 0.1 * torch.arange(t.numel()).view(t.shape) for n, t in params.items()}
+    assert "not a test" not in str(
+        pt.check(linear, params, spec, {"h": torch.arange(8) < 5}, x + params["w"][:, :4].T)
+    )
