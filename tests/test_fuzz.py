@@ -17,7 +17,7 @@ from resnet_cifar import resnet20
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipes.recipe import build_schedulers
+from purethin.recipes.schedulers import build_schedulers
 
 SECONDS = 30.0
 """For one mutant, loaded, planned and applied. A usual one takes milliseconds, but the machine may
@@ -105,7 +105,10 @@ def fault(text: str, path: Path | None = None) -> str | None:
             except pt.RecipeError as error:
                 refused = str(error)
             else:
-                build_schedulers(recipe, torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9))
+                build_schedulers(
+                    recipe.schedulers.values(),
+                    torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9),
+                )
                 apply(recipe, *NETWORKS["layer" in text])
     except pt.PurethinError:
         pass  # it does not fit the network, and says so

@@ -14,8 +14,7 @@ from small import AGP, BASE, MODEL, PARAMS, SPEC, edited, kept, planned, pruning
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.recipes.recipe import build_schedulers
-from purethin.recipes.schedulers import Scheduler
+from purethin.recipes.schedulers import Scheduler, build_schedulers
 
 # ---- mistakes; § marks the place that the error must name
 
@@ -44,7 +43,7 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("an object as a mapping", "  - pruner:\n", "  - pruner: §!!python/object:os.X\n", ["python/object:os.X"]),
     ("a tag of one's own", "sparsity: 0.5", "sparsity: §!half x", ["the tag !half"]),
     ("a name without end", "instance_name: low", f"instance_name: §{'low' * 1000}", ["lowlow...", "has 3,000 characters"]),
-    ("no number under a number's tag", "sparsity: 0.5", "sparsity: §!!float half", ["'half' is no plain value"]),
+    ("no number under a number's tag", "sparsity: 0.5", "sparsity: §!!float half", ["'half' is not a plain value"]),
     # sections
     ("an unknown section", "extensions:", "§extension:", ["no section is named 'extension'", "did you mean 'extensions'?"]),
     ("quantizers", "extensions:", "§quantizers:\n  q: {class: Q}\nextensions:", ["does not quantize"]),
@@ -52,7 +51,7 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("a section that is a list", BASE[BASE.index("pruners:") : BASE.index("extensions:")], "pruners: §[1]\n",
      ["pruners is a mapping", "not a list"]),
     ("a name that is a list", LOW, "  §[a, b]: {}\n  low:\n", ["a name in pruners is one word, not a list"]),
-    ("no policies", BASE[BASE.index("policies:") :], "", ["no policies", "write `policies:`"]),
+    ("no policies and no pruners", BASE[BASE.index("pruners:") :], "lr_schedulers:\n", ["no policies", "write `policies:`"]),
     # pruners
     ("a pruner that is a word", "  low:\n    class", "  other: §word\n  low:\n    class",
      ["pruner 'other' is a mapping", "not 'word'"]),
@@ -93,14 +92,14 @@ READING: list[tuple[str, str, str, list[str]]] = [
     ("an extension that nobody knows", "class: FilterRemover", "class: §FilterRemove",
      ["no class is named 'FilterRemove'", "did you mean 'FilterRemover'?"]),
     ("an older thinning function", "remove_filters", "§resnet_cifar_remove_filters",
-     ["no thinning function is named 'resnet_cifar_remove_filters'", "did you mean 'remove_filters'?"]),
+     ["no thinning_func_str is named 'resnet_cifar_remove_filters'", "did you mean 'remove_filters'?"]),
     ("an extension's unknown argument", "    arch: small", "    §archs: small", ["no argument 'archs'", "did you mean 'arch'?"]),
     ("an unknown scheduler", "ExponentialLR", "§ExponentLR", ["no class is named 'ExponentLR'", "did you mean 'ExponentialLR'?"]),
     ("a scheduler of Distiller's own", "ExponentialLR", "§MultiStepMultiGammaLR", ["is not supported", "MultiStepLR"]),
     ("a scheduler that needs a metric", "ExponentialLR", "§ReduceLROnPlateau", ["is not supported", "metric"]),
     ("a scheduler's unknown argument", "    gamma: 0.95", "    gamma: 0.95\n    §gama: 0.9",
      ["no argument 'gama'", "did you mean 'gamma'?"]),
-    ("a scheduler that lacks an argument", "    gamma: 0.95\n", "", ["ExponentialLR needs 'gamma'"]),
+    ("a scheduler that lacks an argument", "    gamma: 0.95\n", "", ["'decay' of ExponentialLR lacks 'gamma'"]),
     ("arguments that torch refuses", "class: ExponentialLR\n    gamma: 0.95", "class: §CosineAnnealingWarmRestarts\n    T_0: 0",
      ["torch refuses", "T_0"]),
     ("a step of no epochs", "class: ExponentialLR\n    gamma: 0.95", "class: §StepLR\n    step_size: 0",
@@ -109,7 +108,7 @@ READING: list[tuple[str, str, str, list[str]]] = [
      ["torch refuses"]),
     ("a milestone that is a word", "class: ExponentialLR\n    gamma: 0.95",
      "class: MultiStepLR\n    milestones: [30, §late]", ["a milestone is late", "whole number"]),
-    ("a rate that is nan", "gamma: 0.95", "gamma: §.nan", ["nan is no number"]),
+    ("a rate that is nan", "gamma: 0.95", "gamma: §.nan", ["nan is not a finite number"]),
     ("a rate that is a word", "class: ExponentialLR\n    gamma: 0.95", "class: §ExponentialLR\n    gamma: slow",
      ["torch refuses", "ExponentialLR"]),
     # policies
@@ -153,7 +152,7 @@ MISSING = {
     "a pruner without sparsity": LOW,
     "a pruner without group_type": LOW,
     "a scheduler that lacks an argument": "  decay:",
-    "no policies": "version",
+    "no policies and no pruners": "version",
     "a range without end": "  - lr_scheduler",
     "a policy of two": "  - pruner",
 }
@@ -524,7 +523,7 @@ def test_thinning_and_schedulers_happen_at_their_epochs() -> None:
     assert [e for e in range(12) if recipe.at(e, Scheduler)] == [*range(9)]
     assert recipe.last_epoch == 8
     optimizer = torch.optim.SGD(MODEL.parameters(), lr=1.0)
-    scheduler = build_schedulers(recipe, optimizer)["decay"]
+    scheduler = build_schedulers(recipe.schedulers.values(), optimizer)["decay"]
     optimizer.step()
     scheduler.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.95)
@@ -549,7 +548,9 @@ def test_schedulers_are_torchs_own_with_their_arguments(
         edited(("\n    class: ExponentialLR\n    gamma: 0.95", f" {scheduler}"))
     )
     assert recipe.schedulers["decay"].arguments == arguments
-    made = build_schedulers(recipe, torch.optim.SGD(MODEL.parameters(), lr=0.1))["decay"]
+    made = build_schedulers(
+        recipe.schedulers.values(), torch.optim.SGD(MODEL.parameters(), lr=0.1)
+    )["decay"]
     assert type(made).__name__ == recipe.schedulers["decay"].kind
 
 
@@ -671,6 +672,35 @@ def test_a_filter_pruner_needs_no_group_type() -> None:
         ("L1RankedStructureParameterPruner\n    group_type: Filters", "L1RankedFilterPruner")
     )
     assert pt.load_recipe(text) == pt.load_recipe(BASE)
+
+
+# ---- pruners alone
+
+ALONE = BASE[: BASE.index("lr_schedulers:")]
+
+
+def test_a_recipe_of_pruners_alone_is_planned_as_its_end_with_one_note() -> None:
+    for text in (ALONE, edited(*AGP[:2])[: edited(*AGP[:2]).index("lr_schedulers:")]):
+        plan = planned(text)
+        assert kept(plan.masks) == {"conv3": 3}
+        assert [(r.epoch, r.sparsity) for r in plan.rows] == [(0, 0.5)]
+        (note,) = plan.notes
+        assert note.startswith("no policy says when") and "`policies`" in note
+        masks = pt.load_recipe(text).on(SPEC).masks_at(0, PARAMS, {})
+        assert torch.equal(masks["conv3"], plan.masks["conv3"])
+
+
+@pytest.mark.parametrize("edits", [[], AGP[:2]], ids=["one shot", "AGP"])
+def test_a_trainer_asks_for_policies_with_the_lines_to_add(edits: list[tuple[str, str]]) -> None:
+    text = edited(*edits)
+    text = text[: text.index("lr_schedulers:")]
+    with pytest.raises(pt.RecipeError, match="recipe:1:1: no policies: .* Add") as caught:
+        pt.load_recipe(text).require_policies()
+    lines = str(caught.value).partition("Add\n")[2]
+    recipe = pt.Recipe.from_yaml(text + lines)
+    recipe.require_policies()
+    plan = pt.plan(recipe, PARAMS, SPEC)
+    assert plan.notes == () and torch.equal(plan.masks["conv3"], planned(text).masks["conv3"])
 
 
 # ---- equality, anchors and merge keys

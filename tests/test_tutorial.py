@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import Shown, run
+from pages import Shown, blocks, run
 
 import purethin as pt
 
@@ -55,6 +55,11 @@ def test_each_network_thinned_computes_what_it_computes_masked(text: str, tmp_pa
     report = pt.check(page["model"], page["params"], page["spec"], page["masks"], page["x"])
     assert (report.removed, report.units) == (4, 8)
     assert report.relative < 1e-5
+
+
+@pytest.mark.parametrize("text", blocks(PAGE.read_text(), "yaml"))
+def test_every_recipe_of_the_page_loads_as_it_stands(text: str) -> None:
+    assert pt.Recipe.from_yaml(text).pruners
 
 
 def test_channel_pruning_gives_the_shapes_of_filter_pruning(tmp_path: Path) -> None:

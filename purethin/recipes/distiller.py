@@ -1,12 +1,12 @@
 """What Distiller's schedules may ask for and purethin does not do: by name, why, and what to write
 instead.
 
-Nothing of Distiller's is refused as merely unknown, and nothing is taken and then left undone.
+Every feature of Distiller's is either carried out or refused with a reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import yaml
 
@@ -100,33 +100,34 @@ ARGUMENTS = {
 """Arguments of its pruners, and of the `args` of their policies."""
 
 
-def class_of(name: str, at: yaml.Node, fields: Fields, known: Iterable[str]) -> str:
-    """The class that an instance names, one of those known.
+def class_of(
+    name: str, at: yaml.Node, entries: Fields, known: Collection[str]
+) -> tuple[str, Fields]:
+    """The class that an instance names, one of those known, and its other entries.
 
     Raises:
         RecipeError: it names none, one that is refused (with why), or one that nobody knows.
     """
-    known = list(known)
-    if "class" not in fields:
+    if "class" not in entries:
         fail(at, f"'{name}' lacks its class; write `class:` and one of {', '.join(known)}")
-    node = fields["class"][1]
+    node = entries["class"][1]
     kind = str(value(node))
+    if refused := CLASSES.get(kind) or CLASSES.get(kind.removesuffix("_AGP")):
+        fail(node, f"{kind} is not supported: {refused}")
     if kind not in known:
-        refused = CLASSES.get(kind) or CLASSES.get(kind.removesuffix("_AGP"))
-        why = (
-            f"{kind} is not supported: {refused}"
-            if refused
-            else f"no class is named '{kind}' here; {nearest(kind, known)}"
-        )
-        fail(node, why)
-    return kind
+        fail(node, f"no class is named '{kind}' here; {nearest(kind, known)}")
+    return kind, {key: entry for key, entry in entries.items() if key != "class"}
 
 
-def refuse_argument(name: str, at: yaml.Node, entry: yaml.Node) -> None:
-    """Refuse an argument that purethin does not do, by name; but not where it is switched off,
-    which is Distiller's default.
+def off(name: str, at: yaml.Node, entry: yaml.Node) -> bool:
+    """Whether an entry is an argument that purethin does not do, switched off, which is Distiller's
+    default.
+
+    Raises:
+        RecipeError: it is one, and is not switched off.
     """
-    if name in ARGUMENTS and not (
-        empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)
-    ):
+    if name not in ARGUMENTS:
+        return False
+    if not (empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)):
         fail(at, f"'{name}' is not supported: {ARGUMENTS[name]}; remove it")
+    return True

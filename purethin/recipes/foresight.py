@@ -42,6 +42,12 @@ def notes_of(
 
 
 def _without_policy(recipe: Recipe) -> Iterator[str]:
+    if not recipe.scheduled:
+        yield (
+            "no policy says when: shown is the end, each pruner at its final sparsity; to train, "
+            "add `policies`"
+        )
+        return
     for defined in (recipe.pruners, recipe.regularizers, recipe.thinners, recipe.schedulers):
         for name, instance in defined.items():
             if not _policies(recipe, instance):
@@ -55,7 +61,7 @@ def _policies(recipe: Recipe, instance: object) -> list[int]:
 def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
     if epochs is None:
         return
-    for policy in recipe.policies:
+    for policy in recipe.policies if recipe.scheduled else ():
         where = f"the policy of '{policy.instance.name}'"
         where += f" at {policy.place}" if policy.place else ""
         last = f"but the last of {epochs} epochs is {epochs - 1}"
@@ -76,6 +82,8 @@ def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
 
 def _never_thinned(recipe: Recipe, rows: Sequence[Row], epochs: int | None) -> Iterator[str]:
     """Pruners that remove units after the last thinning."""
+    if not recipe.scheduled:
+        return
     acting = [e for p in recipe.of(Thinner) for e in p.epochs if epochs is None or e < epochs]
     last: dict[str, Row] = {}
     for row in rows:

@@ -1,19 +1,22 @@
-"""YAML as nodes that know their place: a complaint begins with file:line:column. Plain values only;
+"""YAML as nodes that know their place: an error begins with file:line:column. Plain values only;
 no object is ever made.
 """
 
 from __future__ import annotations
 
 import re
-from math import isfinite
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, field, fields
+from math import isfinite, nan
 from sys import float_info
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from yaml.scanner import ScannerError
 
-from purethin.errors import RecipeError
+from purethin.errors import RecipeError, nearest
 
+T = TypeVar("T")
 Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's `{key: (the key's node, the value's node)}`."""
 
@@ -40,7 +43,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def compose(text: str, title: str) -> yaml.Node | None:
-    """The root node of a YAML text, None where it is empty; `title` is the file name in complaints.
+    """The root node of a YAML text, None where it is empty; `title` is the file name in errors.
 
     Raises:
         RecipeError: the text is not YAML.
@@ -145,10 +148,10 @@ def value(node: yaml.Node) -> Any:
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
     except (yaml.YAMLError, ValueError, OverflowError, LookupError) as error:
-        fail(node, f"'{_short(node.value)}' is no plain value: {error}")
+        fail(node, f"'{_short(node.value)}' is not a plain value: {error}")
 
 
-def values(node: yaml.Node) -> Any:
+def values(node: yaml.Node, _: str = "") -> Any:
     """A scalar's value, or a list's, item by item; numbers are finite."""
     if isinstance(node, yaml.SequenceNode):
         return [_finite(item) for item in sequence(node, "a value")]
@@ -158,47 +161,58 @@ def values(node: yaml.Node) -> Any:
 def _finite(node: yaml.Node) -> Any:
     given = value(node)
     if isinstance(given, float) and not isfinite(given):
-        fail(node, f"{given} is no number to reckon with")
+        fail(node, f"{given} is not a finite number")
     return given
 
 
 def fraction(node: yaml.Node, what: str) -> float:
     """A number from 0 to 1."""
-    given = value(node)
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+    if not 0 <= (given := _number(node)) <= 1:
         fail(
-            node,
-            f"{what} is {_short(given)}; it is the fraction removed, from 0 to 1 (0.5 for half)",
+            node, f"{what} is {_said(node)}; it is the fraction removed, from 0 to 1 (0.5 for half)"
         )
     return float(given)
 
 
-def whole(node: yaml.Node, what: str, least: int) -> int:
-    """A whole number from `least` to two hundred thousand, beyond which no epoch is."""
-    number = value(node)
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= _MOST:
-        fail(node, f"{what} is {_short(number)}; it is a whole number from {least} to {_MOST:,}")
-    return number
-
-
 def number(node: yaml.Node, what: str) -> float:
     """A finite number from 0."""
-    given = value(node)
-    if (
-        isinstance(given, bool)
-        or not isinstance(given, int | float)
-        or not 0 <= given <= float_info.max
-    ):
-        fail(node, f"{what} is {_short(given)}; it is a number from 0, as 0.0008")
+    if not 0 <= (given := _number(node)) <= float_info.max:
+        fail(node, f"{what} is {_said(node)}; it is a number from 0, as 0.0008")
     return float(given)
+
+
+def whole(node: yaml.Node, what: str, least: int = 0) -> int:
+    """A whole number from `least` to two hundred thousand, beyond which no epoch is."""
+    given = _number(node)
+    if not isinstance(given, int) or not least <= given <= _MOST:
+        fail(node, f"{what} is {_said(node)}; it is a whole number from {least} to {_MOST:,}")
+    return given
 
 
 def truth(node: yaml.Node, what: str) -> bool:
     """True or false."""
-    given = value(node)
-    if not isinstance(given, bool):
-        fail(node, f"{what} is {_short(given)}; it is true or false")
+    if not isinstance(given := value(node), bool):
+        fail(node, f"{what} is {_said(node)}; it is true or false")
     return given
+
+
+def one_of(node: yaml.Node, what: str, allowed: Iterable[str]) -> str | None:
+    """One of the allowed words, None where the node is empty."""
+    if empty(node):
+        return None
+    if (given := str(value(node))) not in allowed:
+        fail(node, f"no {what} is named '{given}'; {nearest(given, allowed)}")
+    return given
+
+
+def _number(node: yaml.Node) -> int | float:
+    """A number; nan where there is none."""
+    given = value(node)
+    return given if isinstance(given, int | float) and not isinstance(given, bool) else nan
+
+
+def _said(node: yaml.Node) -> str:
+    return _short(value(node))
 
 
 def empty(node: yaml.Node) -> bool:
@@ -227,3 +241,40 @@ def _short(given: Any) -> str:
     except ValueError:
         return "a number beyond all bounds"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ---- entries as dataclasses
+
+
+def said(read: Callable[[yaml.Node, str], Any], example: str = "", **default: Any) -> Any:
+    """A field of a dataclass that an entry of a mapping gives: `read(node, key)` reads its value.
+
+    Args:
+        read: from the entry's node and its key to the value.
+        example: what to write where it lacks; without a `default` it must be there.
+        **default: `default=…`.
+    """
+    return field(metadata={"read": read, "example": example}, **default)
+
+
+def read(cls: type[T], entries: Fields, at: yaml.Node, owner: str, unknown: str) -> T:
+    """A dataclass from the entries of a mapping, one for each field that `said` made.
+
+    Args:
+        cls: the dataclass.
+        entries: the mapping.
+        at: where an error is that something lacks.
+        owner: whose entries they are, in that error: `pruner 'low'`.
+        unknown: how the error of an unknown entry begins: `L1RankedFilterPruner has no argument`.
+
+    Raises:
+        RecipeError: an entry is unknown, lacks, or cannot be read.
+    """
+    known = {f.name: f for f in fields(cls) if "read" in f.metadata}  # type: ignore[arg-type]
+    for key, (key_at, _) in entries.items():
+        if key not in known:
+            fail(key_at, f"{unknown} '{key}'; {nearest(key, known)}")
+    for key, f in known.items():
+        if key not in entries and f.default is MISSING:
+            fail(at, f"{owner} lacks '{key}': write `{key}: {f.metadata['example']}`")
+    return cls(**{k: known[k].metadata["read"](node, k) for k, (_, node) in entries.items()})

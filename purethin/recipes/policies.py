@@ -9,19 +9,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import yaml
 
 from purethin.errors import nearest
 from purethin.recipes.agp import agp
-from purethin.recipes.distiller import ARGUMENTS, SECTIONS, refuse_argument
+from purethin.recipes.distiller import SECTIONS, off
 from purethin.recipes.located import (
     Fields,
     empty,
     fail,
     mapping,
     place,
+    read,
+    said,
     sequence,
     truth,
     value,
@@ -33,10 +36,6 @@ from purethin.recipes.regularizers import Regularizer
 T_co = TypeVar("T_co", covariant=True)
 KINDS = ("pruner", "regularizer", "extension", "lr_scheduler")
 """What a policy is of."""
-_ARGUMENTS = {
-    "pruner": ("mini_batch_pruning_frequency", "keep_mask"),
-    "regularizer": ("keep_mask",),
-}
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,43 @@ def sparsity_at(policy: Policy[Pruner], epoch: int) -> float:
     return agp(epoch, initial=pruner.initial, final=pruner.final, **when)
 
 
+# ---- reading
+
+
+@dataclass(frozen=True)
+class _Arguments:
+    keep_mask: bool = said(truth, default=False)
+
+
+@dataclass(frozen=True)
+class _PrunerArguments(_Arguments):
+    mini_batch_pruning_frequency: int = said(whole, default=0)
+
+
+@dataclass(frozen=True)
+class _NoArguments:
+    pass
+
+
+_ARGUMENTS: dict[str, type] = {"pruner": _PrunerArguments, "regularizer": _Arguments}
+
+
+def _epochs(node: yaml.Node, what: str) -> tuple[int, ...]:
+    if not (epochs := {whole(e, "an epoch") for e in sequence(node, what)}):
+        fail(node, "`epochs` is empty: this policy would never act")
+    return tuple(sorted(epochs))
+
+
+@dataclass(frozen=True)
+class _Times:
+    """When a policy acts: at epochs, or in a range."""
+
+    epochs: tuple[int, ...] = said(_epochs, default=())
+    starting_epoch: int = said(whole, default=0)
+    ending_epoch: int = said(whole, default=0)
+    frequency: int = said(partial(whole, least=1), default=1)
+
+
 def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Policy[Any]:
     """A policy from its entry under `policies`.
 
@@ -110,100 +146,76 @@ def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Poli
     Raises:
         RecipeError: it is of no instance, has no time or two, or asks for what is refused.
     """
-    fields = mapping(node, "a policy")
-    kinds = [k for k in fields if k in KINDS]
-    allowed = (*KINDS, "epochs", "starting_epoch", "ending_epoch", "frequency")
-    for key, (at, _) in fields.items():
+    entries = mapping(node, "a policy")
+    for key, (at, _) in entries.items():
         if refused := SECTIONS.get(f"{key}s"):
             fail(at, f"a policy of a {key}: {refused}; remove the policy")
-        if key not in allowed:
-            fail(at, f"a policy has no '{key}'; {nearest(key, allowed)}")
+    kinds = [k for k in entries if k in KINDS]
+    times = {k: e for k, e in entries.items() if k not in KINDS}
+    says = read(_Times, times, node, "a policy", "a policy has no")
     if len(kinds) != 1:
-        fail(
-            node,
-            f"a policy has exactly one of {', '.join(KINDS)}; this has "
-            f"{', '.join(kinds) or 'none'}",
-        )
+        given = ", ".join(kinds) or "none"
+        fail(node, f"a policy has exactly one of {', '.join(KINDS)}; this has {given}")
     kind = kinds[0]
-    inner = mapping(fields[kind][1], f"the policy's {kind}")
+    instance, arguments = _instance(kind, entries[kind][1], known[kind])
+    gradual = isinstance(instance, Pruner) and instance.gradual
+    _check_times(node, times, says, ranged_only=gradual)
+    epochs = says.epochs or tuple(range(says.starting_epoch, says.ending_epoch, says.frequency))
+    return Policy(
+        instance,
+        epochs,
+        says.frequency,
+        says.ending_epoch or epochs[-1] + 1,
+        getattr(arguments, "mini_batch_pruning_frequency", 0),
+        isinstance(instance, Regularizer) and bool(instance.threshold) and arguments.keep_mask,
+        place(node),
+    )
+
+
+def _instance(kind: str, node: yaml.Node, known: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What acts, and the arguments of its policy."""
+    inner = mapping(node, f"the policy's {kind}")
     for key, (at, _) in inner.items():
         if key not in ("instance_name", "args"):
             fail(at, f"'{key}' of a policy's {kind} is not known; only instance_name and args are")
     if "instance_name" not in inner:
+        names = ", ".join(known) or "none is defined"
+        fail(node, f"write `instance_name:` and one of: {names}")
+    named = inner["instance_name"][1]
+    name = str(value(named))
+    if name not in known:
+        fail(named, f"no {kind} is named '{name}'; {nearest(name, known)}")
+    given: Fields = {}
+    if "args" in inner and not empty(inner["args"][1]):
+        given = mapping(inner["args"][1], "args")
+    asked = {k: e for k, e in given.items() if not off(k, *e) or kind != "pruner"}
+    unknown = f"a policy's {kind} has no argument"
+    return known[name], read(_ARGUMENTS.get(kind, _NoArguments), asked, node, "args", unknown)
+
+
+def _check_times(node: yaml.Node, entries: Fields, says: _Times, *, ranged_only: bool) -> None:
+    """That a policy has epochs or a range, and acts."""
+    ranged = [k for k in entries if k != "epochs"]
+    if "epochs" in entries and ranged:
         fail(
-            fields[kind][1],
-            f"write `instance_name:` and one of: {', '.join(known[kind]) or 'none is defined'}",
+            entries[ranged[0]][0],
+            f"a policy has `epochs` or a range, not both: remove `epochs` or {', '.join(ranged)}",
         )
-    name = str(value(inner["instance_name"][1]))
-    if name not in known[kind]:
+    if "epochs" in entries and ranged_only:
         fail(
-            inner["instance_name"][1], f"no {kind} is named '{name}'; {nearest(name, known[kind])}"
+            entries["epochs"][0],
+            "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency",
         )
-    instance = known[kind][name]
-    batches, keep_mask = _arguments(kind, inner)
-    keep_mask = keep_mask and isinstance(instance, Regularizer) and instance.threshold is not None
-    ranged_only = isinstance(instance, Pruner) and instance.gradual
-    epochs, frequency, end = _times(node, fields, ranged_only=ranged_only)
-    return Policy(instance, epochs, frequency, end, batches, keep_mask, place(node))
-
-
-def _arguments(kind: str, inner: Fields) -> tuple[int, bool]:
-    """`(batches, keep_mask)` of a policy's args."""
-    batches, keep_mask = 0, False
-    args = (
-        mapping(inner["args"][1], "args") if "args" in inner and not empty(inner["args"][1]) else {}
-    )
-    for key, (at, entry) in args.items():
-        refuse_argument(key, at, entry)
-        if key == "keep_mask" and kind in _ARGUMENTS:
-            keep_mask = truth(entry, key)
-        elif key in _ARGUMENTS.get(kind, ()):
-            batches = whole(entry, key, 0)
-        elif key not in ARGUMENTS or kind != "pruner":
-            fail(
-                at,
-                f"a policy's {kind} has no argument '{key}'; "
-                f"{nearest(key, _ARGUMENTS.get(kind, ()))}",
-            )
-    return batches, keep_mask
-
-
-def _times(
-    node: yaml.Node, fields: Fields, *, ranged_only: bool
-) -> tuple[tuple[int, ...], int, int]:
-    """`(epochs, frequency, end)`."""
-    ranged = [k for k in ("starting_epoch", "ending_epoch", "frequency") if k in fields]
-    if "epochs" in fields:
-        if ranged:
-            fail(
-                fields[ranged[0]][0],
-                "a policy has `epochs` or a range, not both: remove `epochs` or "
-                f"{', '.join(ranged)}",
-            )
-        if ranged_only:
-            fail(
-                fields["epochs"][0],
-                "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency",
-            )
-        epochs = tuple(
-            sorted({whole(e, "an epoch", 0) for e in sequence(fields["epochs"][1], "epochs")})
-        )
-        if not epochs:
-            fail(fields["epochs"][1], "`epochs` is empty: this policy would never act")
-        return epochs, 1, epochs[-1] + 1
-    for key in ("starting_epoch", "ending_epoch"):
-        if key not in fields:
+    for key in () if "epochs" in entries else ("starting_epoch", "ending_epoch"):
+        if key not in entries:
             fail(
                 node,
                 f"this policy lacks '{key}': write starting_epoch, ending_epoch and frequency, or "
                 "epochs: […]",
             )
-    start, end = (whole(fields[k][1], k, 0) for k in ("starting_epoch", "ending_epoch"))
-    frequency = whole(fields["frequency"][1], "frequency", 1) if "frequency" in fields else 1
-    if end <= start:
+    if ranged and says.ending_epoch <= says.starting_epoch:
         fail(
-            fields["ending_epoch"][1],
-            f"ending_epoch {end} (exclusive) is not after starting_epoch {start}: this policy "
-            "would never act",
+            entries["ending_epoch"][1],
+            f"ending_epoch {says.ending_epoch} (exclusive) is not after starting_epoch "
+            f"{says.starting_epoch}: this policy would never act",
         )
-    return tuple(range(start, end, frequency)), frequency, end

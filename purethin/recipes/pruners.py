@@ -6,13 +6,27 @@ A pruner knows no network: `groups_of` says which axes it means on one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 
 import yaml
 
 from purethin.errors import nearest
-from purethin.recipes.distiller import ARGUMENTS, GROUPS, class_of, refuse_argument
-from purethin.recipes.located import Fields, empty, fail, fraction, mapping, place, sequence, value
+from purethin.recipes.distiller import GROUPS, class_of, off
+from purethin.recipes.located import (
+    Fields,
+    empty,
+    fail,
+    fraction,
+    mapping,
+    one_of,
+    place,
+    read,
+    said,
+    sequence,
+    value,
+)
 
 CRITERIA = {
     "L1Ranked": "l1",
@@ -25,7 +39,6 @@ CRITERIA = {
 """What a class name begins with, and what ranks: a norm of the weight, a statistic of data, chance.
 """
 ELEMENTS = "AutomatedGradualPruner"
-_AMOUNTS = ("initial_sparsity", "final_sparsity", "desired_sparsity")
 _FORMS = ("StructureParameterPruner", "FilterPruner")
 _CLASSES = [
     ELEMENTS,
@@ -77,107 +90,137 @@ class Pruner:
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
+# ---- what an entry under `pruners` says, by form
+
+
+def read_group_type(node: yaml.Node, _: str = "group_type") -> str:
+    """One of `GROUP_TYPES`."""
+    kind = str(value(node))
+    if kind in GROUPS:
+        why = f"removes {GROUPS[kind]}, which leaves no smaller network; use Filters or Channels"
+        fail(node, f"group_type {kind} {why}")
+    if kind not in GROUP_TYPES:
+        fail(node, f"no group_type is named '{kind}'; {nearest(kind, GROUP_TYPES)}")
+    return kind
+
+
+def _weights(node: yaml.Node, _: str) -> dict[str, str]:
+    """`{weight: place}`; one word is a list of one, as Distiller's own schedules have it."""
+    word = isinstance(node, yaml.ScalarNode) and not empty(node)
+    weights: dict[str, str] = {}
+    for item in [node] if word else sequence(node, "weights"):
+        weight = str(value(item))
+        if weight.removeprefix("module.") in {w.removeprefix("module.") for w in weights}:
+            fail(item, f"'{weight}' is listed twice; list each weight once")
+        weights[weight] = place(item)
+    return weights
+
+
+@dataclass(frozen=True)
+class _Once:
+    weights: Mapping[str, str] = said(_weights, "[…]")
+    desired_sparsity: float = said(fraction, "0.5")
+
+    @property
+    def amounts(self) -> tuple[float, float]:
+        return self.desired_sparsity, self.desired_sparsity
+
+
+@dataclass(frozen=True)
+class _Gradually:
+    weights: Mapping[str, str] = said(_weights, "[…]")
+    initial_sparsity: float = said(fraction, "0.5")
+    final_sparsity: float = said(fraction, "0.5")
+
+    @property
+    def amounts(self) -> tuple[float, float]:
+        return self.initial_sparsity, self.final_sparsity
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Units:
+    group_type: str = said(read_group_type, "Filters")
+    group_dependency: str | None = said(partial(one_of, allowed=DEPENDENCIES), default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Filters(_Units):
+    group_type: str = said(read_group_type, default="Filters")
+
+
+@dataclass(frozen=True)
+class _UnitsOnce(_Once, _Units):
+    pass
+
+
+@dataclass(frozen=True)
+class _UnitsGradually(_Gradually, _Units):
+    pass
+
+
+@dataclass(frozen=True)
+class _FiltersOnce(_Once, _Filters):
+    pass
+
+
+@dataclass(frozen=True)
+class _FiltersGradually(_Gradually, _Filters):
+    pass
+
+
+def _form(kind: str) -> type[_Once] | type[_Gradually]:
+    """What a class of pruner reads."""
+    if kind == ELEMENTS:
+        return _Gradually
+    if kind.endswith("_AGP"):
+        return _FiltersGradually if "FilterPruner" in kind else _UnitsGradually
+    return _FiltersOnce if "FilterPruner" in kind else _UnitsOnce
+
+
 def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
     """A pruner from its entry under `pruners`.
 
     Raises:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
     """
-    fields = mapping(node, f"pruner '{name}'")
-    kind = class_of(name, at, fields, _CLASSES)
-    filters, gradual, single = (
-        "FilterPruner" in kind,
-        kind.endswith("_AGP") or kind == ELEMENTS,
-        kind == ELEMENTS,
-    )
-    amounts = ("initial_sparsity", "final_sparsity") if gradual else ("desired_sparsity",)
-    group_type = (
-        None
-        if single
-        else read_group_type(fields["group_type"][1])
-        if "group_type" in fields
-        else "Filters"
-    )
-    grouping = () if single else ("group_type", "group_dependency")
-    _check_arguments(name, at, fields, kind, ("class", *grouping, "weights", *amounts))
-    for key in (*amounts, "weights", *(() if filters else grouping[:1])):
-        if key not in fields:
-            example = {"weights": "[…]", "group_type": "Filters"}.get(key, "0.5")
-            fail(at, f"pruner '{name}' lacks '{key}': write `{key}: {example}`")
-    weights = _weights(name, fields["weights"][1])
-    fractions = [fraction(fields[key][1], key) for key in amounts]
-    if fractions[0] > fractions[-1]:
+    kind, entries = class_of(name, at, mapping(node, f"pruner '{name}'"), _CLASSES)
+    form = _form(kind)
+    entries = {k: e for k, e in entries.items() if not off(k, *e)}
+    _check_amounts(entries, form, kind)
+    says = read(form, entries, at, f"pruner '{name}'", f"{kind} has no argument")
+    if not says.weights:
+        fail(entries["weights"][1], f"pruner '{name}' lists no weights")
+    initial, final = says.amounts
+    if initial > final:
         fail(
-            fields["final_sparsity"][1],
-            f"final_sparsity {fractions[-1]} is below initial_sparsity {fractions[0]}: what is "
-            "removed stays removed",
+            entries["final_sparsity"][1],
+            f"final_sparsity {final} is below initial_sparsity {initial}: what is removed stays "
+            "removed",
         )
-    if filters and GROUP_TYPES[group_type or ""] != "filters":
+    units = says if isinstance(says, _Units) else None
+    if isinstance(units, _Filters) and GROUP_TYPES[units.group_type] != "filters":
         other = kind.replace("FilterPruner", "StructureParameterPruner")
         fail(
-            fields["group_type"][1],
-            f"{kind} prunes Filters; for {group_type} write `class: {other}`",
+            entries["group_type"][1],
+            f"{kind} prunes Filters; for {units.group_type} write `class: {other}`",
         )
-    criterion = next((c for first, c in CRITERIA.items() if kind.startswith(first)), "magnitude")
     return Pruner(
         name,
-        criterion,
-        tuple(weights),
-        group_type,
-        _group_dependency(fields),
-        fractions[0],
-        fractions[-1],
-        gradual,
+        next((c for first, c in CRITERIA.items() if kind.startswith(first)), "magnitude"),
+        tuple(says.weights),
+        units and units.group_type,
+        units and units.group_dependency,
+        initial,
+        final,
+        isinstance(says, _Gradually),
         place(at),
-        tuple(weights.values()),
+        tuple(says.weights.values()),
     )
 
 
-def read_group_type(node: yaml.Node) -> str:
-    """One of `GROUP_TYPES`."""
-    kind = str(value(node))
-    if kind in GROUPS:
-        fail(
-            node,
-            f"group_type {kind} removes {GROUPS[kind]}, which leaves no smaller network; use "
-            "Filters or Channels",
-        )
-    if kind not in GROUP_TYPES:
-        fail(node, f"no group_type is named '{kind}'; {nearest(kind, GROUP_TYPES)}")
-    return kind
-
-
-def _check_arguments(
-    name: str, at: yaml.Node, fields: Fields, kind: str, allowed: tuple[str, ...]
-) -> None:
-    for key, (key_at, entry) in fields.items():
-        refuse_argument(key, key_at, entry)
-        if key not in allowed and key not in ARGUMENTS:
+def _check_amounts(entries: Fields, form: type, kind: str) -> None:
+    """That a pruner is not given the sparsity of its other form, at once or gradually."""
+    for key in ("initial_sparsity", "final_sparsity", "desired_sparsity"):
+        if key in entries and kind != ELEMENTS and key not in {f.name for f in fields(form)}:
             other = kind.removesuffix("_AGP") if kind.endswith("_AGP") else f"{kind}_AGP"
-            hint = f"; that is of {other}" if key in _AMOUNTS and kind != ELEMENTS else ""
-            fail(key_at, f"{kind} has no argument '{key}'{hint}; {nearest(key, allowed)}")
-
-
-def _weights(name: str, node: yaml.Node) -> dict[str, str]:
-    """`{weight: place}`; one word is a list of one, as Distiller's own schedules have it."""
-    weights: dict[str, str] = {}
-    for item in (
-        [node]
-        if isinstance(node, yaml.ScalarNode) and not empty(node)
-        else sequence(node, "weights")
-    ):
-        weight = str(value(item))
-        if weight.removeprefix("module.") in {w.removeprefix("module.") for w in weights}:
-            fail(item, f"'{weight}' is listed twice; list each weight once")
-        weights[weight] = place(item)
-    if not weights:
-        fail(node, f"pruner '{name}' lists no weights")
-    return weights
-
-
-def _group_dependency(fields: Fields) -> str | None:
-    if "group_dependency" not in fields or empty(node := fields["group_dependency"][1]):
-        return None
-    if (kind := str(value(node))) not in DEPENDENCIES:
-        fail(node, f"no group_dependency is named '{kind}'; {nearest(kind, DEPENDENCIES)}")
-    return kind
+            fail(entries[key][0], f"{kind} has no argument '{key}'; that is of {other}; use that")

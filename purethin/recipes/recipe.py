@@ -1,9 +1,7 @@
-"""Recipes: Distiller's YAML, read safely into plain data. Every complaint has file, line and
-column, and what to write instead.
+"""Recipes: Distiller's YAML, read safely into plain data. Every error has file, line and column, and
+what to write instead.
 
-A recipe knows no network. `masks_at` and `thins_at` say what happens as an epoch begins,
-`penalty_at` what a regularizer adds to the loss; all are pure. Masks and sparsities are those of
-the dense network, and only grow: what is removed stays removed.
+A recipe knows no network: `recipe.on(spec)` is what gives masks.
 """
 
 from __future__ import annotations
@@ -12,16 +10,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import torch
 import yaml
-from torch.optim import lr_scheduler
 
 from purethin.errors import RecipeError, nearest
 from purethin.recipes.distiller import SECTIONS, class_of
-from purethin.recipes.located import Fields, compose, empty, fail, mapping, sequence, value
-from purethin.recipes.policies import Thinner, read_policy
+from purethin.recipes.located import (
+    Fields,
+    compose,
+    empty,
+    fail,
+    mapping,
+    one_of,
+    read,
+    said,
+    sequence,
+    value,
+)
+from purethin.recipes.policies import Policy, Thinner, read_policy
 from purethin.recipes.pruners import Pruner, read_pruner
 from purethin.recipes.pruning import Pruning, bound
 from purethin.recipes.regularizers import Regularizer, read_regularizer
@@ -29,14 +36,13 @@ from purethin.recipes.schedulers import Scheduler, read_scheduler
 from purethin.recipes.timetable import Timetable
 from purethin.spec import Spec
 
-_THINNERS = ("FilterRemover", "ChannelRemover", "StructureRemover")
-_THINNING = ("remove_filters", "remove_channels")
+_Read = TypeVar("_Read")
 _SECTIONS = ("version", "pruners", "regularizers", "extensions", "lr_schedulers", "policies")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Timetable):
-    """A recipe as read: plain data. Two are equal when they say the same, wherever it stands.
+    """A recipe as read: plain data. Recipes compare by content; file positions are ignored.
 
     Attributes:
         source: the file name, or `recipe`.
@@ -45,6 +51,8 @@ class Recipe(Timetable):
         schedulers: learning-rate schedulers by instance name.
         policies: which instance acts when, as listed.
         regularizers: by instance name, as listed.
+        scheduled: whether policies say when. A recipe of pruners alone acts at once, at epoch 0:
+            each pruner to its final sparsity.
     """
 
     source: str = field(compare=False)
@@ -52,6 +60,29 @@ class Recipe(Timetable):
     thinners: Mapping[str, Thinner]
     schedulers: Mapping[str, Scheduler]
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
+    scheduled: bool = True
+
+    @staticmethod
+    def from_yaml(text: str, source: str = "recipe") -> Recipe:
+        r"""Read a recipe from Distiller's YAML.
+
+        Args:
+            text: the YAML text.
+            source: what errors call it.
+
+        Raises:
+            RecipeError: the text is not such YAML, or asks for what is unknown, contradictory or
+                not supported; with line and column.
+
+        >>> Recipe.from_yaml("version: 1\npolicies: []").last_epoch
+        -1
+        """
+        if (root := compose(text, source)) is None:
+            raise RecipeError(
+                f"{source}: empty; a recipe has version, pruners, extensions, lr_schedulers and "
+                "policies"
+            )
+        return _recipe(root, source)
 
     def on(self, spec: Spec) -> Pruning:
         """The recipe on a network: what gives masks by epoch.
@@ -61,9 +92,10 @@ class Recipe(Timetable):
                 pruners would prune one axis, or the single weights of one parameter, in the same
                 epoch.
 
+        >>> import torch
         >>> params = {"a.w": torch.arange(8.0).view(4, 2), "b.w": torch.ones(3, 4)}
         >>> spec = Spec.from_layout({"a.w": "a 2", "b.w": "3 a"}, params)
-        >>> recipe = load_recipe('''
+        >>> recipe = Recipe.from_yaml('''
         ... pruners: {half: {class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: a.w}}
         ... policies: [{pruner: {instance_name: half}, epochs: [1]}]''')
         >>> pruning = recipe.on(spec)
@@ -72,59 +104,62 @@ class Recipe(Timetable):
         """
         return bound(self, self.pruners.values(), self.regularizers.values(), spec)
 
+    def require_policies(self) -> None:
+        """That policies say when, as a training must know.
 
-def build_schedulers(
-    recipe: Recipe, optimizer: torch.optim.Optimizer
-) -> dict[str, lr_scheduler.LRScheduler]:
-    """The recipe's learning-rate schedulers over an optimizer, by name; each steps at the end of
-    the epochs of its policies.
-    """
-    return {
-        s.name: getattr(lr_scheduler, s.kind)(optimizer, **s.arguments)
-        for s in recipe.schedulers.values()
-    }
+        Raises:
+            RecipeError: they don't; with the lines to add.
+        """
+        if not self.scheduled:
+            raise RecipeError(
+                f"{self.source}:1:1: no policies: a training must know when each pruner acts. Add\n"
+                f"{_policies_of(self)}"
+            )
 
 
-# ---- reading
+def _policies_of(recipe: Recipe) -> str:
+    """The policies that a recipe of pruners alone may have, as YAML."""
+    ranged = "    starting_epoch: 0\n    ending_epoch: 30\n    frequency: 2\n"
+    gradual = any(pruner.gradual for pruner in recipe.pruners.values())
+    parts = ["policies:\n"]
+    for name, pruner in recipe.pruners.items():
+        when = ranged if pruner.gradual else "    epochs: [0]\n"
+        parts.append(f"  - pruner: {{instance_name: {name}}}\n{when}")
+    for name in recipe.thinners:
+        when = f"    epochs: [{30 if gradual else 0}]\n"
+        parts.append(f"  - extension: {{instance_name: {name}}}\n{when}")
+    return "".join(parts)
 
 
 def load_recipe(source: str | Path) -> Recipe:
-    r"""Read a recipe in Distiller's YAML.
+    r"""Read a recipe in Distiller's YAML from a file.
 
     Args:
-        source: a path, or the YAML text itself (a string with a line break).
+        source: a path. A string with a line break is the YAML text itself, as for
+            `Recipe.from_yaml`.
 
     Raises:
-        RecipeError: the file is missing, is no such YAML, or asks for what is unknown,
+        RecipeError: the file is missing, is not such YAML, or asks for what is unknown,
             contradictory or not supported; with file, line and column.
-
-    >>> load_recipe("version: 1\npolicies: []").last_epoch
-    -1
     """
-    text, title = (
-        (source, "recipe") if isinstance(source, str) and "\n" in source else (None, str(source))
-    )
-    if text is None:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise RecipeError(
-                f"{title}: is not text in UTF-8: {error.reason} at byte {error.start}"
-            ) from error
-        except (OSError, ValueError) as error:  # a ValueError where no file can have such a name
-            why = getattr(error, "strerror", None) or error
-            raise RecipeError(
-                f"{title[:500]}: cannot be read: {why}; give a path, or the YAML text itself"
-            ) from error
-    root = compose(text, title)
-    if root is None:
+    if isinstance(source, str) and "\n" in source:
+        return Recipe.from_yaml(source)
+    title = str(source)
+    try:
+        text = Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise RecipeError(
-            f"{title}: empty; a recipe has version, pruners, extensions, lr_schedulers and policies"
-        )
-    return _recipe(root, title)
+            f"{title}: is not text in UTF-8: {error.reason} at byte {error.start}"
+        ) from error
+    except (OSError, ValueError) as error:  # a ValueError where no file can have such a name
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(
+            f"{title[:500]}: cannot be read: {why}; give a path, or the YAML text itself"
+        ) from error
+    return Recipe.from_yaml(text, title)
 
 
-_Read = TypeVar("_Read")
+# ---- reading
 
 
 def _recipe(root: yaml.Node, title: str) -> Recipe:
@@ -136,16 +171,9 @@ def _recipe(root: yaml.Node, title: str) -> Recipe:
             fail(at, f"no section is named '{key}'; {nearest(key, _SECTIONS)}")
     if "version" in top and (version := value(top["version"][1])) != 1:
         fail(top["version"][1], f"version {version} is not known; write `version: 1`")
-    if "policies" not in top:
-        fail(
-            root,
-            "no policies: nothing would ever act; write `policies:` with a list of what acts when",
-        )
     section = partial(_section, top)
-    pruners, regularizers = (
-        section("pruners", read_pruner),
-        section("regularizers", read_regularizer),
-    )
+    pruners = section("pruners", read_pruner)
+    regularizers = section("regularizers", read_regularizer)
     thinners, schedulers = section("extensions", _thinner), section("lr_schedulers", read_scheduler)
     known = {
         "pruner": pruners,
@@ -153,7 +181,18 @@ def _recipe(root: yaml.Node, title: str) -> Recipe:
         "extension": thinners,
         "lr_scheduler": schedulers,
     }
-    policies = tuple(read_policy(node, known) for node in sequence(top["policies"][1], "policies"))
+    policies: tuple[Policy[Any], ...]
+    if scheduled := "policies" in top:
+        policies = tuple(read_policy(n, known) for n in sequence(top["policies"][1], "policies"))
+    elif pruners:
+        policies = tuple(
+            Policy(pruner, epochs=(0,), frequency=1, end=1) for pruner in pruners.values()
+        )
+    else:
+        fail(
+            root,
+            "no policies: nothing would ever act; write `policies:` with a list of what acts when",
+        )
     return Recipe(
         source=title,
         pruners=pruners,
@@ -161,6 +200,7 @@ def _recipe(root: yaml.Node, title: str) -> Recipe:
         schedulers=schedulers,
         policies=policies,
         regularizers=regularizers,
+        scheduled=scheduled,
     )
 
 
@@ -169,26 +209,23 @@ def _section(
 ) -> dict[str, _Read]:
     if name not in top or empty(top[name][1]):
         return {}
-    return {
-        instance: read(instance, at, node)
-        for instance, (at, node) in mapping(top[name][1], name).items()
-    }
+    entries = mapping(top[name][1], name).items()
+    return {instance: read(instance, at, node) for instance, (at, node) in entries}
+
+
+@dataclass(frozen=True)
+class _Thinner:
+    """What an extension says; it said to Distiller what the spec knows."""
+
+    thinning_func_str: str | None = said(
+        partial(one_of, allowed=("remove_filters", "remove_channels")), default=None
+    )
+    arch: object = said(lambda node, _: node, default=None)
+    dataset: object = said(lambda node, _: node, default=None)
 
 
 def _thinner(name: str, at: yaml.Node, node: yaml.Node) -> Thinner:
-    """A thinning extension. Its other arguments said to Distiller what the spec
-    knows.
-    """
-    fields = mapping(node, f"extension '{name}'")
-    class_of(name, at, fields, _THINNERS)
-    allowed = ("class", "thinning_func_str", "arch", "dataset")
-    for key, (key_at, entry) in fields.items():
-        if key not in allowed:
-            fail(key_at, f"a thinning extension has no argument '{key}'; {nearest(key, allowed)}")
-        if key == "thinning_func_str" and (function := str(value(entry))) not in _THINNING:
-            fail(
-                entry,
-                f"no thinning function is named '{function}': filters or channels leave; "
-                f"{nearest(function, _THINNING)}",
-            )
+    known = ("FilterRemover", "ChannelRemover", "StructureRemover")
+    _, entries = class_of(name, at, mapping(node, f"extension '{name}'"), known)
+    read(_Thinner, entries, at, f"extension '{name}'", "a thinning extension has no argument")
     return Thinner(name)

@@ -20,12 +20,21 @@ from purethin.criteria import wide
 from purethin.errors import MaskError, nearest
 from purethin.recipes.distiller import class_of
 from purethin.recipes.groups import Listed, locate, prunable, resolve
-from purethin.recipes.located import fail, mapping, number, place, sequence, value
+from purethin.recipes.located import (
+    empty,
+    fail,
+    mapping,
+    number,
+    place,
+    read,
+    said,
+    sequence,
+    value,
+)
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
 from purethin.thinning import kept_sizes, masked_leaf
 
-_CLASSES = ("GroupLassoRegularizer", "L1Regularizer")
 _CRITERIA = ("Max", "Mean_Abs")
 
 
@@ -55,71 +64,86 @@ class Regularizer:
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
+# ---- reading
+
+Regim = tuple[str, float, str | None]
+"""A place, a strength, a group type."""
+
+
+def _regims(node: yaml.Node, what: str) -> dict[str, Regim]:
+    return {
+        weight: (place(at), number(entry, "the strength"), None)
+        for weight, (at, entry) in mapping(node, what).items()
+    }
+
+
+def _group_regims(node: yaml.Node, what: str) -> dict[str, Regim]:
+    found: dict[str, Regim] = {}
+    for weight, (at, entry) in mapping(node, what).items():
+        parts = sequence(entry, "a strength and a group type")
+        if len(parts) != 2:
+            more = (
+                ": a threshold is `threshold_criteria`, and what follows a weight the network says"
+            )
+            fail(
+                entry,
+                "a strength and a group type are two entries, as [0.0008, Filters]; here are "
+                f"{len(parts)}{more if len(parts) > 2 else ''}",
+            )
+        found[weight] = place(at), number(parts[0], "the strength"), read_group_type(parts[1])
+    return found
+
+
+def _threshold(node: yaml.Node, _: str) -> str | None:
+    if (given := value(node)) is not None and given not in _CRITERIA:
+        fail(node, f"no threshold_criteria is '{given}'; {nearest(str(given), _CRITERIA)}")
+    return given
+
+
+def _no_threshold(node: yaml.Node, what: str) -> None:
+    if not empty(node):
+        fail(
+            node,
+            f"{what} of an L1Regularizer would zero single weights by its strength: remove it, and "
+            "use GroupLassoRegularizer to remove groups, or AutomatedGradualPruner to zero single "
+            "weights",
+        )
+
+
+@dataclass(frozen=True)
+class _Lasso:
+    reg_regims: Mapping[str, Regim] = said(_group_regims, "{conv1.weight: [0.0008, Filters]}")
+    threshold_criteria: str | None = said(_threshold, default=None)
+
+
+@dataclass(frozen=True)
+class _L1:
+    reg_regims: Mapping[str, Regim] = said(_regims, "{bn1.weight: 0.0001}")
+    threshold_criteria: None = said(_no_threshold, default=None)
+
+
+_FORMS = {"GroupLassoRegularizer": _Lasso, "L1Regularizer": _L1}
+
+
 def read_regularizer(name: str, at: yaml.Node, node: yaml.Node) -> Regularizer:
     """A regularizer from its entry under `regularizers`.
 
     Raises:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
     """
-    fields = mapping(node, f"regularizer '{name}'")
-    kind = class_of(name, at, fields, _CLASSES)
-    groups = kind == "GroupLassoRegularizer"
-    allowed = ("class", "reg_regims", "threshold_criteria")
-    for key, (key_at, _) in fields.items():
-        if key not in allowed:
-            fail(key_at, f"{kind} has no argument '{key}'; {nearest(key, allowed)}")
-    example = "{conv1.weight: [0.0008, Filters]}" if groups else "{bn1.weight: 0.0001}"
-    if "reg_regims" not in fields:
-        fail(at, f"regularizer '{name}' lacks 'reg_regims': write `reg_regims: {example}`")
-    threshold = value(fields["threshold_criteria"][1]) if "threshold_criteria" in fields else None
-    if threshold is not None and not groups:
-        fail(
-            fields["threshold_criteria"][1],
-            "threshold_criteria of an L1Regularizer would zero single weights by its strength: "
-            "remove it, and use "
-            "GroupLassoRegularizer to remove groups, or AutomatedGradualPruner to zero single "
-            "weights",
+    owner = f"regularizer '{name}'"
+    kind, entries = class_of(name, at, mapping(node, owner), _FORMS)
+    says = read(_FORMS[kind], entries, at, owner, f"{kind} has no argument")
+    if not says.reg_regims:
+        example = (
+            "{conv1.weight: [0.0008, Filters]}"
+            if kind != "L1Regularizer"
+            else "{bn1.weight: 0.0001}"
         )
-    if threshold is not None and threshold not in _CRITERIA:
-        fail(
-            fields["threshold_criteria"][1],
-            f"no threshold_criteria is '{threshold}'; {nearest(str(threshold), _CRITERIA)}",
-        )
-    regims = mapping(fields["reg_regims"][1], "reg_regims")
-    if not regims:
-        fail(
-            fields["reg_regims"][1],
-            f"regularizer '{name}' lists no weights: write `reg_regims: {example}`",
-        )
-    read = [
-        _group_regim(entry) if groups else (number(entry, "the strength"), None)
-        for _, entry in regims.values()
-    ]
-    return Regularizer(
-        name,
-        tuple(regims),
-        tuple(strength for strength, _ in read),
-        tuple(kind for _, kind in read),
-        threshold,
-        place(at),
-        tuple(place(key) for key, _ in regims.values()),
-    )
-
-
-def _group_regim(node: yaml.Node) -> tuple[float, str]:
-    parts = sequence(node, "a strength and a group type")
-    if len(parts) != 2:
-        more = (
-            ": a threshold is `threshold_criteria`, and what follows a weight the network says"
-            if len(parts) > 2
-            else ""
-        )
-        fail(
-            node,
-            "a strength and a group type are two entries, as [0.0008, Filters]; here are "
-            f"{len(parts)}{more}",
-        )
-    return number(parts[0], "the strength"), read_group_type(parts[1])
+        fail(entries["reg_regims"][1], f"{owner} lists no weights: write `reg_regims: {example}`")
+    places, strengths, kinds = zip(*says.reg_regims.values(), strict=True)
+    threshold = says.threshold_criteria
+    return Regularizer(name, tuple(says.reg_regims), strengths, kinds, threshold, place(at), places)
 
 
 # ---- on a network

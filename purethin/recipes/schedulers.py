@@ -1,22 +1,21 @@
-"""Learning-rate schedulers of a recipe: torch's own, by class name; torch's complaint about
-arguments comes as they are read.
+"""Learning-rate schedulers of a recipe: torch's own, by class name; what torch refuses is an error
+as it is read.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
 import torch
 import yaml
 from torch.optim import lr_scheduler
 
-from purethin.errors import nearest
 from purethin.recipes.distiller import CLASSES, class_of
-from purethin.recipes.located import fail, mapping, sequence, values, whole
+from purethin.recipes.located import fail, mapping, read, said, sequence, values, whole
 
 
 @dataclass(frozen=True)
@@ -28,46 +27,67 @@ class Scheduler:
     arguments: Mapping[str, Any]
 
 
+def build_schedulers(
+    schedulers: Iterable[Scheduler], optimizer: torch.optim.Optimizer
+) -> dict[str, lr_scheduler.LRScheduler]:
+    """Learning-rate schedulers over an optimizer, by name; each steps at the end of the epochs of
+    its policies.
+    """
+    return {s.name: getattr(lr_scheduler, s.kind)(optimizer, **s.arguments) for s in schedulers}
+
+
 def read_scheduler(name: str, at: yaml.Node, node: yaml.Node) -> Scheduler:
     """A scheduler from its entry under `lr_schedulers`.
 
     Raises:
         RecipeError: torch has no such scheduler, or refuses its arguments.
     """
-    fields = mapping(node, f"lr_scheduler '{name}'")
+    owner = f"lr_scheduler '{name}'"
     classes = {
         k: v
         for k, v in vars(lr_scheduler).items()
-        if inspect.isclass(v) and issubclass(v, lr_scheduler.LRScheduler)
+        if inspect.isclass(v)
+        and issubclass(v, lr_scheduler.LRScheduler)
+        and k.endswith(("LR", "Restarts"))
+        and not k.startswith("_")
+        and k not in CLASSES
     }
-    known = [
-        k
-        for k in classes
-        if k.endswith(("LR", "Restarts")) and not k.startswith("_") and k not in CLASSES
-    ]
-    kind = class_of(name, at, fields, known)
-    signature = inspect.signature(classes[kind])
-    allowed = [
-        p for p in signature.parameters if p not in ("self", "optimizer", "last_epoch", "verbose")
-    ]
-    for key, (key_at, _) in fields.items():
-        if key not in ("class", *allowed):
-            fail(key_at, f"{kind} has no argument '{key}'; {nearest(key, allowed)}")
-    for key in allowed:
-        if signature.parameters[key].default is inspect.Parameter.empty and key not in fields:
-            fail(at, f"{kind} needs '{key}'")
-    if "milestones" in fields:
-        for item in sequence(fields["milestones"][1], "milestones"):
-            whole(item, "a milestone", 0)
-    scheduler = Scheduler(
-        name, kind, {key: values(entry) for key, (_, entry) in fields.items() if key != "class"}
-    )
-    _try(scheduler, classes[kind], fields["class"][1])
+    kind, entries = class_of(name, at, mapping(node, owner), classes)
+    form = _form(classes[kind])
+    says = read(form, entries, at, f"{owner} of {kind}", f"{kind} has no argument")
+    scheduler = Scheduler(name, kind, {key: getattr(says, key) for key in entries})
+    _try(scheduler, classes[kind], mapping(node, owner)["class"][1])
     return scheduler
 
 
+def _form(made: type) -> type:
+    """A dataclass with a field for each of a scheduler's arguments."""
+    given = ("self", "optimizer", "last_epoch", "verbose")
+    return make_dataclass(
+        "Arguments",
+        [
+            (
+                p.name,
+                Any,
+                said(_milestones if p.name == "milestones" else values, "…", **_default(p)),
+            )
+            for p in inspect.signature(made).parameters.values()
+            if p.name not in given
+        ],
+        kw_only=True,
+    )
+
+
+def _default(parameter: inspect.Parameter) -> dict[str, Any]:
+    return {} if parameter.default is inspect.Parameter.empty else {"default": None}
+
+
+def _milestones(node: yaml.Node, what: str) -> list[int]:
+    return [whole(item, "a milestone") for item in sequence(node, what)]
+
+
 def _try(scheduler: Scheduler, made: Any, at: yaml.Node) -> None:
-    """Build a scheduler over an optimizer of nothing and step it once, so that torch's complaint
+    """Build a scheduler over an optimizer of nothing and step it once, so that torch's error
     comes now and has a line.
     """
     if any(isinstance(v, list) for key, v in scheduler.arguments.items() if key != "milestones"):

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch.optim import Optimizer
 
-from purethin.recipes.recipe import Recipe, build_schedulers
-from purethin.recipes.schedulers import Scheduler
+from purethin.recipes.recipe import Recipe
+from purethin.recipes.schedulers import Scheduler, build_schedulers
 
 
 class Rates:
@@ -53,6 +52,6 @@ class Rates:
 
     def _make(self, name: str) -> Any:
         if name not in self._begun:
-            alone = replace(self._recipe, schedulers={name: self._recipe.schedulers[name]})
+            alone = [self._recipe.schedulers[name]]
             self._begun.update(build_schedulers(alone, self._optimizer))
         return self._begun[name]

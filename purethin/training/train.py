@@ -109,6 +109,7 @@ class Trainer:
             )
         check_events(callbacks)
         check_fits(spec, params_of(model))
+        recipe.require_policies()
         self._pruning = recipe.on(spec)
         if thin != "now":
             check_finite(recipe, self._pruning)
