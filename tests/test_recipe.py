@@ -694,7 +694,7 @@ def test_a_recipe_of_pruners_alone_is_planned_as_its_end_with_one_note() -> None
 def test_a_trainer_asks_for_policies_with_the_lines_to_add(edits: list[tuple[str, str]]) -> None:
     text = edited(*edits)
     text = text[: text.index("lr_schedulers:")]
-    with pytest.raises(pt.RecipeError, match="recipe:1:1: no policies: .* Add") as caught:
+    with pytest.raises(pt.RecipeError, match=r"recipe:1:1: no policies: .* Add") as caught:
         pt.load_recipe(text).require_policies()
     lines = str(caught.value).partition("Add\n")[2]
     recipe = pt.Recipe.from_yaml(text + lines)
