@@ -142,7 +142,7 @@ def test_the_recipe_reads_back_as_what_was_asked_for() -> None:
         name: (p.initial, p.final, [*p.weights]) for name, p in recipe.pruners.items()
     } == meant  # fmt: skip
     assert [p.group_dependency for p in recipe.pruners.values()] == [None, None, "Auto"]
-    assert {p.instance: p.epochs for p in recipe.policies} == {
+    assert {p.instance.name: p.epochs for p in recipe.policies} == {
         **dict.fromkeys(meant, (2, 5, 8, 11)), "thinner": (12,),
     }  # fmt: skip
     assert recipe.thins_at(12) and recipe.last_epoch == 12
