@@ -31,12 +31,18 @@ from purethin.inference.solver import (
 
 @dataclass
 class Ledger:
-    """What the sizes of a trace were used for."""
+    """What the sizes of a trace were used for.
+
+    `made`: what each tracked integer measures, in the order in which they were made. `decoys`: which
+    of them show C code a 1 instead of their value: see `trial`.
+    """
 
     equations: list[Equation] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     in_floats: list[tuple[Node, Place]] = field(default_factory=list)
     spelled: list[tuple[Node, Because]] = field(default_factory=list)
+    made: list[tuple[Node, Node | None]] = field(default_factory=list)
+    decoys: frozenset[int] = frozenset()
 
     def size(self, value: int, node: Node) -> int:
         """The integer, tracked if the node can change."""
@@ -72,8 +78,9 @@ class Ledger:
 class Size(int):
     """An integer that measured a dimension: the size `plus`, less the size `minus` after a subtraction.
 
-    Every method of an int is here: it keeps the track, or notes that the track is left. What C code
-    reads without asking (`range(n)`, `table[n]`, `2.0 / n`) the trial must find.
+    Every method of an int is here: it keeps the track, or notes that the track is left. C code reads
+    the int itself without asking (`range(n)`, `table[n]`, `2.0 / n`): so that can be a decoy, and
+    the value is `value`.
     """
 
     value: int
@@ -83,7 +90,9 @@ class Size(int):
     _rest: Node | None
 
     def __new__(cls, value: int, node: Node, ledger: Ledger, minus: Node | None = None) -> Size:
-        self = int.__new__(cls, value)
+        decoy = len(ledger.made) in ledger.decoys
+        ledger.made.append((node, minus))
+        self = int.__new__(cls, 1 if decoy else value)
         self.value, self.plus, self.minus, self.ledger = value, node, minus, ledger
         self._rest = None
         return self

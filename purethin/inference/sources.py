@@ -20,7 +20,7 @@ from purethin.inference.caches import uncached
 from purethin.inference.frames import Frame, framed
 from purethin.inference.modes import watching
 from purethin.inference.rules import Call
-from purethin.inference.sizes import Size
+from purethin.inference.sizes import Ledger, Size
 from purethin.inference.solver import constant, freeze, leaves, variable
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
@@ -193,9 +193,11 @@ class Traced:
         return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
-def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
-    """Run it once on the example, watched; on meta, or on real tensors."""
-    trace = Trace(meta)
+def run(
+    source: Source, args: Any, kwargs: Any, *, meta: bool, decoys: frozenset[int] = frozenset()
+) -> Traced:
+    """Run it once on the example, watched; on meta, or on real tensors. `decoys`: of the ledger."""
+    trace = Trace(meta, Ledger(decoys=decoys))
     ready = source.prepare(trace)
 
     def given(x: Any) -> Any:

@@ -17,8 +17,10 @@ import torch
 
 from purethin import axes as ax
 from purethin.errors import MaskError
+from purethin.inference.naming import axis_names
 from purethin.inference.places import Place, raised_at
 from purethin.inference.readout import spec_of
+from purethin.inference.rules.call import Call
 from purethin.inference.rules.laws import Pointwise
 from purethin.inference.solver import leaves
 from purethin.inference.sources import Source, Traced, run
@@ -85,7 +87,74 @@ def proven(
     while found is not None and (found := fault(spec.exact)) is not None:
         blamed = _halved(spec.exact, found, fault)
         spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
+    return _without_hidden_sizes(source, dense, spec, args, kwargs) if meta else spec
+
+
+def _without_hidden_sizes(
+    source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Spec:
+    """The spec with every axis inexact whose size C code reads, unseen, and passes on.
+
+    The dense network is traced once more; its tracked integers show C code a 1. Sizes only shrink,
+    towards 1, so an answer that a smaller size would change (`range(n)`, `table[n]`, `n < 6.5`) is
+    another one here, and something on the tape differs: all of it must be as it was.
+    """
+    whole = _tape(dense)
+    names = axis_names(dense, {n: dense.trace.dims_of(t) for n, t in dense.named.items()})
+    measured = [
+        {a for n in nodes if n is not None for v in leaves(n) if (a := names.get(v))}
+        for nodes in dense.trace.ledger.made
+    ]
+
+    def fault(axes: Sequence[str]) -> Fault | None:
+        wanted = set(axes)
+        decoys = frozenset(i for i, mine in enumerate(measured) if mine & wanted)
+        if not decoys:
+            return None
+        try:
+            seen = _tape(run(source, args, kwargs, meta=True, decoys=decoys))
+        except Exception as error:  # an answer that the forward cannot go on with
+            where = raised_at(error)
+            return Fault(f"its size is read by code that keeps no track, before {where}", runs=True)
+        for was, now in zip(whole, seen, strict=False):
+            if was[:-1] != now[:-1]:
+                where = was[-1]
+                return Fault(f"its size is read by code that keeps no track, as {where}", runs=True)
+        longer = max(whole, seen, key=len)
+        if len(whole) != len(seen):
+            where = longer[min(len(whole), len(seen))][-1]
+            return Fault(f"its size is read by code that keeps no track, as {where}", runs=True)
+        return None
+
+    while (found := fault(spec.exact)) is not None:
+        spec = with_inexact(spec, _halved(spec.exact, found, fault))
     return spec
+
+
+def _tape(traced: Traced) -> list[tuple[Any, ...]]:
+    """Each operator that an output needs, with all its numbers, shapes and known values."""
+    value_of = traced.trace.value_of
+
+    def known(t: torch.Tensor) -> Any:
+        value = value_of(t) if t.numel() <= SMALL else None
+        return None if value is None else str(value.tolist())
+
+    def given(call: Call) -> Any:
+        return call.positional, call.keywords
+
+    def scalar(x: Any) -> Any:
+        return tuple(x.shape) if isinstance(x, torch.Tensor) else str(x)
+
+    return [
+        (
+            call.name,
+            [scalar(x) for x in optree.tree_leaves(given(call))],
+            [known(t) for t in call.tensors],
+            [tuple(o.shape) for o in call.outs if isinstance(o, torch.Tensor)],
+            call.place,
+        )
+        for call in traced.calls
+    ]
 
 
 def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.inference.rules.laws import Law, joined, moved, unstated
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, constant, find, product, take, total, variable
+from purethin.inference.solver import Node, constant, find, leaves, product, take, total, variable
 
 
 def regroup(c: Call, dims: Dims, targets: Sequence[tuple[int, Node | None]]) -> Dims:
@@ -199,10 +199,13 @@ def roll(c: Call) -> Dims:
     for shift, d in zip(c.integers("shifts"), dim_list(c["dims"], len(dims)), strict=True):
         n = find(dims[d]).size
         k = abs(int(shift)) % max(n, 1)
+        by = -shift if isinstance(shift, Size) and int(shift) < 0 else shift
+        if isinstance(by, Size) and k != int(by):
+            c.freeze("a shift beyond the dim", dims[d], *leaves(by.plus))
         if k == 0 or find(dims[d]).kind == "constant":
             continue
         whole = c.fixed(k, f"the literal shift {int(shift)}")
-        part = c.sized(shift, "shift") if k == int(shift) else whole
+        part = c.sized(by, "shift") if k == int(by) else whole
         parts = [variable(n - k), part] if int(shift) > 0 else [part, variable(n - k)]
         c.unify(dims[d], total(parts))
         dims[d] = total(parts[::-1])

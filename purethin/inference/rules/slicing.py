@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import moved
-from purethin.inference.solver import Node, constant, find, product, total, variable
+from purethin.inference.sizes import Size
+from purethin.inference.solver import Node, constant, find, leaves, product, total, variable
 
 
 @rule("slice narrow", law=moved)
@@ -19,8 +20,9 @@ def slice_(c: Call) -> Dims:
     given = [b for b in ("start", "end", "length") if isinstance(c.get(b), int)]
     bounds = [c.integer(b) for b in given]  # read as sizes, even where they cut nothing off
     if got == n:
+        _nothing_cut(c, dims[d], dict(zip(given, bounds, strict=True)))
         return dims
-    if find(dims[d]).kind == "constant":
+    if find(dims[d]).kind == "constant" and not any(isinstance(b, Size) for b in bounds):
         dims[d] = constant(got, find(dims[d]).why)
     elif c.from_data(*bounds):
         c.freeze("a bound that depends on the data", dims[d])
@@ -32,6 +34,15 @@ def slice_(c: Call) -> Dims:
         c.unify(dims[d], total([before, kept, after]))
         dims[d] = every(c, kept, step)
     return dims
+
+
+def _nothing_cut(c: Call, dim: Node, bounds: Mapping[str, int]) -> None:
+    """State what must hold for tracked bounds to go on cutting nothing off."""
+    for name, bound in bounds.items():
+        if isinstance(bound, Size) and name == "end" and int(bound) > 0:
+            c.compares(dim, "<=", bound.node)
+        elif isinstance(bound, Size) and not (name == "length" and find(dim) is find(bound.node)):
+            c.freeze("a bound that cuts nothing off", dim, *leaves(bound.plus))
 
 
 def _to_the_end(c: Call, n: int) -> bool:
@@ -47,7 +58,7 @@ def _cut(c: Call, n: int) -> tuple[Node, Node, Node]:
         return variable(size) if size else constant(0)
 
     def counted(bound: int, name: str) -> Node:
-        return c.sized(-int(bound) if int(bound) < 0 else bound, name)
+        return c.sized(-bound if int(bound) < 0 else bound, name)
 
     start = c.integer("start") if c["start"] is not None else 0
     if c.name == "narrow":
