@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from purethin.spec import Masks, Spec
-from purethin.training.train import Record
+from purethin.training.events import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

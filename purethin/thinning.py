@@ -5,6 +5,7 @@ left. All pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -101,19 +102,35 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     >>> {name: tuple(tensor.shape) for name, tensor in thinned.items()}
     {'w': (2, 2), 'v': (1, 2)}
     """
-    check_masks(spec, masks)
+    thinning = Thinning(spec, masks)
     check_fits(spec, named(params))
-    check_conditions(spec, masks)
-    return map_named(
-        lambda name, tensor: thinned_leaf(name, tensor, spec, masks), params
-    ), config_of(spec, masks)
+    return map_named(thinning.leaf, params), thinning.config
 
 
-def thinned_leaf(name: str, tensor: Tensor, spec: Spec, masks: Masks) -> Tensor:
-    """One parameter as `thin` leaves it, unchecked: so that one whole tensor at a time is
-    enough.
+@dataclass(frozen=True)
+class Thinning:
+    """A spec and masks that thin it, checked once, so that one whole tensor at a time is enough.
+
+    Raises:
+        MaskError: as `thin`.
     """
-    return _select(_renumber(spec, name, tensor, masks), spec, name, masks)
+
+    spec: Spec
+    masks: Masks
+
+    def __post_init__(self) -> None:
+        check_masks(self.spec, self.masks)
+        check_conditions(self.spec, self.masks)
+
+    def leaf(self, name: str, tensor: Tensor) -> Tensor:
+        """One parameter of the spec's shape, without the removed units."""
+        kept = _renumber(self.spec, name, tensor, self.masks)
+        return _select(kept, self.spec, name, self.masks)
+
+    @property
+    def config(self) -> Config:
+        """What `rebuild` needs beside the parameters."""
+        return config_of(self.spec, self.masks)
 
 
 def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:

@@ -20,16 +20,19 @@ DATA = batches(torch.float64)
 TIMES = "starting_epoch: 1, ending_epoch: 4, frequency: 1"
 
 
-def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> Trainer:
-    recipe = (
-        f"pruners:\n{pruners}\nextensions: {{thinner: {{class: "
-        f"FilterRemover}}}}\npolicies:\n{policies}"
+def recipe_of(pruners: str, policies: str) -> pt.Recipe:
+    return pt.Recipe.from_yaml(
+        f"pruners:\n{pruners}\nextensions: {{thinner: {{class: FilterRemover}}}}\n"
+        f"policies:\n{policies}"
     )
+
+
+def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> Trainer:
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
     options = {"callbacks": (), "optimizer": OPTIMIZERS["SGD"], **options}
     return trainer_of(
-        Net().double(), pt.load_recipe(recipe), loss_fn, example=example, thin=thin, **options
+        Net().double(), recipe_of(pruners, policies), loss_fn, example=example, thin=thin, **options
     )
 
 
@@ -52,16 +55,31 @@ def test_each_criterion_thins_in_training_and_as_it_goes_is_at_the_end(kind: str
     assert_same(ends[0], ends[1], 1e-9)
 
 
-def test_what_is_measured_changes_no_statistic_and_no_gradient() -> None:
-    measured = trainer(
-        ranked("ActivationMean"),
-        "  - {pruner: {instance_name: p}, epochs: [0]}".replace("epochs: [0]", TIMES),
-    )
-    measured.fit(DATA, 1)
-    before = measured.state["params"]
-    measured._measured(DATA)
-    after = measured.state["params"]
-    assert all(torch.equal(before[n], after[n]) for n in before)
+@pytest.mark.parametrize("kind", ["ActivationAPoZ", "ActivationMean", "Gradient"])
+def test_what_is_measured_changes_no_statistic_and_no_gradient(kind: str) -> None:
+    before: dict[str, Tensor] = {}
+    compared: list[str] = []
+
+    def grads() -> dict[str, Tensor]:
+        return {f"{n}'": p.grad.clone() for n, p in t.params.items() if p.grad is not None}
+
+    def keep(_: Moment) -> None:
+        if not before:
+            before.update({n: p.detach().clone() for n, p in t.params.items()} | grads())
+
+    def compare(moment: Moment) -> None:  # it is called when the pruner of epoch 1 has measured
+        assert moment.epoch == 1
+        now = dict(t.params) | grads()
+        masked = pt.mask({n: before[n] for n in t.params}, t.spec, t.masks)
+        for name, tensor in now.items():
+            assert torch.equal(tensor, masked.get(name, before[name])), name
+            compared.append(name)
+
+    policy = "  - {pruner: {instance_name: p}, epochs: [1]}"
+    pruner = ranked(kind).replace("_AGP, initial_sparsity: 0.2, final", ", desired")
+    t = trainer(pruner, policy, "end", callbacks=[{"epoch": keep, "prune": compare}])
+    t.fit(DATA, 2)
+    assert {"a.bn1.running_mean", "a.conv1.weight'", "head.bias'"} <= {*compared}
 
 
 def test_the_units_that_stay_are_those_of_the_largest_mean_activation() -> None:
@@ -140,11 +158,10 @@ def test_a_pruner_may_act_within_an_epoch() -> None:
     t = trainer(pruner, policy, callbacks=[{"prune": look}])
     t.fit(DATA, 2)
     assert seen[0] == (1, 6)
-    assert (
-        t._recipe.acts_within(1, 2)
-        and not t._recipe.acts_within(1, 3)
-        and not t._recipe.acts_within(0, 2)
-    )
+    recipe = recipe_of(pruner, policy)
+    assert recipe.acts_within(1, 2)
+    assert not recipe.acts_within(1, 3)
+    assert not recipe.acts_within(0, 2)
 
 
 LASSO = """

@@ -17,15 +17,7 @@ from torch import Tensor, nn, optim
 from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
 from purethin.spec import Elements, Masks, Spec
-from purethin.thinning import (
-    Config,
-    check_conditions,
-    check_masks,
-    config_of,
-    expand,
-    thin_spec,
-    thinned_leaf,
-)
+from purethin.thinning import Config, Thinning, config_of, expand, thin_spec
 from purethin.training import moments
 from purethin.training.network import Engine, Forward, Network
 from purethin.training.zeros import clear, current, dead_entries, thinned_elements
@@ -159,17 +151,12 @@ class Live:
         if all(bool(m.all()) for m in masks.values()):
             self.thinned_masks = dict(self.masks)
             return False
-        check_masks(spec, masks)
-        check_conditions(spec, masks)
+        thinning = Thinning(spec, masks)
         old, state = self.params, moments.by_name(self.optimizer, self.params)
 
         def thinned(name: str, value: Any) -> Any:
             shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape
-            return (
-                thinned_leaf(name, self._engine.full(value.detach()), spec, masks)
-                if shaped
-                else value
-            )
+            return thinning.leaf(name, self._engine.full(value.detach())) if shaped else value
 
         self.thinned_masks = dict(self.masks)
         self.network = self._networked(
@@ -188,13 +175,9 @@ class Live:
         """The average, or the parameters where there is none, without all that is masked; and the
         config.
         """
-        left = current(self.spec, self.masks, self.thinned_masks)
-        check_conditions(*left)
+        thinning = Thinning(*current(self.spec, self.masks, self.thinned_masks))
         params = self.params if self.average is None else self.average
-        whole = {
-            name: thinned_leaf(name, self._engine.full(tensor.detach()), *left)
-            for name, tensor in params.items()
-        }
+        whole = {n: thinning.leaf(n, self._engine.full(t.detach())) for n, t in params.items()}
         return whole, config_of(self.spec, self.masks)
 
     @property

@@ -100,8 +100,10 @@ class Trainer:
             raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
         if best not in ("max", "min", None):
             raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
-        if calibrate < 1 or not (ema is None or 0 <= ema < 1):
-            raise ValueError("calibrate is at least 1, and ema is in [0, 1)")
+        if calibrate < 1:
+            raise ValueError(f"calibrate is {calibrate}; give at least 1 batch")
+        if ema is not None and not 0 <= ema < 1:
+            raise ValueError(f"ema is {ema}; give a decay from 0 to below 1, as 0.999")
         if not isinstance(update, Update):
             raise ValueError(
                 f"update is {type(update).__name__}; give pt.Update(loss_fn), with "

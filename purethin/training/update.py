@@ -49,8 +49,10 @@ class Update:
             raise ValueError(
                 "loss_fn and inputs_of are functions: (outputs, batch) -> loss, and batch -> inputs"
             )
-        if self.accumulate < 1 or not (self.clip_norm is None or self.clip_norm > 0):
-            raise ValueError("accumulate is at least 1, and clip_norm above 0")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate is {self.accumulate}; give at least 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; give a number above 0, or None")
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """What scales the loss; it does nothing unless `autocast` is float16."""
