@@ -15,11 +15,11 @@ from typing import Literal
 
 from purethin import axes as ax
 from purethin.axes import Axes
+from purethin.inference.orbits import groups, orbits
 from purethin.inference.places import Because, Reasons
 
 Why = object
 """Anything whose `str` is the reason; made into text only when somebody reads it."""
-
 
 _serial = itertools.count()
 
@@ -160,30 +160,31 @@ def unify(a: Node, b: Node, why: Why) -> None:
     if a.size != b.size:
         for n in (a, b):
             freeze(n, f"sizes {a.size} and {b.size} meet: {why}")
-    elif "constant" in (a.kind, b.kind):
-        if a.kind != "constant":
-            a, b = b, a
-        freeze(b, a.why or (why if isinstance(why, Because) else Because("a fixed size", why)))
-        b.up = a
-    elif "variable" in (a.kind, b.kind):
-        if a.kind != "variable":
-            a, b = b, a
-        if b.kind != "variable" and a in leaves(b):
-            _join_units(a, b, why)
-        else:
+        return
+    match a.kind, b.kind:
+        case "constant", _:
+            freeze(b, a.why or (why if isinstance(why, Because) else Because("a fixed size", why)))
+            b.up = a
+        case "variable", "variable":
             a.up = b
-            if b.kind == "variable":
-                b.label = b.label or a.label
-    elif a.kind == b.kind == "product":
-        _unify_products(a, b, why)
-    elif a.kind == b.kind == "sum":
-        _unify_sums(a, b, why)
-    elif {a.kind, b.kind} == {"sum", "product"}:
-        _unify_sum_with_product(*((a, b) if a.kind == "sum" else (b, a)), why)
-    elif a.kind == b.kind and a.index == b.index and find(a.parts[0]).size == len(set(a.index)):
-        unify(a.parts[0], b.parts[0], why)
-    else:
-        _join_units(a, b, why)
+            b.label = b.label or a.label
+        case "variable", kind if kind != "constant":
+            if a in leaves(b):
+                _join_units(a, b, why)
+            else:
+                a.up = b
+        case (_, "constant" | "variable") | ("product", "sum"):
+            unify(b, a, why)
+        case "product", "product":
+            _unify_products(a, b, why)
+        case "sum", "sum":
+            _unify_sums(a, b, why)
+        case "sum", "product":
+            _unify_sum_with_product(a, b, why)
+        case "take", "take" if a.index == b.index and find(a.parts[0]).size == len(set(a.index)):
+            unify(a.parts[0], b.parts[0], why)
+        case _:
+            _join_units(a, b, why)
 
 
 def _unify_products(a: Node, b: Node, why: Why) -> None:
@@ -268,112 +269,56 @@ def _unify_sum_with_product(a: Node, b: Node, why: Why) -> None:
 
 def _join_units(a: Node, b: Node, why: Why) -> None:
     """Join the units that meet at each entry; the joined classes are a new axis e, and each
-    variable becomes `e[index]`.
+    variable becomes `e[index]`: both sides are then equal entry for entry.
 
     Entries of a product of several variables belong to several units: there the smaller variables
     are frozen first.
     """
     while (ua := _units(a)) is None or (ub := _units(b)) is None:
         crowd = [*_crowded(a), *_crowded(b)]
-        smallest, reason = (
-            min(v.size for v in crowd),
-            f"sizes {_sizes(a)} and {_sizes(b)} have no common factors: {why}",
-        )
+        smallest = min(v.size for v in crowd)
+        reason = f"sizes {_sizes(a)} and {_sizes(b)} have no common factors: {why}"
         for v in crowd:
             if v.size == smallest:
                 freeze(v, reason)
-    orbit = _Orbits()
-    for x, y in zip(ua, ub, strict=True):
-        orbit.join(x, y)
-    for group in orbit.groups():
-        roots = {(v, u): orbit.root((v, u)) for v in group for u in range(v.size)}
-        free = list(dict.fromkeys(r for r in roots.values() if r is not None))
-        number = {r: i for i, r in enumerate(free)}
+    classes = orbits(ua, ub)
+    for group in groups(classes):
+        met = {v: [classes.get((v, u), (v, u)) for u in range(v.size)] for v in group}
+        free = list(dict.fromkeys(c for v in group for c in met[v] if c is not None))
         if not free:
             for v in group:
-                freeze(v, orbit.why or why)
+                freeze(v, why)
             continue
-        joined = (
-            variable(len(free))
-            if len(free) > 1
-            else constant(1, f"one unit is left to move: {why}")
-        )
-        stuck = any(r is None for r in roots.values())
-        base = total([joined, constant(1, orbit.why or why)]) if stuck else joined
+        one = constant(1, f"one unit is left to move: {why}")
+        joined = variable(len(free)) if len(free) > 1 else one
+        stuck = any(None in row for row in met.values())
+        base = total([joined, constant(1, why)]) if stuck else joined
+        number = {c: i for i, c in enumerate([*free, None])}
         for v in group:
-            index = [len(free) if (r := roots[v, u]) is None else number[r] for u in range(v.size)]
-            bound = take(base, index)
-            if bound is not v:
-                v.up = bound
-    # two expressions over the same base and index are now equal entry for entry
+            v.up = take(base, [number[c] for c in met[v]])
 
 
-_Unit = tuple[Node, int] | None
-_FIXED: list[_Unit] = [None]
+_Units = list[tuple[Node, int] | None]
+"""The unit that each entry belongs to; None where it cannot move."""
 
 
-class _Orbits:
-    """Union-find over units; None stands for all units that cannot move."""
-
-    def __init__(self) -> None:
-        self.up: dict[_Unit, _Unit] = {}
-        self.why: Why = ""
-
-    def root(self, u: _Unit) -> _Unit:
-        while u is not None and (up := self.up.get(u, u)) != u:
-            u = up
-        return u
-
-    def join(self, x: _Unit, y: _Unit) -> None:
-        for u in (x, y):
-            if u is not None:
-                self.up.setdefault(u, u)
-        rx, ry = self.root(x), self.root(y)
-        if rx != ry:
-            if rx is None:
-                rx, ry = ry, rx
-            self.up[rx] = ry
-
-    def groups(self) -> list[list[Node]]:
-        """The variables, grouped where any of their movable units are joined."""
-        found = {v: None for u in self.up if u is not None for v in [u[0]]}
-        leader = {v: v for v in found}
-
-        def lead(v: Node) -> Node:
-            while leader[v] is not v:
-                v = leader[v]
-            return v
-
-        first: dict[_Unit, Node] = {}
-        for u in self.up:
-            root = self.root(u)
-            if u is not None and root is not None:
-                leader[lead(u[0])] = lead(first.setdefault(root, u[0]))
-        out: dict[Node, list[Node]] = {}
-        for v in found:
-            out.setdefault(lead(v), []).append(v)
-        return list(out.values())
-
-
-def _units(n: Node) -> list[_Unit] | None:
-    """The unit that each entry belongs to; None where some entry belongs to several."""
+def _units(n: Node) -> _Units | None:
+    """The unit of each entry; None in all where some entry belongs to several."""
     n = find(n)
-    if n.kind == "variable":
-        return [(n, i) for i in range(n.size)]
-    if n.kind == "constant":
-        return _FIXED * n.size
     inner = [_units(p) for p in n.parts]
-    if n.kind == "sum":
-        return (
-            None
-            if any(u is None for u in inner)
-            else [x for u in inner if u is not None for x in u]
-        )
-    if n.kind == "take":
-        return None if (base := inner[0]) is None else [base[i] for i in n.index]
+    match n.kind:
+        case "variable":
+            return [(n, i) for i in range(n.size)]
+        case "constant":
+            return [None] * n.size
+        case "sum":
+            known = [u for u in inner if u is not None]
+            return [x for u in known for x in u] if len(known) == len(inner) else None
+        case "take":
+            return None if (base := inner[0]) is None else [base[i] for i in n.index]
     moving = [i for i, p in enumerate(n.parts) if leaves(p)]
     if not moving:
-        return _FIXED * n.size
+        return [None] * n.size
     if len(moving) > 1 or (u := inner[moving[0]]) is None:
         return None
     stride = prod(find(p).size for p in n.parts[moving[0] + 1 :])
@@ -382,9 +327,11 @@ def _units(n: Node) -> list[_Unit] | None:
 
 def _sizes(n: Node) -> str:
     """The sizes of a node's parts, for a reason."""
-    n = find(n)
-    if n.kind in ("product", "sum"):
-        return f"({(' ' if n.kind == 'product' else ' + ').join(map(_sizes, n.parts))})"
+    match (n := find(n)).kind:
+        case "product":
+            return f"({' '.join(map(_sizes, n.parts))})"
+        case "sum":
+            return f"({' + '.join(map(_sizes, n.parts))})"
     return str(n.size)
 
 
@@ -399,13 +346,15 @@ def _crowded(n: Node) -> list[Node]:
 def expression(n: Node, name: Callable[[Node], str]) -> Axes:
     """The axis expression of a node, its variables named."""
     n = find(n)
-    if n.kind == "variable":
-        return ax.Name(name(n))
-    if n.kind == "constant":
-        return ax.Fixed(n.size)
     parts = [expression(p, name) for p in n.parts]
-    if n.kind == "product":
-        return ax.product(parts)
-    if n.kind == "sum":
-        return ax.total(parts)
-    return ax.take(parts[0], n.index, find(n.parts[0]).size)
+    match n.kind:
+        case "variable":
+            return ax.Name(name(n))
+        case "constant":
+            return ax.Fixed(n.size)
+        case "product":
+            return ax.product(parts)
+        case "sum":
+            return ax.total(parts)
+        case "take":
+            return ax.take(parts[0], n.index, find(n.parts[0]).size)
