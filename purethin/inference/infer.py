@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from purethin.errors import PurethinError
-from purethin.inference.readout import spec_of
+from purethin.inference.readout import freeze_spelled, settle, spec_of
 from purethin.inference.sources import FunctionSource, ModuleSource, Source, run
 from purethin.inference.trial import proven
 from purethin.spec import Spec
@@ -97,7 +97,10 @@ def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], tri
             f"inferred on real tensors: on meta the forward raised {type(on_meta).__name__}: "
             f"{first}",
         )
-    spec = spec_of(traced, notes, trial=trial)
+    settle(traced)
+    if not trial:
+        freeze_spelled(traced)
+    spec = spec_of(traced, notes)
     return proven(source, traced, spec, args, kwargs) if trial else spec
 
 

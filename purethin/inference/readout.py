@@ -1,11 +1,12 @@
-"""From a trace to the spec: solve the sizes, freeze what cannot move, name the axes, write the
-layout.
+"""From a trace to the spec. `settle` solves the sizes and freezes what cannot move, once; `spec_of`
+then names the axes and writes the layout, and may be asked twice.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from purethin.axes import Axes, Fixed
 from purethin.inference.attributes import Attribute, bind_derived
@@ -15,72 +16,90 @@ from purethin.inference.naming import axis_names
 from purethin.inference.places import Because
 from purethin.inference.solver import Node, expression, find, freeze, leaves
 from purethin.inference.sources import Traced
-from purethin.inference.sparing import Verdict, judged
+from purethin.inference.sparing import judged
 from purethin.inference.trace import Trace
 from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
 
 
-def spec_of(
-    traced: Traced, notes: tuple[str, ...] = (), *, trial: bool, exactness: bool = True
-) -> Spec:
-    """The spec that a trace proves. A size that was only spelled out (in a message) is frozen
-    unless a trial follows.
-    """
-    trace, named = traced.trace, traced.named
-    dims = {name: trace.dims_of(t) for name, t in named.items()}
-    needed = set(map(id, traced.calls))
+def settle(traced: Traced) -> None:
+    """Solve what the trace put off, and freeze what cannot move: once, before it is read."""
+    trace, needed = traced.trace, set(map(id, traced.calls))
     for call, state in trace.deferred:
         if id(call) in needed:
             state()
     bind_derived(trace, traced.frames, traced.attributes)
     resolve(trace.ledger.equations)
-    for node, why in () if trial else trace.ledger.spelled:
-        freeze(node, why)
+    dims = _dims(traced)
     _freeze_fixed(traced, dims)
     _freeze_uncarried(traced, dims)
+
+
+def freeze_spelled(traced: Traced) -> None:
+    """Freeze sizes that were only spelled out (in a message), where no trial tells if they
+    matter.
+    """
+    for node, why in traced.trace.ledger.spelled:
+        freeze(node, why)
+
+
+def layout_of(traced: Traced) -> dict[str, tuple[Axes, ...]]:
+    """The layout of every parameter that a settled trace proves."""
+    dims = _dims(traced)
     names = axis_names(traced, dims)
-    verdict = judged(trace, named, traced.calls) if exactness else Verdict()
+    return {n: tuple(expression(d, names.__getitem__) for d in ds) for n, ds in dims.items()}
+
+
+def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
+    """The spec that a settled trace proves; reading it changes nothing."""
+    trace, dims = traced.trace, _dims(traced)
+    names = axis_names(traced, dims)
+    verdict = judged(trace, traced.named, traced.calls)
 
     def text(n: Node) -> Axes:
         return expression(n, names.__getitem__)
 
-    layout = {n: tuple(text(d) for d in ds) for n, ds in dims.items()}
-    producers: dict[str, list[tuple[str, int]]] = {}
-    for parameter, dim in trace.producers:
-        for v in leaves(dims[parameter][dim]):
-            producers.setdefault(names[v], []).append((parameter, dim))
-    ties: dict[str, list[str]] = {}
-    for node, place in trace.ties:
-        for v in leaves(node):
-            if v in names and str(place) not in ties.setdefault(names[v], []):
-                ties[names[v]].append(str(place))
-    sizes = {names[v]: v.size for v in names}
+    layout = {n: tuple(map(text, ds)) for n, ds in dims.items()}
     return Spec(
         layout=layout,
         axes=axes_of(
             layout,
-            sizes,
+            {name: v.size for v, name in names.items()},
             {names[v]: str(why) for v, why in verdict.inexact.items() if v in names},
-            {n: tuple(p) for n, p in producers.items()},
+            by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names),
             {names[v]: places for v, places in verdict.spared.items() if v in names},
             {names[v] for v in verdict.nonfinite if v in names},
         ),
         frozen=tuple(_frozen(dims)),
-        dtypes={n: dtype_name(t) for n, t in named.items()},
+        dtypes={n: dtype_name(t) for n, t in traced.named.items()},
         buffers=traced.buffers,
         attributes=_attributes(traced.attributes, text),
         stand_ins=traced.stand_ins,
-        activations=activations_of(trace, traced.frames, traced.prunable, names)
-        if exactness
-        else (),
+        activations=activations_of(trace, traced.frames, traced.prunable, names),
         positions={
             n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)
         },
         conditions=tuple(_conditions(trace, text)),
-        macs=_merged((k, tuple(text(d) for d in ds)) for k, ds in trace.macs),
-        ties={n: tuple(places) for n, places in ties.items()},
+        macs=_merged((k, tuple(map(text, ds))) for k, ds in trace.macs),
+        ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )
+
+
+T = TypeVar("T")
+
+
+def by_axis(pairs: Iterable[tuple[Node, T]], names: Mapping[Node, str]) -> dict[str, tuple[T, ...]]:
+    """What was said of nodes, by the axes in them, each thing once."""
+    out: dict[str, dict[T, None]] = {}
+    for node, said in pairs:
+        for v in leaves(node):
+            if v in names:
+                out.setdefault(names[v], {})[said] = None
+    return {name: tuple(found) for name, found in out.items()}
+
+
+def _dims(traced: Traced) -> dict[str, list[Node]]:
+    return {name: traced.trace.dims_of(t) for name, t in traced.named.items()}
 
 
 def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:

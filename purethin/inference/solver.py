@@ -298,7 +298,7 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
             v.up = take(base, [number[c] for c in met[v]])
 
 
-_Units = list[tuple[Node, int] | None]
+_Units = Sequence[tuple[Node, int] | None]
 """The unit that each entry belongs to; None where it cannot move."""
 
 
@@ -356,5 +356,4 @@ def expression(n: Node, name: Callable[[Node], str]) -> Axes:
             return ax.product(parts)
         case "sum":
             return ax.total(parts)
-        case "take":
-            return ax.take(parts[0], n.index, find(n.parts[0]).size)
+    return ax.take(parts[0], n.index, find(n.parts[0]).size)

@@ -7,7 +7,7 @@ proves the meaning. What fails is found by halving, and frozen with the error an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from purethin import axes as ax
 from purethin.errors import MaskError
 from purethin.inference.naming import axis_names
 from purethin.inference.places import Place, raised_at
-from purethin.inference.readout import spec_of
+from purethin.inference.readout import layout_of, settle
 from purethin.inference.rules.call import Call
 from purethin.inference.rules.laws import Pointwise
 from purethin.inference.solver import leaves
@@ -41,6 +41,7 @@ class Fault:
 
 
 Finder = Callable[[Sequence[str]], "Fault | None"]
+Layout = Mapping[str, tuple[ax.Axes, ...]]
 
 
 def proven(
@@ -63,9 +64,8 @@ def proven(
             traced = run(source.thinned(spec, masks, meta=meta), args, kwargs, meta=meta)
             if not meta:
                 return None
-            found = _other_meaning(
-                spec_of(traced, trial=True, exactness=False), thin_spec(spec, masks)
-            )
+            settle(traced)
+            found = _other_meaning(layout_of(traced), thin_spec(spec, masks).layout)
             return found or _other_numbers(numbers, _numbers(traced))
         except Exception as error:  # whatever the thinned forward raises is the finding
             first = (str(error).splitlines() or [""])[0]
@@ -237,12 +237,12 @@ def _without(n: int, removed: int) -> torch.Tensor:
     return mask
 
 
-def _other_meaning(found: Spec, wanted: Spec) -> Fault | None:
+def _other_meaning(found: Layout, wanted: Layout) -> Fault | None:
     """The axes of dimensions that the thinned network's own trace lays out otherwise."""
     to, back = {}, {}
     blamed: dict[str, str] = {}
-    for parameter, dims in wanted.layout.items():
-        for d, (want, have) in enumerate(zip(dims, found.layout[parameter], strict=True)):
+    for parameter, dims in wanted.items():
+        for d, (want, have) in enumerate(zip(dims, found[parameter], strict=True)):
             if not _same(want, have, to, back):
                 reason = (
                     f"the thinned network reads {parameter}'s dim {d} as '{have}', not as '{want}'"
