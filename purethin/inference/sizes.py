@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import ceil, floor, isfinite
 from typing import Any, SupportsIndex
@@ -33,8 +33,8 @@ from purethin.inference.solver import (
 class Ledger:
     """What the sizes of a trace were used for.
 
-    `made`: what each tracked integer measures, in the order in which they were made. `decoys`: which
-    of them show C code a 1 instead of their value: see `trial`.
+    `made`: what each tracked integer measures, in the order in which they were made. `decoys`: the
+    values that some of them show C code instead of their own: see `trial`.
     """
 
     equations: list[Equation] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Ledger:
     in_floats: list[tuple[Node, Place]] = field(default_factory=list)
     spelled: list[tuple[Node, Because]] = field(default_factory=list)
     made: list[tuple[Node, Node | None]] = field(default_factory=list)
-    decoys: frozenset[int] = frozenset()
+    decoys: Mapping[int, int] = field(default_factory=dict)
 
     def size(self, value: int, node: Node) -> int:
         """The integer, tracked if the node can change."""
@@ -90,9 +90,8 @@ class Size(int):
     _rest: Node | None
 
     def __new__(cls, value: int, node: Node, ledger: Ledger, minus: Node | None = None) -> Size:
-        decoy = len(ledger.made) in ledger.decoys
+        self = int.__new__(cls, ledger.decoys.get(len(ledger.made), value))
         ledger.made.append((node, minus))
-        self = int.__new__(cls, 1 if decoy else value)
         self.value, self.plus, self.minus, self.ledger = value, node, minus, ledger
         self._rest = None
         return self
@@ -308,7 +307,7 @@ class Size(int):
     def __pow__(self, other: Any, mod: int | None = None) -> Any:
         if type(other) is int and other >= 1 and mod is None:
             return self if other == 1 else self * self ** (other - 1)
-        self.escape("**")
+        _escape_all("**", self, other, mod)
         return pow(self.value, _value(other), _value(mod))
 
     # ---- comparisons
@@ -358,12 +357,18 @@ class Size(int):
         return self.value != 0 if self.minus is None else self != 0
 
 
+def _escape_all(how: str, *values: Any) -> None:
+    for value in values:
+        if isinstance(value, Size):
+            value.escape(how)
+
+
 def _escaping(op: str, sign: str) -> None:
     """Give sizes an operator that keeps no track, both ways round."""
     function = getattr(operator, op)
 
     def forward(self: Size, other: Any) -> Any:
-        self.escape(sign)
+        _escape_all(sign, self, other)
         return function(self.value, _value(other))
 
     def backward(self: Size, other: Any) -> Any:
@@ -399,8 +404,8 @@ for _op, _sign in {
 
 
 def _powered(self: Size, other: Any, mod: Any = None) -> Any:
-    self.escape("**")
-    return pow(_value(other), self.value, mod)
+    _escape_all("**", self, mod)
+    return pow(_value(other), self.value, _value(mod))
 
 
 Size.__rpow__ = _powered

@@ -194,10 +194,15 @@ class Traced:
 
 
 def run(
-    source: Source, args: Any, kwargs: Any, *, meta: bool, decoys: frozenset[int] = frozenset()
+    source: Source,
+    args: Any,
+    kwargs: Any,
+    *,
+    meta: bool,
+    decoys: Mapping[int, int] | None = None,
 ) -> Traced:
     """Run it once on the example, watched; on meta, or on real tensors. `decoys`: of the ledger."""
-    trace = Trace(meta, Ledger(decoys=decoys))
+    trace = Trace(meta, Ledger(decoys=decoys or {}))
     ready = source.prepare(trace)
 
     def given(x: Any) -> Any:

@@ -200,8 +200,12 @@ def roll(c: Call) -> Dims:
         n = find(dims[d]).size
         k = abs(int(shift)) % max(n, 1)
         by = -shift if isinstance(shift, Size) and int(shift) < 0 else shift
-        if isinstance(by, Size) and k != int(by):
-            c.freeze("a shift beyond the dim", dims[d], *leaves(by.plus))
+        if abs(int(shift)) != k:
+            c.freeze(
+                "a shift beyond the dim",
+                dims[d],
+                *(leaves(by.plus) if isinstance(by, Size) else ()),
+            )
         if k == 0 or find(dims[d]).kind == "constant":
             continue
         whole = c.fixed(k, f"the literal shift {int(shift)}")
