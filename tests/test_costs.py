@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from networks import random_masks
+from networks import built, random_masks
 from patterns import PATTERNS, Pattern
-from test_patterns import built
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode

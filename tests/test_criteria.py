@@ -10,7 +10,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import randomise
-from test_axes import SIZES, entries, expressions
+from strategies import SIZES, entries, expressions
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 

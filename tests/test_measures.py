@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import random_masks, randomise
 from patterns.weight_norm import NORMS
-from test_axes import entries
+from strategies import entries
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import parametrizations, prune

@@ -11,9 +11,9 @@ import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import built
 from patterns import PATTERNS
-from test_axes import SIZES, expressions
-from test_patterns import built
+from strategies import SIZES, expressions
 
 import purethin as pt
 from purethin import axes as ax

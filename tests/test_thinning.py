@@ -13,7 +13,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import random_masks, randomise
-from test_axes import SIZES, expressions, masks_of
+from strategies import SIZES, expressions, masks_of
 from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 

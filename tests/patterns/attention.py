@@ -32,7 +32,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | Tensor = 0.5) -> Tens
 
 
 @pattern(
-    "qkv as (3 heads dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv"
+    "qkv as (3 heads dim)",
+    lambda: packed(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (3 a b) 5; out.weight: 3 (a b)",
 )
 def three_first(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -45,6 +49,7 @@ def three_first(net: Net, x: Tensor) -> Tensor:
     lambda: packed(heads=3, scale=weight(3, 1, 1)),
     inputs=sequence,
     prunable="qkv scale:0",
+    layout="scale: a 1 1; qkv: (3 a b) 5; out.weight: 3 (a b)",
 )
 def indexed(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -57,13 +62,20 @@ def indexed(net: Net, x: Tensor) -> Tensor:
     lambda: packed(heads=3, scale=weight(4)),
     inputs=sequence,
     prunable="qkv scale:0",
+    layout="scale: a; qkv: (3 b a) 5; out.weight: 3 (b a)",
 )
 def dim_scaled(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).unflatten(-1, (3, net.heads, -1)).unbind(2)
     return net.out(attend((q * net.scale).transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)))
 
 
-@pattern("qkv by chunk", lambda: packed(heads=3), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv by chunk",
+    lambda: packed(heads=3),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: ((a b) + (a b) + (a b)) 5; out.weight: 3 (a b)",
+)
 def chunked(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
         part.unflatten(-1, (net.heads, -1)).transpose(1, 2) for part in net.qkv(x).chunk(3, dim=-1)
@@ -76,6 +88,7 @@ def chunked(net: Net, x: Tensor) -> Tensor:
     lambda: packed(heads=3, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: ((a b) + (a b) + (a b)) 5; out.weight: 3 (a b)",
 )
 def split_at(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -85,7 +98,11 @@ def split_at(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "qkv by slices at the width", lambda: packed(heads=3, width=12), inputs=sequence, prunable="qkv"
+    "qkv by slices at the width",
+    lambda: packed(heads=3, width=12),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: ((a b) + (a b) + (a c)) 5; out.weight: 3 (a c)",
 )
 def sliced(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x)
@@ -95,7 +112,11 @@ def sliced(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "qkv as (heads 3 dim)", lambda: packed(heads=3, head_dim=4), inputs=sequence, prunable="qkv"
+    "qkv as (heads 3 dim)",
+    lambda: packed(heads=3, head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (a 3 b) 5; out.weight: 3 (a b)",
 )
 def heads_first(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -108,6 +129,7 @@ def heads_first(net: Net, x: Tensor) -> Tensor:
     lambda: packed(heads=3, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: (a (b + b + b)) 5; out.weight: 3 (a b)",
 )
 def chunked_heads(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -120,6 +142,7 @@ def chunked_heads(net: Net, x: Tensor) -> Tensor:
     lambda: packed(heads=3, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: (a (b + b + b)) 5; out.weight: 3 (a b)",
 )
 def sliced_heads(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x).view(*x.shape[:-1], net.heads, 3 * net.head_dim).transpose(1, 2)
@@ -128,7 +151,13 @@ def sliced_heads(net: Net, x: Tensor) -> Tensor:
     return net.out(attend(q, k, qkv[..., 2 * net.head_dim :]))
 
 
-@pattern("qkv as (heads dim 3)", lambda: packed(heads=3), inputs=sequence, prunable="qkv")
+@pattern(
+    "qkv as (heads dim 3)",
+    lambda: packed(heads=3),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (a b 3) 5; out.weight: 3 (a b)",
+)
 def three_last(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x).unflatten(-1, (net.heads, -1, 3)).transpose(1, 2)
     return net.out(attend(qkv[..., 0], qkv[..., 1], qkv[..., 2]))
@@ -140,6 +169,7 @@ def three_last(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="qkv:2 qkv:3",
     frozen="qkv:0",
+    layout="qkv: 3 5 a b; out: a b 3",
 )
 def by_einsum(net: Net, x: Tensor) -> Tensor:
     q, k, v = torch.einsum("bnc,pchd->pbhnd", x, net.qkv)
@@ -152,6 +182,7 @@ def by_einsum(net: Net, x: Tensor) -> Tensor:
     lambda: layers(qkv=nn.Linear(5, 20), out=nn.Linear(12, 3), heads=3, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: ((a + 2) b) 5; out.weight: 3 (a b)",
 )
 def packed_behind(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x).view(*x.shape[:2], net.heads + 2, net.head_dim).transpose(1, 2)
@@ -165,6 +196,7 @@ def packed_behind(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q kv",
+    layout="q: (a b) 5; kv: (2 a b) 5; out.weight: 3 (a b)",
 )
 def keys_values(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -185,6 +217,7 @@ def keys_values(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q kv",
+    layout="q: (a b) 5; kv: (a (b + c)) 5; out.weight: 3 (a c)",
 )
 def key_dim_value_dim(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -206,6 +239,7 @@ def key_dim_value_dim(net: Net, x: Tensor) -> Tensor:
     lambda: apart(heads=3, head_dim=4),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )
 def folded(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -223,6 +257,7 @@ def folded(net: Net, x: Tensor) -> Tensor:
     lambda: apart(heads=3),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def added(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -236,7 +271,11 @@ def added(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "heads by chunks joined on the batch", lambda: apart(heads=3), inputs=sequence, prunable="q k v"
+    "heads by chunks joined on the batch",
+    lambda: apart(heads=3),
+    inputs=sequence,
+    prunable="q k v",
+    layout=("q: (a + a + a) 5; k: (a + a + a) 5; v: (b + b + b) 5; out.weight: 3 (b + b + b)"),
 )
 def joined_on_batch(net: Net, x: Tensor) -> Tensor:
     q, k, v = (torch.cat(layer(x).chunk(net.heads, -1), 0) for layer in (net.q, net.k, net.v))
@@ -275,6 +314,11 @@ add(
     lambda: Heads(read=False),
     inputs=sequence,
     prunable="heads.0 heads.1 heads.2",
+    layout=(
+        "heads.0.query: a 5; heads.0.key: a 5; heads.0.value: b 5; heads.1.query: c 5; "
+        "heads.1.key: c 5; heads.1.value: d 5; heads.2.query: e 5; heads.2.key: e 5; "
+        "heads.2.value: f 5; out.weight: 3 (b + d + f)"
+    ),
 )
 add(
     "heads in a list, each with the root of its size",
@@ -282,4 +326,9 @@ add(
     inputs=sequence,
     prunable="heads.0.value heads.2.value",
     inexact="heads.0.query heads.1.query heads.2.key",
+    layout=(
+        "heads.0.query: a~ 5; heads.0.key: a~ 5; heads.0.value: b 5; heads.1.query: c~ 5; "
+        "heads.1.key: c~ 5; heads.1.value: d 5; heads.2.query: e~ 5; heads.2.key: e~ 5; "
+        "heads.2.value: f 5; out.weight: 3 (b + d + f)"
+    ),
 )

@@ -14,7 +14,13 @@ from .pattern import Net, pattern, random, sequence, weight
 # ---- masks
 
 
-@pattern("attention with a causal mask made on the spot", parts, inputs=sequence, prunable="q k v")
+@pattern(
+    "attention with a causal mask made on the spot",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def causal(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     n = x.shape[1]
@@ -27,6 +33,7 @@ def causal(net: Net, x: Tensor) -> Tensor:
     lambda: parts(seen=nn.Buffer(torch.ones(9, 9).tril().view(1, 1, 9, 9))),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def causal_buffer(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -41,6 +48,7 @@ def causal_buffer(net: Net, x: Tensor) -> Tensor:
     inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] < torch.tensor([[7], [4]])),
     prunable="q k v",
     inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def padded(net: Net, x: Tensor, seen: Tensor) -> Tensor:
     return join(
@@ -56,6 +64,7 @@ def padded(net: Net, x: Tensor, seen: Tensor) -> Tensor:
         (torch.arange(7)[None, :] < torch.tensor([[7], [4]])).double(),
     ),
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def extended(net: Net, x: Tensor, seen: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -69,6 +78,7 @@ def extended(net: Net, x: Tensor, seen: Tensor) -> Tensor:
     inputs=lambda: (random(2, 7, 5), random(2, 3, 7, 7, seed=1)),
     prunable="q k v",
     frozen="scale:0",
+    layout="q: (3 a) 5; k: (3 a) 5; v: (3 b) 5; out.weight: 3 (3 b)",
 )
 def masked_heads(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -80,6 +90,7 @@ def masked_heads(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     parts,
     inputs=lambda: (random(2, 7, 5), torch.arange(7)[:, None] > torch.arange(7)),
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def blind(net: Net, x: Tensor, seen: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -98,6 +109,7 @@ def blind(net: Net, x: Tensor, seen: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v table:1",
     frozen="table:0",
+    layout="table: 13 a; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def table(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -112,6 +124,7 @@ def table(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v bias",
     frozen="bias.weight:0",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); bias: 8 a",
 )
 def bucketed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -128,6 +141,9 @@ def bucketed(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q k v cpb.0 cpb.2",
+    layout=(
+        "q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); cpb.0: d e; cpb.2: a d; at: 7 7 e"
+    ),
 )
 def continuous(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -142,6 +158,7 @@ def continuous(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q k v table:1",
+    layout="table: 13 a; q: (b a) 5; k: (b a) 5; v: (b c) 5; out.weight: 3 (b c)",
 )
 def relative_keys(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -154,6 +171,7 @@ def relative_keys(net: Net, x: Tensor) -> Tensor:
     lambda: parts(r=nn.Linear(6, 12, bias=False), u=weight(3, 4), w=weight(3, 4)),
     inputs=lambda: (random(2, 7, 5), random(7, 6, seed=1)),
     prunable="q k v r u:0 u:1 w:1",
+    layout=("u: a b; w: a b; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); r: (a b) 6"),
 )
 def shifted(net: Net, x: Tensor, place: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -166,7 +184,7 @@ def shifted(net: Net, x: Tensor, place: Tensor) -> Tensor:
 
 
 @pattern("attention with slopes in a buffer", lambda: parts(slopes=nn.Buffer(torch.tensor([0.5, 0.25, 0.125]))),
-         inputs=sequence, prunable="q k v slopes:0")  # fmt: skip
+         inputs=sequence, prunable="q k v slopes:0", layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); slopes: a",)  # fmt: skip
 def slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     place = torch.arange(x.shape[1], device=x.device)
@@ -174,7 +192,12 @@ def slopes(net: Net, x: Tensor) -> Tensor:
     return join(net, (q @ k.mT - net.slopes[:, None, None] * away).softmax(-1) @ v)
 
 
-@pattern("attention with slopes from the number of heads", parts, inputs=sequence)
+@pattern(
+    "attention with slopes from the number of heads",
+    parts,
+    inputs=sequence,
+    layout="q: (3 a) 5; k: (3 a) 5; v: (3 b) 5; out.weight: 3 (3 b)",
+)
 def computed_slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     slopes = torch.tensor(
@@ -184,7 +207,12 @@ def computed_slopes(net: Net, x: Tensor) -> Tensor:
     return join(net, (q @ k.mT + slopes.view(1, -1, 1, 1) * near).softmax(-1) @ v)
 
 
-@pattern("attention with slopes from a range that ends behind the heads", parts, inputs=sequence)
+@pattern(
+    "attention with slopes from a range that ends behind the heads",
+    parts,
+    inputs=sequence,
+    layout="q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5; out.weight: 3 (a~ c)",
+)
 def ended_slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     slopes = 2.0 ** -torch.arange(1, net.heads + 1, dtype=x.dtype, device=x.device)
@@ -198,6 +226,7 @@ def ended_slopes(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q v",
+    layout="q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5; out.weight: 3 (a~ c)",
 )
 def ranged_slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -211,6 +240,7 @@ def ranged_slopes(net: Net, x: Tensor) -> Tensor:
     lambda: parts(sinks=weight(3)),
     inputs=sequence,
     prunable="q k v sinks:0",
+    layout="sinks: a; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def sinks(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -220,26 +250,50 @@ def sinks(net: Net, x: Tensor) -> Tensor:
     return join(net, share[..., :-1] @ v)
 
 
-@pattern("attention with a softmax plus one", parts, inputs=sequence, prunable="q k v")
+@pattern(
+    "attention with a softmax plus one",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def plus_one(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     share = (q @ k.mT).exp()
     return join(net, share / (1 + share.sum(-1, keepdim=True)) @ v)
 
 
-@pattern("attention with scores capped by tanh", parts, inputs=sequence, prunable="q k v")
+@pattern(
+    "attention with scores capped by tanh",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def capped(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (50.0 * torch.tanh(q @ k.mT / 50.0)).softmax(-1) @ v)
 
 
-@pattern("attention by sigmoids", parts, inputs=sequence, prunable="q k v")
+@pattern(
+    "attention by sigmoids",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def sigmoids(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(net, (q @ k.mT - math.log(x.shape[1])).sigmoid() @ v)
 
 
-@pattern("attention to the best few keys", parts, inputs=sequence, prunable="q k v")
+@pattern(
+    "attention to the best few keys",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def best(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     scores = q @ k.mT

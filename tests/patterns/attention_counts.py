@@ -22,6 +22,7 @@ HEADS = 3
     lambda: apart(head_dim=4),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )
 def free_heads(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
@@ -35,6 +36,7 @@ def free_heads(net: Net, x: Tensor) -> Tensor:
     lambda: apart(heads=3, head_dim=4, width=12),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )
 def transpose_for_scores(net: Net, x: Tensor) -> Tensor:
     def split(h: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ def transpose_for_scores(net: Net, x: Tensor) -> Tensor:
     lambda: apart(heads=3),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )
 def divided_width(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -62,7 +65,11 @@ def divided_width(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "the number of heads by dividing", lambda: packed(head_dim=4), inputs=sequence, prunable="qkv"
+    "the number of heads by dividing",
+    lambda: packed(head_dim=4),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (3 a b) 5; out.weight: 3 (a b)",
 )
 def counted_heads(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x)
@@ -82,6 +89,7 @@ def counted_heads(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="embed qkv",
+    layout="embed: (a b) 5; qkv: (3 a b) (a b); proj: (a b) (a b); head.weight: 3 (a b)",
 )
 def of_model_width(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -103,6 +111,10 @@ def of_model_width(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="embed attn",
+    layout=(
+        "embed: (a b) 5; attn: ((a b) + (a b) + (a b)) (a b); proj: (a b) (a b); "
+        "head.weight: 3 (a b)"
+    ),
 )
 def nano(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -118,6 +130,7 @@ def nano(net: Net, x: Tensor) -> Tensor:
     lambda: layers(embed=nn.Linear(5, 12), head=nn.Linear(12, 3), heads=3),
     inputs=sequence,
     prunable="embed",
+    layout="embed: (a b) 5; head.weight: 3 (a b)",
 )
 def unprojected(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -126,7 +139,13 @@ def unprojected(net: Net, x: Tensor) -> Tensor:
     return net.head(h + attend(q, q, q).view(b, n, c))
 
 
-@pattern("heads joined by minus one", lambda: packed(heads=3), inputs=sequence, prunable="qkv")
+@pattern(
+    "heads joined by minus one",
+    lambda: packed(heads=3),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (3 a b) 5; out.weight: 3 (a b)",
+)
 def joined_by_minus_one(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
     q, k, v = net.qkv(x).reshape(b, n, 3, net.heads, -1).permute(2, 0, 3, 1, 4)
@@ -138,6 +157,7 @@ def joined_by_minus_one(net: Net, x: Tensor) -> Tensor:
     lambda: layers(qkv=nn.Linear(12, 36), out=nn.Linear(12, 3), heads=3),
     inputs=lambda: (random(2, 7, 12),),
     frozen="qkv.weight:1 out.weight:0",
+    why="the literal or fixed size 3 in reshape",
 )
 def of_input_width(net: Net, x: Tensor) -> Tensor:
     b, n, c = x.shape
@@ -150,6 +170,7 @@ def of_input_width(net: Net, x: Tensor) -> Tensor:
     packed,
     inputs=sequence,
     frozen="qkv.weight:0 qkv.bias:0 out.weight:1",
+    why="the literal or fixed size 3 in view",
 )
 def literal(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).view(2, 7, 3, 3, 4).permute(2, 0, 3, 1, 4)
@@ -162,6 +183,7 @@ def literal(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="qkv",
     frozen="scale:0",
+    layout="qkv: (9 a) 5; out.weight: 3 (3 a)",
 )
 def literal_heads(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).view(*x.shape[:2], 3, 3, -1).permute(2, 0, 3, 1, 4)
@@ -174,6 +196,7 @@ def literal_heads(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="qkv",
     frozen="scale:0",
+    layout="qkv: (3 a 4) 5; out.weight: 3 (a 4)",
 )
 def literal_dim(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).view(*x.shape[:2], 3, -1, 4).permute(2, 0, 3, 1, 4)
@@ -186,6 +209,7 @@ def literal_dim(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     frozen="scale:0",
+    layout="q: (3 a) 5; k: (3 a) 5; v: (3 b) 5; out.weight: 3 (3 b)",
 )
 def global_heads(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
@@ -226,16 +250,25 @@ pattern(
     lambda: apart(config=SimpleNamespace(width=12, heads=3)),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )(by_config)
 pattern(
-    "heads from a dataclass", lambda: apart(config=Config()), inputs=sequence, prunable="q k v"
+    "heads from a dataclass",
+    lambda: apart(config=Config()),
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )(by_config)
 pattern(
     "heads from a frozen dataclass",
     lambda: apart(config=FrozenConfig()),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a b)",
 )(by_config)
 pattern(
-    "heads from a dataclass with slots", lambda: apart(config=SlottedConfig()), inputs=sequence
+    "heads from a dataclass with slots",
+    lambda: apart(config=SlottedConfig()),
+    inputs=sequence,
+    why="the literal or fixed size 3 in view",
 )(by_config)

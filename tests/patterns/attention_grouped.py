@@ -40,7 +40,13 @@ def repeat_kv(h: Tensor, times: int) -> Tensor:
     return h[:, :, None, :, :].expand(b, heads, times, n, dim).reshape(b, heads * times, n, dim)
 
 
-@pattern("grouped queries by repeat_interleave", counts, inputs=sequence, prunable="q k v")
+@pattern(
+    "grouped queries by repeat_interleave",
+    counts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
+)
 def interleaved(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     times = net.heads // net.kv_heads
@@ -52,6 +58,7 @@ def interleaved(net: Net, x: Tensor) -> Tensor:
     lambda: grouped(rep=3, kv_heads=2, scale=weight(3)),
     inputs=sequence,
     prunable="q k v scale:0",
+    layout="scale: a; q: (b a c) 5; k: (b c) 5; v: (b d) 5; out.weight: 3 (b a d)",
 )
 def own_axis(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.kv_heads, net.rep, -1)) * net.scale[:, None]
@@ -67,6 +74,7 @@ def own_axis(net: Net, x: Tensor) -> Tensor:
     lambda: counts(rep=3),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def expanded(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -78,6 +86,7 @@ def expanded(net: Net, x: Tensor) -> Tensor:
     counts,
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def read(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -90,6 +99,7 @@ def read(net: Net, x: Tensor) -> Tensor:
     lambda: grouped(head_dim=4, rep=3),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def free(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
@@ -103,6 +113,7 @@ def free(net: Net, x: Tensor) -> Tensor:
     lambda: grouped(kv_heads=2, head_dim=4, scale=weight(2, 3)),
     inputs=sequence,
     prunable="q k v scale:0 scale:1",
+    layout="scale: a b; q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def dimension(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -117,6 +128,7 @@ def dimension(net: Net, x: Tensor) -> Tensor:
     lambda: grouped(kv_heads=2, scale=weight(3, 1, 1)),
     inputs=sequence,
     prunable="q k v scale:0",
+    layout="scale: a 1 1; q: (b a c) 5; k: (b c) 5; v: (b d) 5; out.weight: 3 (b a d)",
 )
 def broadcast(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.kv_heads, net.scale.shape[0], -1)).permute(0, 2, 3, 1, 4)
@@ -133,6 +145,7 @@ def broadcast(net: Net, x: Tensor) -> Tensor:
     lambda: counts(scale=weight(6, 1, 1)),
     inputs=sequence,
     prunable="q k v scale:0",
+    layout="scale: (a b) 1 1; q: (a b c) 5; k: (b c) 5; v: (b c) 5; out.weight: 3 (a b c)",
 )
 def in_turn(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -145,6 +158,10 @@ def in_turn(net: Net, x: Tensor) -> Tensor:
     lambda: counts(index=nn.Buffer(torch.tensor([0, 0, 0, 1, 1, 1]))),
     inputs=sequence,
     prunable="k",
+    layout=(
+        "q: (a[0, 0, 0, 1, 1, 1] b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a[0, 0, 0, "
+        "1, 1, 1] b); index: a[0, 0, 0, 1, 1, 1]"
+    ),
 )
 def by_index(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -157,6 +174,7 @@ def by_index(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k v",
+    layout="q: (a b c~) 5; k: (a c~) 5; v: (a c~) 5; out.weight: 3 (a b c~)",
 )
 def by_operator(net: Net, x: Tensor) -> Tensor:
     h = F.scaled_dot_product_attention(*split(net, x), enable_gqa=True)
@@ -164,7 +182,11 @@ def by_operator(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "grouped queries by the operator itself, scale given", counts, inputs=sequence, prunable="q k v"
+    "grouped queries by the operator itself, scale given",
+    counts,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def by_operator_scaled(net: Net, x: Tensor) -> Tensor:
     h = F.scaled_dot_product_attention(*split(net, x), scale=0.5, is_causal=True, enable_gqa=True)
@@ -176,6 +198,7 @@ def by_operator_scaled(net: Net, x: Tensor) -> Tensor:
     lambda: grouped(head_dim=4),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b c) 5; k: (a c) 5; v: (a c) 5; out.weight: 3 (a b c)",
 )
 def by_operator_free(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
@@ -190,6 +213,7 @@ def by_operator_free(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     frozen="scale:0",
+    layout="q: (6 a) 5; k: (2 a) 5; v: (2 b) 5; out.weight: 3 (6 b)",
 )
 def by_operator_literal(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (6, -1)).transpose(1, 2) * net.scale
@@ -206,6 +230,7 @@ def by_operator_literal(net: Net, x: Tensor) -> Tensor:
     lambda: layers(qkv=nn.Linear(5, 40), out=nn.Linear(24, 3), heads=6, kv_heads=2, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: ((a b c) + (a c) + (a c)) 5; out.weight: 3 (a b c)",
 )
 def packed(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -223,6 +248,7 @@ def packed(net: Net, x: Tensor) -> Tensor:
     lambda: layers(qkv=nn.Linear(5, 40), out=nn.Linear(24, 3), heads=6, kv_heads=2, head_dim=4),
     inputs=sequence,
     prunable="qkv",
+    layout="qkv: ((a b c) + (a c) + (a c)) 5; out.weight: 3 (a b c)",
 )
 def packed_slices(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x)
@@ -243,6 +269,7 @@ def packed_slices(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="qkv scale:0",
+    layout="scale: a; qkv: (b (a + 2) c) 5; out.weight: 3 (b a c)",
 )
 def packed_groups(net: Net, x: Tensor) -> Tensor:
     qkv = net.qkv(x).view(*x.shape[:2], net.kv_heads, net.rep + 2, net.head_dim)
@@ -262,6 +289,7 @@ def packed_groups(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q k v scale:0",
+    layout="scale: a 1 1; q: (a b) 5; k: b 5; v: c 5; out.weight: 3 (a c)",
 )
 def multi_query(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.scale.shape[0], -1)).transpose(1, 2)
@@ -275,6 +303,7 @@ def multi_query(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q kv",
+    layout="q: (a b) 5; kv: (b + b) 5; out.weight: 3 (a b)",
 )
 def multi_query_expanded(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -293,6 +322,7 @@ def multi_query_expanded(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q kv",
+    layout="q: (a b) 5; kv: (b + b) 5; out.weight: 3 (a b)",
 )
 def multi_query_tokens(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -342,12 +372,19 @@ pattern(
     inputs=sequence,
     prunable="q down up place:1",
     inexact="down norm.weight:0",
+    layout=(
+        "q: (a (b + c)) 5; down: (d~ + c) 5; norm: d~; up: (a (b + e)) d~; out.weight: 3 "
+        "(a e); place: 7 c"
+    ),
 )(latent_attention)
 pattern(
     "latent attention without a norm",
     lambda: latent(nn.Identity()),
     inputs=sequence,
     prunable="q down up place:1",
+    layout=(
+        "q: (a (b + c)) 5; down: (d + c) 5; up: (a (b + e)) d; out.weight: 3 (a e); place: 7 c"
+    ),
 )(latent_attention)
 
 
@@ -362,6 +399,7 @@ pattern(
     ),
     inputs=sequence,
     prunable="down q:1 q:2 up_k:1 up_v:2",
+    layout="q: 5 a b; up_k: a c b; up_v: a c d; out: a d 3; down: c 5",
 )
 def absorbed(net: Net, x: Tensor) -> Tensor:
     low = net.down(x)
@@ -383,6 +421,7 @@ def absorbed(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="low",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; low: d~ 7; out.weight: 3 (a c)",
 )
 def fewer_tokens(net: Net, x: Tensor) -> Tensor:
     q = net.q(x).unflatten(-1, (net.heads, -1)).transpose(1, 2)

@@ -23,7 +23,8 @@ def split(h: Tensor, heads: int) -> Tensor:
                    head=nn.Linear(8, 3), heads=3),
     inputs=lambda: (random(2, 7, 5), random(2, 4, 6, seed=1)),
     prunable="mine theirs q kv",
-)  # fmt: skip
+layout=("mine: a 5; theirs: b 6; q: (c d) a; kv: ((c d) + (c d)) b; out: a (c d); "
+"head.weight: 3 a"),)  # fmt: skip
 def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
     h, other = net.mine(x), net.theirs(y)
     k, v = (split(part, net.heads) for part in net.kv(other).chunk(2, -1))
@@ -36,7 +37,8 @@ def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
                    w=nn.Linear(10, 15), out1=nn.Linear(15, 3), out2=nn.Linear(12, 3), heads=3),
     inputs=lambda: (random(2, 7, 5), random(2, 4, 6, seed=1)),
     prunable="mine theirs q k v w",
-)  # fmt: skip
+layout=("mine: a 5; theirs: b 6; q: (c d) a; k: (c d) b; v: (c e) a; w: (c f) b; "
+"out1.weight: 3 (c f); out2.weight: 3 (c e)"),)  # fmt: skip
 def both_ways(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     h, other = net.mine(x), net.theirs(y)
     q, k, v, w = (
@@ -54,7 +56,7 @@ def both_ways(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
                    heads=3),
     inputs=sequence,
     prunable="embed q kv",
-)  # fmt: skip
+layout="embed: a 5; q: (b c) a; kv: (2 b c) a; proj: a (b c); head.weight: 3 a",)  # fmt: skip
 def of_first(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     first = h[:, :1]
@@ -69,7 +71,7 @@ def of_first(net: Net, x: Tensor) -> Tensor:
                    head=nn.Linear(15, 3), heads=3),
     inputs=sequence,
     prunable="embed query:2 q k v",
-)  # fmt: skip
+layout=("query: 1 1 a; embed: b 5; q: (c d) a; k: (c d) b; v: (c e) b; head.weight: 3 (c e)"),)  # fmt: skip
 def learned_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     q = split(net.q(net.query).expand(x.shape[0], -1, -1), net.heads)
@@ -81,7 +83,8 @@ def learned_query(net: Net, x: Tensor) -> Tensor:
     lambda: layers(embed=nn.Conv2d(3, 8, 3, stride=3), place=weight(5, 8), q=nn.Linear(8, 12), kv=nn.Linear(8, 24),
                    head=nn.Linear(12, 3), heads=3),
     prunable="embed q kv",
-)  # fmt: skip
+layout=("place: 5 a; embed: a 3 3 3; q: (b c) a; kv: ((b c) + (b c)) a; head.weight: 3 (b "
+"c)"),)  # fmt: skip
 def mean_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).flatten(2).permute(2, 0, 1)
     h = torch.cat([h.mean(0, keepdim=True), h], 0) + net.place[:, None]
@@ -96,7 +99,8 @@ def mean_query(net: Net, x: Tensor) -> Tensor:
                    head=nn.Linear(24, 3), heads=3),
     inputs=sequence,
     prunable="latents:0 latents:1 q k v out",
-)  # fmt: skip
+layout=("latents: a b; q: (c d) b; k: (c d) 5; v: (c e) 5; out: f (c e); head.weight: 3 (a "
+"f)"),)  # fmt: skip
 def latents(net: Net, x: Tensor) -> Tensor:
     q = split(net.q(net.latents).expand(x.shape[0], -1, -1), net.heads)
     h = attend(q, split(net.k(x), net.heads), split(net.v(x), net.heads))
@@ -111,6 +115,10 @@ def latents(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="block.attn.qkv k",
     inexact="latents:0",
+    layout=(
+        "latents: a~ b; k: b 5; block.attn.qkv: (3 c d) b; block.attn.proj: b (c d); "
+        "block.fc1: e b; block.fc2: b e; head.weight: 3 b"
+    ),
 )
 def latents_block(net: Net, x: Tensor) -> Tensor:
     h = (net.latents @ net.k(x).mT).softmax(-1) @ net.k(x)
@@ -124,7 +132,8 @@ def latents_block(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v keys:0 keys:2",
     inexact="keys:1",
-)  # fmt: skip
+layout=("keys: a b~ c; values: a b~ d; q: (a c) 5; k: (a c) 5; v: (a d) 5; out.weight: 3 "
+"(a d)"),)  # fmt: skip
 def prefix(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     k = torch.cat([net.keys.expand(x.shape[0], -1, -1, -1), k], dim=2)
@@ -159,6 +168,7 @@ def merge_windows(x: Tensor, size: int, h: int, w: int) -> Tensor:
         embed=nn.Conv2d(3, 12, 1), attn=Attention(12, 3, own=True), head=nn.Linear(12, 3), window=3
     ),
     prunable="embed attn.qkv",
+    layout="embed: a 3 1 1; attn.qkv: (3 b c) a; attn.proj: a (b c); head.weight: 3 a",
 )
 def shifted_windows(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).permute(0, 2, 3, 1)
@@ -177,6 +187,10 @@ def shifted_windows(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="reduce",
     inexact="embed",
+    layout=(
+        "embed: a~ 3 1 1; norm: (a~ + a~ + a~ + a~); reduce: b (a~ + a~ + a~ + a~); "
+        "head.weight: 3 b"
+    ),
 )
 def merged_patches(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).permute(0, 2, 3, 1)
@@ -189,7 +203,7 @@ def merged_patches(net: Net, x: Tensor) -> Tensor:
     lambda: layers(embed=nn.Conv2d(3, 8, 1), q=nn.Linear(8, 12), reduce=nn.Conv2d(8, 6, 2, stride=2), kv=nn.Linear(6, 24),
                    out=nn.Linear(12, 3), heads=3),
     prunable="embed q reduce kv",
-)  # fmt: skip
+layout=("embed: a 3 1 1; q: (b c) a; reduce: d a 2 2; kv: (2 b c) d; out.weight: 3 (b c)"),)  # fmt: skip
 def fewer_pixels(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     b, c, *_ = h.shape
@@ -208,7 +222,8 @@ def fewer_pixels(net: Net, x: Tensor) -> Tensor:
     lambda: layers(embed=nn.Conv2d(3, 12, 1), rows=Attention(12, 3, own=True), columns=Attention(12, 2, own=True),
                    head=nn.Conv2d(12, 4, 1)),
     prunable="embed rows.qkv columns.qkv",
-)  # fmt: skip
+layout=("embed: a 3 1 1; rows.qkv: (3 b c) a; rows.proj: a (b c); columns.qkv: (3 d e) a; "
+"columns.proj: a (d e); head.weight: 4 a 1 1"),)  # fmt: skip
 def axial(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     b, c, y, w = h.shape
@@ -231,7 +246,8 @@ def axial(net: Net, x: Tensor) -> Tensor:
                    out=nn.Conv2d(12, 4, 1), heads=3),
     prunable="qkv scale:0",
     inexact="qkv",
-)  # fmt: skip
+layout=("scale: a 1 1; qkv: ((a b~) + (a b~) + (a b~)) 3 1 1; deep: ((a b~) + (a b~) + (a "
+"b~)) 1 3 3; out.weight: 4 (a b~) 1 1"),)  # fmt: skip
 def between_channels(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
         part.flatten(2).unflatten(1, (net.heads, -1))
@@ -253,6 +269,7 @@ def between_channels(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="q k v",
     inexact="k v",
+    layout="q: (a b) 3 1 1; k: (a c~) 3 1 1; v: (a c~) 3 1 1; out.weight: 4 (a b) 1 1",
 )
 def between_channels_apart(net: Net, x: Tensor) -> Tensor:
     q, k, v = (layer(x).flatten(2).unflatten(1, (net.heads, -1)) for layer in (net.q, net.k, net.v))
@@ -271,7 +288,12 @@ def linear(**more: object) -> dict[str, object]:
 
 
 @pattern(
-    "linear attention by elu plus one", linear, inputs=sequence, prunable="q k v", inexact="q k"
+    "linear attention by elu plus one",
+    linear,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_elu(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
@@ -281,7 +303,13 @@ def by_elu(net: Net, x: Tensor) -> Tensor:
     return net.out(torch.einsum("bhnd,bhde,bhn->bhne", q, context, z).transpose(1, 2).flatten(2))
 
 
-@pattern("linear attention by relu", linear, inputs=sequence, prunable="q k v")
+@pattern(
+    "linear attention by relu",
+    linear,
+    inputs=sequence,
+    prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def by_relu(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     q, k = q.relu(), k.relu()
@@ -297,6 +325,7 @@ def by_relu(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q v",
+    layout="q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5; out.weight: 3 (a~ c)",
 )
 def without_floor(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
@@ -306,7 +335,12 @@ def without_floor(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "linear attention by two softmaxes", linear, inputs=sequence, prunable="q k v", inexact="q k"
+    "linear attention by two softmaxes",
+    linear,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_softmaxes(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
@@ -318,6 +352,7 @@ def by_softmaxes(net: Net, x: Tensor) -> Tensor:
     lambda: linear(decay=nn.Buffer(torch.tensor([0.9, 0.8, 0.7]))),
     inputs=sequence,
     prunable="q k v decay:0",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); decay: a",
 )
 def retention(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
@@ -333,6 +368,7 @@ def retention(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c~) 5; out.weight: 3 (a c~); norm: (a c~)",
 )
 def carried(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
@@ -351,6 +387,7 @@ def carried(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="embed squeeze",
+    layout="embed: a 5; squeeze: b a; excite: a b; head.weight: 3 a",
 )
 def excited(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -395,4 +432,7 @@ add(
     Levit,
     inputs=sequence,
     prunable="embed qkv attention_biases:0",
+    layout=(
+        "attention_biases: a 7; embed: b 5; head.weight: 3 b; qkv: (a (c + c + d)) b; proj: b (a d)"
+    ),
 )

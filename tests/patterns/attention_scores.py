@@ -39,13 +39,20 @@ def join(net: Net, h: Tensor) -> Tensor:
 # ---- the scale
 
 
-@pattern("attention heads in one operator", parts, inputs=sequence, prunable="q k v", inexact="q k")
+@pattern(
+    "attention heads in one operator",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def one_operator(net: Net, x: Tensor) -> Tensor:
     return join(net, F.scaled_dot_product_attention(*split(net, x)))
 
 
 @pattern("attention heads in one operator, packed", lambda: layers(qkv=nn.Linear(5, 36), out=nn.Linear(12, 3), heads=3),
-         inputs=sequence, prunable="qkv", inexact="qkv")  # fmt: skip
+         inputs=sequence, prunable="qkv", inexact="qkv", layout="qkv: (3 a b~) 5; out.weight: 3 (a b~)",)  # fmt: skip
 def one_operator_packed(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).unflatten(-1, (3, net.heads, -1)).permute(2, 0, 3, 1, 4)
     return net.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -56,6 +63,7 @@ def one_operator_packed(net: Net, x: Tensor) -> Tensor:
     lambda: parts(scale=4**-0.5),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def one_operator_scaled(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -68,6 +76,7 @@ def one_operator_scaled(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_attribute(net: Net, x: Tensor) -> Tensor:
     q, k = (
@@ -83,6 +92,7 @@ def by_attribute(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_root(net: Net, x: Tensor) -> Tensor:
     q, k = (
@@ -92,7 +102,12 @@ def by_root(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "attention scaled by a size read last", parts, inputs=sequence, prunable="q k v", inexact="q k"
+    "attention scaled by a size read last",
+    parts,
+    inputs=sequence,
+    prunable="q k v",
+    inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_shape(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -105,6 +120,7 @@ def by_shape(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_fourth_root(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -112,7 +128,12 @@ def by_fourth_root(net: Net, x: Tensor) -> Tensor:
     return join(net, torch.einsum("bhid,bhjd->bhij", q * scale, k * scale).softmax(-1) @ v)
 
 
-@pattern("attention scaled by a tensor of the size", parts, inputs=sequence)
+@pattern(
+    "attention scaled by a tensor of the size",
+    parts,
+    inputs=sequence,
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
 def by_tensor(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     return join(
@@ -121,7 +142,12 @@ def by_tensor(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "attention scaled by a float over the size", parts, inputs=sequence, prunable="q v", inexact="q"
+    "attention scaled by a float over the size",
+    parts,
+    inputs=sequence,
+    prunable="q v",
+    inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_float_over(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -134,6 +160,7 @@ def by_float_over(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_float_times(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -146,6 +173,7 @@ def by_float_times(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_numpy(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -158,6 +186,7 @@ def by_numpy(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q v",
     inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_logarithm(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -169,6 +198,7 @@ def by_logarithm(net: Net, x: Tensor) -> Tensor:
     lambda: parts(scale=weight(3)),
     inputs=sequence,
     inexact="scale:0",
+    layout="scale: a~; q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5",
 )
 def by_heads(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -181,6 +211,7 @@ def by_heads(net: Net, x: Tensor) -> Tensor:
     lambda: parts(scale=nn.Buffer(torch.tensor(0.5))),
     inputs=sequence,
     prunable="q k v",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def by_buffer(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -188,7 +219,7 @@ def by_buffer(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern("attention scaled by the model's width", lambda: layers(embed=nn.Linear(5, 8), **parts_of(8)), inputs=sequence,
-         prunable="q k v", inexact="embed")  # fmt: skip
+         prunable="q k v", inexact="embed", layout="embed: a~ 5; q: (b c) a~; k: (b c) a~; v: (b d) a~; out.weight: 3 (b d)",)  # fmt: skip
 def by_model_width(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     q, k, v = split(net, h)
@@ -211,6 +242,7 @@ def parts_of(inside: int) -> dict[str, object]:
     lambda: parts(scale=weight(3, 1, 1)),
     inputs=sequence,
     prunable="q k v scale:0",
+    layout="scale: a 1 1; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def cosine(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -227,6 +259,7 @@ def cosine(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout=("q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~"),
 )
 def normed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -239,6 +272,7 @@ def normed(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout=("q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~"),
 )
 def rms_normed(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
@@ -253,6 +287,10 @@ def rms_normed(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="v",
     inexact="q k v",
+    layout=(
+        "q: (a~ b~) 5; k: (a~ b~) 5; v: (a~ c) 5; out.weight: 3 (a~ c); q_norm: (a~ b~); "
+        "k_norm: (a~ b~)"
+    ),
 )
 def wholly_normed(net: Net, x: Tensor) -> Tensor:
     q, k = net.q_norm(net.q(x)), net.k_norm(net.k(x))
@@ -265,6 +303,7 @@ def wholly_normed(net: Net, x: Tensor) -> Tensor:
     lambda: parts(before=nn.Linear(3, 6), after=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="q k v before after",
+    layout=("q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); before: d a; after: a d"),
 )
 def talking(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -277,6 +316,7 @@ def talking(net: Net, x: Tensor) -> Tensor:
     lambda: parts(mix=nn.Conv2d(3, 3, 1), norm=nn.BatchNorm2d(3)),
     inputs=sequence,
     prunable="q k v mix",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); mix: a a 1 1; norm: a",
 )
 def re_attention(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -288,6 +328,7 @@ def re_attention(net: Net, x: Tensor) -> Tensor:
     lambda: parts(gate=weight(3)),
     inputs=sequence,
     prunable="q k v gate:0",
+    layout="gate: a; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -296,7 +337,7 @@ def gated(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern("attention heads with gates from the input", lambda: parts(gate=nn.Linear(5, 3)), inputs=sequence,
-         prunable="q k v gate")  # fmt: skip
+         prunable="q k v gate", layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); gate: a 5",)  # fmt: skip
 def input_gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     h = (q @ k.mT).softmax(-1) @ v
@@ -308,6 +349,7 @@ def input_gated(net: Net, x: Tensor) -> Tensor:
     lambda: parts(gate=nn.Linear(5, 15)),
     inputs=sequence,
     prunable="q k v gate",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); gate: (a c) 5",
 )
 def output_gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -326,6 +368,7 @@ def output_gated(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q k v share:0",
+    layout="share: a 1 1; q: (a 2 b) 5; k: (a 2 b) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def difference(net: Net, x: Tensor) -> Tensor:
     q, k = (
@@ -346,6 +389,7 @@ def difference(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     frozen="scale:0",
+    layout="q: (3 a) 5; k: (3 a) 5; v: (3 b) 5; out.weight: 3 (3 b)",
 )
 def with_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = split(net, x)
@@ -359,6 +403,7 @@ def with_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     inputs=sequence,
     prunable="q v",
     inexact="q v",
+    layout="q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5; out.weight: 3 (a~ c)",
 )
 def with_mean_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = split(net, x)
@@ -372,6 +417,7 @@ def with_mean_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     inputs=sequence,
     prunable="q v",
     inexact="q v",
+    layout="q: (a~ b) 5; k: (a~ b) 5; v: (a~ c) 5; out.weight: 3 (a~ c)",
 )
 def with_largest(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     q, k, v = split(net, x)

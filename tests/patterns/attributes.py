@@ -13,17 +13,32 @@ from .pattern import Net, add, conv, layers, pattern, vector
 from .sizes import flat_head, one_layer
 
 
-@pattern("the number of channels from an attribute", lambda: flat_head(width=8), prunable="conv1")
+@pattern(
+    "the number of channels from an attribute",
+    lambda: flat_head(width=8),
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
+)
 def attribute(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.width, 36))
 
 
-@pattern("the number of channels from another layer", flat_head, prunable="conv1")
+@pattern(
+    "the number of channels from another layer",
+    flat_head,
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
+)
 def other_layer(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.conv1.out_channels, 36))
 
 
-@pattern("the number of channels from a weight's shape", flat_head, prunable="conv1")
+@pattern(
+    "the number of channels from a weight's shape",
+    flat_head,
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
+)
 def weight_shape(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.conv1.weight.shape[0], 36))
 
@@ -32,22 +47,35 @@ def weight_shape(net: Net, x: Tensor) -> Tensor:
     "the number of channels from a config object",
     lambda: flat_head(config=SimpleNamespace(width=8)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
 )
 def config(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.config.width, 36))
 
 
-@pattern("the number of channels from a dict", lambda: flat_head(config={"width": 8}))
+@pattern(
+    "the number of channels from a dict",
+    lambda: flat_head(config={"width": 8}),
+    why="the literal or fixed size 8 in view",
+)
 def config_dict(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.config["width"], 36))
 
 
-@pattern("the number of channels as twice an attribute", lambda: flat_head(part=4))
+@pattern(
+    "the number of channels as twice an attribute",
+    lambda: flat_head(part=4),
+    why="the literal or fixed size 8 in view",
+)
 def twice_attribute(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.part * 2, 36))
 
 
-@pattern("the number of channels as an attribute and a number", lambda: flat_head(less=7))
+@pattern(
+    "the number of channels as an attribute and a number",
+    lambda: flat_head(less=7),
+    why="the literal or fixed size 8 in view",
+)
 def attribute_plus(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.less + 1, 36))
 
@@ -62,6 +90,7 @@ def attribute_plus(net: Net, x: Tensor) -> Tensor:
         width=8,
     ),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head1.weight: 4 a 1; head2.weight: 4 a 1",
 )
 def one_for_two(net: Net, x: Tensor) -> Tensor:
     a, b = (layer(x).view(-1, net.width, 36) for layer in (net.conv1, net.conv2))
@@ -86,13 +115,20 @@ class Halved(nn.Module):
         return self.head(h.reshape(-1, self.heads * self.head_dim))
 
 
-add("a property computed from an attribute", Halved, inputs=vector, prunable="fc")
+add(
+    "a property computed from an attribute",
+    Halved,
+    inputs=vector,
+    prunable="fc",
+    layout="fc: (a b) 5; head.weight: 3 (a b)",
+)
 
 
 @pattern(
     "a size from a product over the shape",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 3 (a 36)",
 )
 def shape_product(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -100,7 +136,10 @@ def shape_product(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "a size from numel", lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)), prunable="conv1"
+    "a size from numel",
+    lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)),
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 3 (a 36)",
 )
 def numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -111,13 +150,18 @@ def numel(net: Net, x: Tensor) -> Tensor:
     "a size from the shape's own numel",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(288, 3)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 3 (a 36)",
 )
 def shape_numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(h.shape[0], h.shape[1:].numel()))
 
 
-@pattern("a size from a length", flat_head)
+@pattern(
+    "a size from a length",
+    flat_head,
+    why="the literal or fixed size 8 in view",
+)
 def length(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h.view(x.shape[0], len(h[0]), -1))
@@ -126,6 +170,7 @@ def length(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "a layer chosen by the number of channels",
     lambda: layers(conv1=conv(3, 8), heads=nn.ModuleDict({"8": conv(8, 4)})),
+    why="a trial with fewer units raised \"'3'\" in KeyError",
 )
 def chosen(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -135,6 +180,8 @@ def chosen(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "a number looked up by the number of channels",
     lambda: one_layer(table=tuple(0.1 * i for i in range(9))),
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="its size is in the number 0.8, which is 0.3 with fewer units, in mul",
 )
 def looked_up(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

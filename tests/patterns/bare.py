@@ -20,6 +20,7 @@ Params = dict[str, Tensor]
     lambda: {"w1": ones(8, 3), "b1": ones(8, 1, 1), "w2": ones(4, 8)},
     prunable="w1:0",
     frozen="w1:1 w2:0",
+    layout="w1: a 3; b1: a 1 1; w2: 4 a",
 )
 def einsum(p: Params, x: Tensor) -> Tensor:
     h = torch.einsum("bihw,oi->bohw", x, p["w1"]) + p["b1"]
@@ -36,6 +37,7 @@ def einsum(p: Params, x: Tensor) -> Tensor:
         "w2": ones(4, 8, 3, 3),
     },
     prunable="w1:0",
+    layout="w1: a 3 3 3; b1: a; scale: a; shift: a; w2: 4 a 3 3",
 )
 def convolution(p: Params, x: Tensor) -> Tensor:
     h = F.conv2d(x, p["w1"], p["b1"])
@@ -49,6 +51,7 @@ def convolution(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="w1:1 w2:1",
     frozen="w1:0 w3:1",
+    layout="w1: 5 a; b1: a; w2: a b; w3: b 3",
 )
 def matmul(p: Params, x: Tensor) -> Tensor:
     return torch.addmm(p["b1"], x, p["w1"]).relu().mm(p["w2"]).tanh() @ p["w3"]
@@ -62,6 +65,7 @@ def matmul(p: Params, x: Tensor) -> Tensor:
     },
     inputs=vector,
     prunable="layers.0.w:0 layers.1.w:0",
+    layout="layers.0.w: a 5; layers.0.b: a; layers.1.w: b a; layers.1.b: b; head.0: 3 b",
 )
 def nested(p: Any, x: Tensor) -> Tensor:
     for layer in p["layers"]:
@@ -75,6 +79,7 @@ def nested(p: Any, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="w0:1",
     frozen="w:0",
+    layout="w0: 5 a; w: 3 a a; head: a 3",
 )
 def stacked_layers(p: Params, x: Tensor) -> Tensor:
     h = x @ p["w0"]
@@ -89,6 +94,7 @@ def stacked_layers(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     frozen="w1:1 w2:2",
     prunable="w1:0 w1:2",
+    layout="w1: a 5 b; b1: a 1 b; w2: a b 4",
 )
 def experts(p: Params, x: Tensor) -> Tensor:
     h = torch.bmm(x.expand(p["w1"].shape[0], -1, -1), p["w1"]) + p["b1"]
@@ -101,6 +107,7 @@ def experts(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="w1:2",
     frozen="w1:0 w1:1",
+    layout="w1: 3 5 a; w2: 3 a 4",
 )
 def literal_experts(p: Params, x: Tensor) -> Tensor:
     return torch.bmm(torch.bmm(x.expand(3, -1, -1), p["w1"]).relu(), p["w2"]).mean(0)
@@ -111,6 +118,7 @@ def literal_experts(p: Params, x: Tensor) -> Tensor:
     lambda: {"gate": ones(5, 3), "w1": ones(3, 5, 8), "w2": ones(3, 8, 4)},
     inputs=vector,
     prunable="w1:0 w1:2",
+    layout="gate: 5 a; w1: a 5 b; w2: a b 4",
 )
 def gated_experts(p: Params, x: Tensor) -> Tensor:
     h = torch.einsum("bd,edh->ebh", x, p["w1"]).relu()
@@ -122,6 +130,7 @@ def gated_experts(p: Params, x: Tensor) -> Tensor:
     lambda: {"a": ones(8, 5), "b": ones(6, 8), "c": ones(3, 6)},
     inputs=vector,
     prunable="a:0 b:0",
+    layout="a: a 5; b: b a; c: 3 b",
 )
 def factors(p: Params, x: Tensor) -> Tensor:
     return x @ (p["c"] @ p["b"] @ p["a"]).T
@@ -132,6 +141,7 @@ def factors(p: Params, x: Tensor) -> Tensor:
     lambda: {"w": ones(8, 5), "down": ones(4, 5), "up": ones(8, 4), "head": ones(3, 8)},
     inputs=vector,
     prunable="w:0 down:0",
+    layout="w: a 5; down: b 5; up: a b; head: 3 a",
 )
 def low_rank(p: Params, x: Tensor) -> Tensor:
     return F.linear(F.linear(x, p["w"] + p["up"] @ p["down"]).relu(), p["head"])
@@ -143,6 +153,7 @@ def low_rank(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="left:0 right:0",
     frozen="form:0",
+    layout="left: a 5; right: b 5; form: 3 a b",
 )
 def form(p: Params, x: Tensor) -> Tensor:
     return torch.einsum("bi,oij,bj->bo", x @ p["left"].T, p["form"], x @ p["right"].T)
@@ -154,6 +165,7 @@ def form(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="w1:0 w2:1 w2:2",
     frozen="w3:0",
+    layout="w1: a 5; w2: a b c; w3: 4 c",
 )
 def tensordot(p: Params, x: Tensor) -> Tensor:
     h = torch.tensordot(x, p["w1"], dims=([1], [1])).relu()  # type: ignore[arg-type]
@@ -167,6 +179,7 @@ def tensordot(p: Params, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q:1 q:2 v:2",
     frozen="q:0 o:2",
+    layout="q: 5 a b; k: 5 a b; v: 5 a c; o: a c 5",
 )
 def attention(p: Params, x: Tensor) -> Tensor:
     q, k, v = (torch.einsum("btd,dhe->bhte", x, p[name]) for name in "qkv")
@@ -181,6 +194,7 @@ def attention(p: Params, x: Tensor) -> Tensor:
     prunable="q:1 v:2",
     inexact="q:2",
     frozen="q:0 o:2",
+    layout="q: 5 a b~; k: 5 a b~; v: 5 a c; o: a c 5",
 )
 def scaled_attention(p: Params, x: Tensor) -> Tensor:
     q, k, v = (torch.einsum("btd,dhe->bhte", x, p[name]) for name in "qkv")
@@ -193,6 +207,7 @@ def scaled_attention(p: Params, x: Tensor) -> Tensor:
     lambda: {"w1": ones(8, 5), "w2": ones(3, 8)},
     inputs=vector,
     prunable="w1:0",
+    layout="w1: a 5; w2: 3 a",
 )
 def by_hand(p: Params, x: Tensor) -> Tensor:
     h = (x[:, None, :] * p["w1"]).sum(-1).relu()
@@ -203,6 +218,7 @@ def by_hand(p: Params, x: Tensor) -> Tensor:
     "a product of factors by multi_dot",
     lambda: {"a": ones(8, 5), "b": ones(6, 8), "c": ones(3, 6)},
     inputs=vector,
+    layout="a: a 5; b: b a; c: 3 b",
 )
 def multi_dot(p: Params, x: Tensor) -> Tensor:
     return x @ torch.linalg.multi_dot([p["c"], p["b"], p["a"]]).T
@@ -212,6 +228,7 @@ def multi_dot(p: Params, x: Tensor) -> Tensor:
     "a function mapped over the batch by vmap",
     lambda: {"w1": ones(8, 5), "w2": ones(3, 8)},
     inputs=vector,
+    layout="w1: a 5; w2: 3 a",
 )
 def mapped(p: Params, x: Tensor) -> Tensor:
     return torch.vmap(lambda row: p["w2"] @ (p["w1"] @ row).relu())(x)
@@ -228,6 +245,7 @@ def mapped(p: Params, x: Tensor) -> Tensor:
     },
     inputs=vector,
     prunable="w1:0 value:0",
+    layout="w1: a 5; key: a a; value: b a; slow: b a; head: 3 b",
 )
 def fast_weights(p: Params, x: Tensor) -> Tensor:
     h = (x @ p["w1"].T).tanh()
@@ -242,6 +260,7 @@ def fast_weights(p: Params, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="w1:0",
     frozen="spare:0 spare:1",
+    layout="w1: a 5; scale: a; w2: 3 a",
 )
 def read_twice(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"]) * p["scale"]
@@ -253,6 +272,7 @@ def read_twice(p: Params, x: Tensor) -> Tensor:
     lambda: {"w1": ones(8, 5), "w2": ones(3, 8)},
     inputs=sequence,
     prunable="w1:0",
+    layout="w1: a 5; w2: 3 a",
 )
 def ellipsis(p: Params, x: Tensor) -> Tensor:
     return torch.einsum("...i,oi->...o", torch.einsum("...i,oi->...o", x, p["w1"]).relu(), p["w2"])
@@ -263,6 +283,7 @@ def ellipsis(p: Params, x: Tensor) -> Tensor:
     lambda: {"w1": ones(8, 5), "square": ones(8, 8), "w2": ones(3, 8)},
     inputs=vector,
     prunable="w1:0",
+    layout="w1: a 5; square: a a; w2: 3 a",
 )
 def identity(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"])
@@ -276,6 +297,7 @@ def identity(p: Params, x: Tensor) -> Tensor:
     lambda: {"w1": ones(8, 5), "square": ones(8, 8), "w2": ones(3, 8)},
     inputs=vector,
     frozen="w1:0 square:0 square:1",
+    why="the literal or fixed size 8 in eye",
 )
 def literal_identity(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"])
@@ -287,6 +309,7 @@ def literal_identity(p: Params, x: Tensor) -> Tensor:
     lambda: {"w1": ones(8, 5), "b1": ones(8), "scale": ones(8), "w2": ones(3, 8)},
     inputs=vector,
     prunable="w1:0",
+    layout="w1: a 5; b1: a; scale: a; w2: 3 a",
 )
 def fused(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"])

@@ -22,7 +22,12 @@ def frozen_layers() -> dict[str, object]:
     return members
 
 
-@pattern("parameters that require no gradient", frozen_layers, prunable="conv1 conv2")
+@pattern(
+    "parameters that require no gradient",
+    frozen_layers,
+    prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
+)
 def no_gradient(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.conv1(x).relu()).relu())
 
@@ -31,6 +36,7 @@ def no_gradient(net: Net, x: Tensor) -> Tensor:
     "a branch under no_grad",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a a 3 3; head.weight: 4 a 3 3",
 )
 def under_no_grad(net: Net, x: Tensor) -> Tensor:
     with torch.no_grad():
@@ -42,6 +48,7 @@ def under_no_grad(net: Net, x: Tensor) -> Tensor:
     "a detached branch",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a a 3 3; head.weight: 4 a 3 3",
 )
 def detached(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -52,6 +59,7 @@ def detached(net: Net, x: Tensor) -> Tensor:
     "a rounding with a straight-through gradient",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def straight_through(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).tanh()
@@ -73,7 +81,10 @@ class Swish(torch.autograd.Function):
 
 
 @pattern(
-    "an autograd function", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)), prunable="conv1"
+    "an autograd function",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def autograd_function(net: Net, x: Tensor) -> Tensor:
     return net.head(Swish.apply(net.conv1(x)))
@@ -85,6 +96,7 @@ def autograd_function(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), calls=nn.Buffer(torch.zeros((), dtype=torch.long)), head=conv(8, 4)
     ),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def counter(net: Net, x: Tensor) -> Tensor:
     net.calls += 1
@@ -95,6 +107,7 @@ def counter(net: Net, x: Tensor) -> Tensor:
     "a running mean of the channels, kept in a buffer",
     lambda: layers(conv1=conv(3, 8), seen=nn.Buffer(torch.zeros(8)), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3; seen: a",
 )
 def running_mean(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -106,6 +119,8 @@ def running_mean(net: Net, x: Tensor) -> Tensor:
     "a table computed once for each size and kept",
     lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3), tables={}),
     inputs=vector,
+    layout="fc: a~ 5; head.weight: 3 a~",
+    why="the positions of an linspace in linspace",
 )
 def cached_table(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)
@@ -119,6 +134,7 @@ def cached_table(net: Net, x: Tensor) -> Tensor:
     "the last activation kept as an attribute",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4), seen=None),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def kept(net: Net, x: Tensor) -> Tensor:
     net.seen = net.conv1(x).relu()
@@ -142,7 +158,12 @@ def hooked() -> dict[str, object]:
     return members
 
 
-@pattern("hooks that change what passes", hooked, prunable="conv1 conv2")
+@pattern(
+    "hooks that change what passes",
+    hooked,
+    prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
+)
 def with_hooks(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.conv1(x)))
 
@@ -154,6 +175,7 @@ def with_hooks(net: Net, x: Tensor) -> Tensor:
         act=functools.partial(F.leaky_relu, negative_slope=0.1),
     ),
     prunable="convs.first",
+    layout="convs.first: a 3 3 3; convs.last.weight: 4 a 3 3",
 )
 def partial(net: Net, x: Tensor) -> Tensor:
     return net.convs["last"](net.act(net.convs["first"](x)))
@@ -166,6 +188,7 @@ def partial(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=vector,
     prunable="weights.0:0 weights.1:0",
+    layout="weights.0: a 5; weights.1: b a; weights.2: 3 b",
 )
 def parameter_list(net: Net, x: Tensor) -> Tensor:
     for w in net.weights:
@@ -173,13 +196,21 @@ def parameter_list(net: Net, x: Tensor) -> Tensor:
     return x
 
 
-@pattern("a branch that depends on values", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "a branch that depends on values",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+)
 def on_values(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(-h if h.sum() > 0 else h)
 
 
-@pattern("a number read out of a tensor", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "a number read out of a tensor",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+)
 def read_out(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h / (1 + h.abs().max().item()))
@@ -189,6 +220,7 @@ def read_out(net: Net, x: Tensor) -> Tensor:
     "a layer under checkpoint",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
 )
 def checkpointed(net: Net, x: Tensor) -> Tensor:
     h = checkpoint(net.conv2, net.conv1(x).relu(), use_reentrant=False)
@@ -222,4 +254,11 @@ class Outer(nn.Module):
         return x
 
 
-add("modules within modules", Outer, prunable="inner.body.0 blocks.0.0")
+add(
+    "modules within modules",
+    Outer,
+    prunable="inner.body.0 blocks.0.0",
+    layout=(
+        "inner.scale: a 1 1; inner.body.0: a 3 3 3; blocks.0.0: b a 3 3; blocks.1.weight: 4 b 3 3"
+    ),
+)

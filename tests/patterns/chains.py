@@ -13,6 +13,7 @@ from .pattern import Net, add, conv, image, layers, pattern, random, vector
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 10), head=conv(10, 4)),
     prunable="conv1 conv2",
     frozen="conv1.weight:1 conv1.weight:2 head.weight:0",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
 )
 def plain(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.conv1(x).relu()).relu())
@@ -22,6 +23,7 @@ def plain(net: Net, x: Tensor) -> Tensor:
     "batch norm between convolutions",
     lambda: layers(conv1=conv(3, 8, bias=False), norm=nn.BatchNorm2d(8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; norm: a; head.weight: 4 a 3 3",
 )
 def batch_norm(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(net.conv1(x)).relu())
@@ -39,6 +41,7 @@ add(
         conv(6, 4),
     ),
     prunable="0 4",
+    layout="0: a 3 3 3; 1: a; 4: b a 3 3; 6.weight: 4 b 3 3",
 )
 
 
@@ -53,6 +56,7 @@ add(
     inputs=vector,
     prunable="fc1 fc2",
     frozen="fc1.weight:1 head.weight:0",
+    layout="fc1: a 5; norm: a; fc2: b a; head.weight: 3 b",
 )
 def linear(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc2(net.norm(net.fc1(x)).relu()).tanh())
@@ -62,6 +66,7 @@ def linear(net: Net, x: Tensor) -> Tensor:
     "residual",
     lambda: layers(conv1=conv(3, 8), inner=conv(8, 6), outer=conv(6, 8), head=conv(8, 4)),
     prunable="conv1 inner",
+    layout="conv1: a 3 3 3; inner: b a 3 3; outer: a b 3 3; head.weight: 4 a 3 3",
 )
 def residual(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -77,6 +82,7 @@ def residual(net: Net, x: Tensor) -> Tensor:
         head=conv(10, 4),
     ),
     prunable="conv1 block",
+    layout="conv1: a 3 3 3; block: b a 3 3; short: b a 1 1; head.weight: 4 b 3 3",
 )
 def projection(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -93,6 +99,7 @@ def projection(net: Net, x: Tensor) -> Tensor:
         head=conv(8, 4),
     ),
     prunable="conv1",
+    layout="conv1: a 3 3 3; norm: a; conv2: a a 3 3; last: a; head.weight: 4 a 3 3",
 )
 def preactivation(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -106,6 +113,10 @@ def preactivation(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), blocks=nn.ModuleList(conv(8, 8) for _ in range(3)), head=conv(8, 4)
     ),
     prunable="conv1",
+    layout=(
+        "conv1: a 3 3 3; blocks.0: a a 3 3; blocks.1: a a 3 3; blocks.2: a a 3 3; "
+        "head.weight: 4 a 3 3"
+    ),
 )
 def residuals(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -124,6 +135,10 @@ def residuals(net: Net, x: Tensor) -> Tensor:
         head=conv(8, 4),
     ),
     prunable="conv1 expand",
+    layout=(
+        "conv1: a 3 3 3; expand: b a 1 1; depthwise: b 1 3 3; project: a b 1 1; "
+        "head.weight: 4 a 3 3"
+    ),
 )
 def inverted(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -136,6 +151,10 @@ def inverted(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), left=conv(8, 6), right=conv(8, 5), head1=conv(6, 4), head2=conv(5, 4)
     ),
     prunable="conv1 left right",
+    layout=(
+        "conv1: a 3 3 3; left: b a 3 3; right: c a 3 3; head1.weight: 4 b 3 3; "
+        "head2.weight: 4 c 3 3"
+    ),
 )
 def consumers(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -149,7 +168,8 @@ def consumers(net: Net, x: Tensor) -> Tensor:
         norm3=nn.BatchNorm2d(8), head=conv(8, 4),
     ),
     prunable="conv1",
-)  # fmt: skip
+layout=("conv1: a 3 3 3; wide: a a 3 3; narrow: a a 1 1; norm1: a; norm2: a; norm3: a; "
+"head.weight: 4 a 3 3"),)  # fmt: skip
 def parallel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head((net.norm1(net.wide(h)) + net.norm2(net.narrow(h)) + net.norm3(h)).relu())
@@ -165,6 +185,9 @@ def parallel(net: Net, x: Tensor) -> Tensor:
         head=conv(6, 4),
     ),
     prunable="conv1 conv2 lateral1",
+    layout=(
+        "conv1: a 3 3 3; conv2: b a 3 3; lateral1: c a 1 1; lateral2: c b 1 1; head.weight: 4 c 3 3"
+    ),
 )
 def pyramid(net: Net, x: Tensor) -> list[Tensor]:
     fine = net.conv1(x).relu()
@@ -184,6 +207,7 @@ def pyramid(net: Net, x: Tensor) -> list[Tensor]:
         fc=nn.Linear(40, 3),
     ),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; fc.weight: 3 (b 4)",
 )
 def pooling(net: Net, x: Tensor) -> Tensor:
     h = nn.functional.interpolate(
@@ -197,6 +221,7 @@ def pooling(net: Net, x: Tensor) -> Tensor:
     "the difference of two convolutions and a lerp",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), conv3=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; conv3: a 3 3 3; head.weight: 4 a 3 3",
 )
 def difference(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.lerp(net.conv1(x) - net.conv2(x), net.conv3(x), 0.3))
@@ -210,6 +235,7 @@ def difference(net: Net, x: Tensor) -> Tensor:
     inputs=lambda: (random(8, 8, 8, 8),),
     prunable="conv1 conv2 conv3",
     frozen="conv1.weight:1 fc.weight:0 fc.weight:1 head.weight:0",
+    layout="conv1: a 8 3 3; conv2: b a 3 3; conv3: c b 3 3; head.weight: 8 c 3 3",
 )
 def equal(net: Net, x: Tensor) -> Tensor:
     h = net.conv2(net.conv1(x).relu()).transpose(1, 3)
@@ -222,6 +248,7 @@ def equal(net: Net, x: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     inputs=lambda: (image()[0][0],),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def unbatched(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).relu())

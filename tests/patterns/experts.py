@@ -28,6 +28,7 @@ def mixture(**more: object) -> dict[str, object]:
     inputs=sequence,
     prunable="up:2 down:2",
     inexact="router up:0",
+    layout="up: a~ 5 b; down: a~ b c; router: a~ 5; head.weight: 3 c",
 )
 def all_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1)
@@ -41,6 +42,7 @@ def all_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="up:2 down:2",
     inexact="up:0",
+    layout="up: a~ 5 b; down: a~ b c; router: a~ 5; head.weight: 3 c",
 )
 def batched_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1).flatten(0, 1)
@@ -54,6 +56,7 @@ def batched_experts(net: Net, x: Tensor) -> Tensor:
     mixture,
     inputs=sequence,
     prunable="router up:0 up:2 down:2",
+    layout="up: a 5 b; down: a b c; router: a 5; head.weight: 3 c",
 )
 def sigmoid_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).sigmoid()
@@ -67,6 +70,7 @@ def sigmoid_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="up:2 down:2",
     inexact="router up:0",
+    layout="up: a~ 5 b; down: a~ b c; router: a~ 5; head.weight: 3 c",
 )
 def normed_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).sigmoid()
@@ -87,6 +91,7 @@ def normed_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="both:2 shift:1 down:2",
     inexact="router both:0",
+    layout=("both: a~ 5 (b + b); down: a~ b c; shift: a~ (b + b); router: a~ 5; head.weight: 3 c"),
 )
 def gated_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1)
@@ -107,6 +112,11 @@ def expert_list(hidden: int = 6, number: int = 4) -> nn.ModuleList:
     inputs=sequence,
     prunable="experts.0.0 experts.3.0 experts.1.2",
     frozen="router.weight:0",
+    layout=(
+        "experts.0.0: a 5; experts.0.2: b a; experts.1.0: c 5; experts.1.2: b c; "
+        "experts.2.0: d 5; experts.2.2: b d; experts.3.0: e 5; experts.3.2: b e; "
+        "head.weight: 3 b"
+    ),
 )
 def listed_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1)
@@ -122,6 +132,11 @@ def listed_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="experts.0.0 experts.3.0 experts.1.2",
     frozen="router.weight:0",
+    layout=(
+        "experts.0.0: a 5; experts.0.2: b a; experts.1.0: c 5; experts.1.2: b c; "
+        "experts.2.0: d 5; experts.2.2: b d; experts.3.0: e 5; experts.3.2: b e; "
+        "head.weight: 3 b"
+    ),
 )
 def masked_experts(net: Net, x: Tensor) -> Tensor:
     share, best = net.router(x).softmax(-1).topk(2, dim=-1)
@@ -137,6 +152,11 @@ def masked_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="experts.0.0 experts.3.0 experts.1.2",
     frozen="router.weight:0",
+    layout=(
+        "experts.0.0: a 5; experts.0.2: b a; experts.1.0: c 5; experts.1.2: b c; "
+        "experts.2.0: d 5; experts.2.2: b d; experts.3.0: e 5; experts.3.2: b e; "
+        "head.weight: 3 b"
+    ),
 )
 def mixtral(net: Net, x: Tensor) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
@@ -161,6 +181,10 @@ def mixtral(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="experts.0.0 experts.2.0 shared",
     frozen="router.weight:0",
+    layout=(
+        "experts.0.0: a 5; experts.0.2: b a; experts.1.0: c 5; experts.1.2: b c; "
+        "experts.2.0: d 5; experts.2.2: b d; shared: b 5; head.weight: 3 b"
+    ),
 )
 def switched(net: Net, x: Tensor) -> Tensor:
     share, best = net.router(x).softmax(-1).max(-1)
@@ -177,6 +201,7 @@ def switched(net: Net, x: Tensor) -> Tensor:
     mixture,
     inputs=sequence,
     prunable="up:2 down:2",
+    layout="up: 4 5 a; down: 4 a b; head.weight: 3 b",
 )
 def gathered(net: Net, x: Tensor) -> Tensor:
     share, best = net.router(x).topk(2, dim=-1)
@@ -189,6 +214,7 @@ def gathered(net: Net, x: Tensor) -> Tensor:
     mixture,
     inputs=sequence,
     prunable="up:2 down:2",
+    layout="up: 4 5 a; down: 4 a b; head.weight: 3 b",
 )
 def dispatched(net: Net, x: Tensor) -> Tensor:
     flat = x.flatten(0, 1)
@@ -208,6 +234,7 @@ def dispatched(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="up:2 down:2",
     inexact="slots:1 slots:2",
+    layout="slots: 5 a~ b~; up: a~ 5 c; down: a~ c d; head.weight: 3 d",
 )
 def soft_slots(net: Net, x: Tensor) -> Tensor:
     scores = torch.einsum("bnc,ces->bnes", x, net.slots)
@@ -266,4 +293,11 @@ add(
     prunable="experts.0.gate experts.3.up shared.gate",
     inexact="embed",
     frozen="router.weight:0",
+    layout=(
+        "embed: a~ 5; norm: a~; router: 4 a~; experts.0.gate: b a~; experts.0.up: b a~; "
+        "experts.0.down: a~ b; experts.1.gate: c a~; experts.1.up: c a~; experts.1.down: "
+        "a~ c; experts.2.gate: d a~; experts.2.up: d a~; experts.2.down: a~ d; "
+        "experts.3.gate: e a~; experts.3.up: e a~; experts.3.down: a~ e; shared.gate: f "
+        "a~; shared.up: f a~; shared.down: a~ f; head.weight: 3 a~"
+    ),
 )

@@ -16,7 +16,13 @@ def gated(**more: object) -> dict[str, object]:
 # ---- gated
 
 
-@pattern("SwiGLU packed", gated, inputs=sequence, prunable="both down")
+@pattern(
+    "SwiGLU packed",
+    gated,
+    inputs=sequence,
+    prunable="both down",
+    layout="both: (a + a) 5; down: b a; head.weight: 3 b",
+)
 def swiglu(net: Net, x: Tensor) -> Tensor:
     a, b = net.both(x).chunk(2, dim=-1)
     return net.head(net.down(F.silu(a) * b))
@@ -27,20 +33,33 @@ def swiglu(net: Net, x: Tensor) -> Tensor:
     lambda: gated(hidden=8),
     inputs=sequence,
     prunable="both down",
+    layout="both: (a + a) 5; down: b a; head.weight: 3 b",
 )
 def swiglu_split(net: Net, x: Tensor) -> Tensor:
     a, b = net.both(x).split(net.hidden, dim=-1)
     return net.head(net.down(F.silu(a) * b))
 
 
-@pattern("SwiGLU packed, sliced at half", gated, inputs=sequence, prunable="both down")
+@pattern(
+    "SwiGLU packed, sliced at half",
+    gated,
+    inputs=sequence,
+    prunable="both down",
+    layout="both: (a + a) 5; down: b a; head.weight: 3 b",
+)
 def swiglu_sliced(net: Net, x: Tensor) -> Tensor:
     h = net.both(x)
     half = h.shape[-1] // 2
     return net.head(net.down(F.silu(h[..., :half]) * h[..., half:]))
 
 
-@pattern("SwiGLU packed in pairs, clamped", gated, inputs=sequence, prunable="both down")
+@pattern(
+    "SwiGLU packed in pairs, clamped",
+    gated,
+    inputs=sequence,
+    prunable="both down",
+    layout="both: (a 2) 5; down: b a; head.weight: 3 b",
+)
 def swiglu_pairs(net: Net, x: Tensor) -> Tensor:
     h = net.both(x)
     gate, up = h[..., ::2].clamp(max=7.0), h[..., 1::2].clamp(-7.0, 7.0)
@@ -60,6 +79,7 @@ def swiglu_pairs(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="gate up",
     inexact="embed down",
+    layout="embed: a~ 5; norm: a~; gate: b a~; up: b a~; down: a~ b; head.weight: 3 a~",
 )
 def swiglu_residual(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -73,6 +93,7 @@ def swiglu_residual(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="down",
     inexact="both",
+    layout="both: (a~ + a~) 5; down: b a~; head.weight: 3 b; norm: a~",
 )
 def geglu_normed(net: Net, x: Tensor) -> Tensor:
     h, gate = net.both(x).chunk(2, dim=-1)
@@ -87,6 +108,8 @@ def geglu_normed(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     inexact="both",
     frozen="space.weight:0 space.weight:1",
+    layout="both: (a~ + a~) 5; norm: a~; down.weight: 3 a~",
+    why="a layer norm over it in layer_norm",
 )
 def spatial_gate(net: Net, x: Tensor) -> Tensor:
     a, b = F.gelu(net.both(x)).chunk(2, -1)
@@ -99,7 +122,8 @@ def spatial_gate(net: Net, x: Tensor) -> Tensor:
                    hidden=10),
     inputs=sequence,
     prunable="fused out",
-)  # fmt: skip
+layout=("fused: ((a b) + (a b) + (a b) + c + c) 5; out: d (a b); down: d c; head.weight: 3 "
+"d"),)  # fmt: skip
 def side_by_side(net: Net, x: Tensor) -> Tensor:
     width = net.heads * net.head_dim
     q, k, v, h = net.fused(x).split([width, width, width, net.hidden], dim=-1)
@@ -131,6 +155,7 @@ class Conv1D(nn.Module):
     inputs=sequence,
     prunable="fc proj fc.weight:1 proj.weight:0",
     frozen="fc.weight:0",
+    layout="fc.weight: 5 a; fc.bias: a; proj.weight: a b; proj.bias: b; head.weight: 3 b",
 )
 def transposed(net: Net, x: Tensor) -> Tensor:
     return net.head(net.proj(F.gelu(net.fc(x), approximate="tanh")))
@@ -144,6 +169,10 @@ def transposed(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table attn",
     frozen="table.weight:0",
+    layout=(
+        "table: 11 a; attn.weight: a ((b c) + (b c) + (b c)); attn.bias: ((b c) + (b c) + "
+        "(b c)); proj.weight: (b c) a; proj.bias: a"
+    ),
 )
 def transposed_attention(net: Net, x: Tensor) -> Tensor:
     h = net.table(x)
@@ -161,6 +190,7 @@ def transposed_attention(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table widen",
     frozen="table.weight:0",
+    layout="table: 11 a; widen: b a; narrow: a b",
 )
 def factorised(net: Net, x: Tensor) -> Tensor:
     return F.linear(net.narrow(net.widen(net.table(x)).relu()), net.table.weight)
@@ -172,7 +202,7 @@ def factorised(net: Net, x: Tensor) -> Tensor:
                    scaling=2.0),
     inputs=sequence,
     prunable="fc a",
-)  # fmt: skip
+layout="fc: a 5; a: b 5; b: a b; head.weight: 3 a",)  # fmt: skip
 def adapter(net: Net, x: Tensor) -> Tensor:
     return net.head((net.fc(x) + net.b(net.a(x)) * net.scaling).relu())
 
@@ -183,6 +213,7 @@ def adapter(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="fc b:0",
     inexact="a:0",
+    layout="a: a~ 5; b: b a~; fc: b 5; head.weight: 3 b",
 )
 def merged_adapter(net: Net, x: Tensor) -> Tensor:
     delta = net.b @ net.a * (2.0 / net.a.shape[0])

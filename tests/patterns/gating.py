@@ -15,6 +15,7 @@ from .pattern import Net, conv, layers, pattern, vector, weight
         conv1=conv(3, 8), squeeze=nn.Linear(8, 6), excite=nn.Linear(6, 8), head=conv(8, 4)
     ),
     prunable="conv1 squeeze",
+    layout="conv1: a 3 3 3; squeeze: b a; excite: a b; head.weight: 4 a 3 3",
 )
 def squeeze_excite(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -33,6 +34,9 @@ def squeeze_excite(net: Net, x: Tensor) -> Tensor:
         head=conv(8, 4),
     ),
     prunable="conv1 squeeze",
+    layout=(
+        "conv1: a 3 3 3; conv2: a a 3 3; squeeze: b a 1 1; excite: a b 1 1; head.weight: 4 a 3 3"
+    ),
 )
 def squeeze_excite_residual(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -45,6 +49,7 @@ def squeeze_excite_residual(net: Net, x: Tensor) -> Tensor:
     "a gate of one channel",
     lambda: layers(conv1=conv(3, 8), gate=conv(8, 1), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; gate.weight: 1 a 3 3; head.weight: 4 a 3 3",
 )
 def one_channel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -55,6 +60,7 @@ def one_channel(net: Net, x: Tensor) -> Tensor:
     "a gate of one number for the whole image",
     lambda: layers(conv1=conv(3, 8), fc=nn.Linear(8, 1), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; fc.weight: 1 a; head.weight: 4 a 3 3",
 )
 def one_number(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -65,6 +71,8 @@ def one_number(net: Net, x: Tensor) -> Tensor:
     "a gate from the mean and maximum over channels",
     lambda: layers(conv1=conv(3, 8), gate=conv(2, 1), head=conv(8, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a mean over it in mean",
 )
 def mean_gate(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -76,6 +84,7 @@ def mean_gate(net: Net, x: Tensor) -> Tensor:
     "GLU",
     lambda: layers(conv1=conv(3, 16), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (a + a) 3 3 3; head.weight: 4 a 3 3",
 )
 def glu(net: Net, x: Tensor) -> Tensor:
     return net.head(F.glu(net.conv1(x), 1))
@@ -86,6 +95,7 @@ def glu(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc1=nn.Linear(5, 16), glu=nn.GLU(), fc2=nn.Linear(8, 6), head=nn.Linear(6, 3)),
     inputs=vector,
     prunable="fc1 fc2",
+    layout="fc1: (a + a) 5; fc2: b a; head.weight: 3 b",
 )
 def glu_layer(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc2(net.glu(net.fc1(x))))
@@ -96,6 +106,7 @@ def glu_layer(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc1=nn.Linear(5, 16), fc2=nn.Linear(8, 6), head=nn.Linear(6, 3)),
     inputs=vector,
     prunable="fc1 fc2",
+    layout="fc1: (a + a) 5; fc2: b a; head.weight: 3 b",
 )
 def chunk_gate(net: Net, x: Tensor) -> Tensor:
     value, gate = net.fc1(x).chunk(2, -1)
@@ -109,6 +120,7 @@ def chunk_gate(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=vector,
     prunable="up down",
+    layout="up: a 5; gate: a 5; down: b a; head.weight: 3 b",
 )
 def two_layer_gate(net: Net, x: Tensor) -> Tensor:
     return net.head(net.down(net.up(x) * F.silu(net.gate(x))))
@@ -118,6 +130,7 @@ def two_layer_gate(net: Net, x: Tensor) -> Tensor:
     "maxout over neighbours",
     lambda: layers(conv1=conv(3, 16), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (a 2) 3 3 3; head.weight: 4 a 3 3",
 )
 def maxout(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -128,6 +141,7 @@ def maxout(net: Net, x: Tensor) -> Tensor:
     "maxout over halves",
     lambda: layers(conv1=conv(3, 16), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (a + a) 3 3 3; head.weight: 4 a 3 3",
 )
 def maxout_halves(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.maximum(*net.conv1(x).chunk(2, 1)))
@@ -138,6 +152,7 @@ def maxout_halves(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc1=nn.Linear(5, 16), head=nn.Linear(8, 3)),
     inputs=vector,
     prunable="fc1",
+    layout="fc1: (2 a) 5; head.weight: 3 a",
 )
 def maxout_linear(net: Net, x: Tensor) -> Tensor:
     h = net.fc1(x)
@@ -148,6 +163,7 @@ def maxout_linear(net: Net, x: Tensor) -> Tensor:
     "layer scale",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8), gamma=weight(8), head=conv(8, 4)),
     prunable="conv1",
+    layout="gamma: a; conv1: a 3 3 3; conv2: a a 3 3; head.weight: 4 a 3 3",
 )
 def layer_scale(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -158,6 +174,7 @@ def layer_scale(net: Net, x: Tensor) -> Tensor:
     "a learned bias of the whole image",
     lambda: layers(conv1=conv(3, 8), place=weight(1, 8, 6, 6), shift=weight(1), head=conv(8, 4)),
     prunable="conv1",
+    layout="place: 1 a 6 6; conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def image_bias(net: Net, x: Tensor) -> Tensor:
     return net.head((net.conv1(x) + net.place).relu() * net.shift)
@@ -167,6 +184,7 @@ def image_bias(net: Net, x: Tensor) -> Tensor:
     "a highway",
     lambda: layers(conv1=conv(3, 8), way=conv(8, 8), gate=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; way: a a 3 3; gate: a a 3 3; head.weight: 4 a 3 3",
 )
 def highway(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -178,6 +196,7 @@ def highway(net: Net, x: Tensor) -> Tensor:
     "a gate that is not zero at zero, summed over channels",
     lambda: layers(conv1=conv(3, 8), gate=conv(3, 8), head=conv(1, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; gate: a 3 3 3",
 )
 def gate_sum(net: Net, x: Tensor) -> Tensor:
     return net.head((net.conv1(x) * (1 + net.gate(x).sigmoid())).sum(1, keepdim=True))
@@ -187,6 +206,8 @@ def gate_sum(net: Net, x: Tensor) -> Tensor:
     "a shift that is not zero at zero, summed over channels",
     lambda: layers(conv1=conv(3, 8), gate=conv(3, 8), head=conv(1, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; gate: a~ 3 3 3",
+    why="a sum over it, where it is not zero when zeroed, in sum",
 )
 def shift_sum(net: Net, x: Tensor) -> Tensor:
     return net.head((net.conv1(x) + net.gate(x).sigmoid()).sum(1, keepdim=True))
@@ -196,6 +217,7 @@ def shift_sum(net: Net, x: Tensor) -> Tensor:
     "scale and shift from another layer",
     lambda: layers(conv1=conv(3, 8), film=nn.Linear(3, 16), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; film: (a + a) 3; head.weight: 4 a 3 3",
 )
 def film(net: Net, x: Tensor) -> Tensor:
     scale, shift = net.film(x.mean((2, 3)))[..., None, None].chunk(2, 1)
@@ -213,6 +235,9 @@ def film(net: Net, x: Tensor) -> Tensor:
         head=conv(8, 4),
     ),
     prunable="conv1 squeeze",
+    layout=(
+        "conv1: a 3 3 3; conv2: a 3 3 3; squeeze: b a; fc1: a b; fc2: a b; head.weight: 4 a 3 3"
+    ),
 )
 def selective(net: Net, x: Tensor) -> Tensor:
     branches = torch.stack([net.conv1(x).relu(), net.conv2(x).relu()], 1)
@@ -230,6 +255,7 @@ def selective(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=vector,
     prunable="experts.0",
+    layout="experts.0: a 5; experts.1: a 5; experts.2: a 5; head.weight: 3 a",
 )
 def experts(net: Net, x: Tensor) -> Tensor:
     share = net.route(x).softmax(-1)
@@ -241,6 +267,7 @@ def experts(net: Net, x: Tensor) -> Tensor:
     "a softmax over space",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def space_softmax(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -251,6 +278,8 @@ def space_softmax(net: Net, x: Tensor) -> Tensor:
     "a softmax over space, summed over channels",
     lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3",
+    why="a sum over it, where it is not zero when zeroed, in sum",
 )
 def space_softmax_sum(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -261,6 +290,7 @@ def space_softmax_sum(net: Net, x: Tensor) -> Tensor:
     "a learned threshold for each channel",
     lambda: layers(conv1=conv(3, 8), threshold=weight(8, 1, 1), head=conv(8, 4)),
     prunable="conv1",
+    layout="threshold: a 1 1; conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def soft_threshold(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

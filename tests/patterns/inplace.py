@@ -12,6 +12,7 @@ from .pattern import Net, conv, layers, pattern
     "operators in place",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), act=nn.ReLU(inplace=True), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 a 3 3",
 )
 def operators(net: Net, x: Tensor) -> Tensor:
     h = net.act(net.conv1(x))
@@ -23,6 +24,7 @@ def operators(net: Net, x: Tensor) -> Tensor:
     "a slice assigned, by computed bounds",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 6), head=conv(14, 4)),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b 3 3 3; head.weight: 4 (a + b) 3 3",
 )
 def computed_bounds(net: Net, x: Tensor) -> Tensor:
     a, b = net.conv1(x), net.conv2(x)
@@ -37,6 +39,7 @@ def computed_bounds(net: Net, x: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 3), head=conv(8, 4)),
     prunable="conv1",
     frozen="conv2.weight:0",
+    layout="conv1: (3 + a) 3 3 3; head.weight: 4 (3 + a) 3 3",
 )
 def literal_bounds(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).clone()
@@ -48,6 +51,7 @@ def literal_bounds(net: Net, x: Tensor) -> Tensor:
     "a slice assigned in a tensor of literal size",
     lambda: layers(conv1=conv(3, 5), conv2=conv(3, 3), head=conv(8, 4)),
     frozen="conv1.weight:0 conv2.weight:0 head.weight:1",
+    why="the literal or fixed size 8 in zeros",
 )
 def literal_size(net: Net, x: Tensor) -> Tensor:
     h = torch.zeros(2, 8, 6, 6, dtype=x.dtype, device=x.device)
@@ -60,6 +64,7 @@ def literal_size(net: Net, x: Tensor) -> Tensor:
     "space assigned around the borders",
     lambda: layers(conv1=conv(3, 8), conv2=nn.Conv2d(8, 8, 3), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a a 3 3; head.weight: 4 a 3 3",
 )
 def borders(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -73,6 +78,7 @@ def borders(net: Net, x: Tensor) -> Tensor:
     "columns assigned one by one",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def columns(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -86,6 +92,7 @@ def columns(net: Net, x: Tensor) -> Tensor:
     "copy_ into a new tensor",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def copied(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -96,6 +103,7 @@ def copied(net: Net, x: Tensor) -> Tensor:
     "one half changed in place, seen through the whole",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (a + a) 3 3 3; head.weight: 4 (a + a) 3 3",
 )
 def half_changed(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -108,6 +116,8 @@ def half_changed(net: Net, x: Tensor) -> Tensor:
     "one half raised in place, then a sum over channels of the whole",
     lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
     inexact="conv1",
+    layout="conv1: (a~ + a~) 3 3 3",
+    why="a sum over it, where it is not zero when zeroed, in sum",
 )
 def half_raised(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -120,6 +130,8 @@ def half_raised(net: Net, x: Tensor) -> Tensor:
     "the whole raised in place, then a sum over channels of a view taken before",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(36, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3",
+    why="a sum over it, where it is not zero when zeroed, in sum",
 )
 def view_before(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -132,6 +144,7 @@ def view_before(net: Net, x: Tensor) -> Tensor:
     "a slice zeroed, by a literal",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (3 + a) 3 3 3; head.weight: 4 (3 + a) 3 3",
 )
 def slice_zeroed(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -139,7 +152,11 @@ def slice_zeroed(net: Net, x: Tensor) -> Tensor:
     return net.head(h)
 
 
-@pattern("one channel filled", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "one channel filled",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    layout="conv1: (3 + a) 3 3 3; head.weight: 4 (3 + a) 3 3",
+)
 def channel_filled(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     h[:, 2] = 1.0
@@ -149,6 +166,7 @@ def channel_filled(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "one channel filled, then a sum over channels",
     lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
+    layout="conv1: (a + 1) 3 3 3",
 )
 def channel_filled_sum(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -156,7 +174,11 @@ def channel_filled_sum(net: Net, x: Tensor) -> Tensor:
     return net.head(h.sum(1, keepdim=True))
 
 
-@pattern("negative values assigned by a mask", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "negative values assigned by a mask",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    why="written by position in index_put",
+)
 def by_mask(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     h[h < 0] = 0.25
@@ -166,6 +188,7 @@ def by_mask(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "negative values assigned by a mask, then a sum over channels",
     lambda: layers(conv1=conv(3, 8), head=conv(1, 4)),
+    why="written by position in index_put",
 )
 def by_mask_sum(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -173,7 +196,11 @@ def by_mask_sum(net: Net, x: Tensor) -> Tensor:
     return net.head(h.sum(1, keepdim=True))
 
 
-@pattern("an output argument", lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "an output argument",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(8, 4)),
+    why="the operator aten::add, which has no rule, in add",
+)
 def output_argument(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     torch.add(h, net.conv2(x), out=h)
@@ -183,6 +210,7 @@ def output_argument(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "index_add along the channels by a buffer",
     lambda: layers(conv1=conv(3, 8), where=nn.Buffer(torch.arange(8) // 2), head=conv(4, 4)),
+    why="written by position in index_add",
 )
 def index_add(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -192,6 +220,7 @@ def index_add(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "scatter along the channels",
     lambda: layers(conv1=conv(3, 8), order=nn.Buffer(torch.arange(8).flip(0)), head=conv(8, 4)),
+    why="written by position in scatter",
 )
 def scatter(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

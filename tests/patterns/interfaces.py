@@ -32,7 +32,11 @@ def two_heads() -> dict[str, object]:
 
 
 @pattern(
-    "a dict as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0"
+    "a dict as output",
+    two_heads,
+    prunable="conv1 conv2",
+    frozen="head1.weight:0 head2.weight:0",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head1.weight: 4 b 3 3; head2.weight: 3 b",
 )
 def dict_output(net: Net, x: Tensor) -> dict[str, Any]:
     h = net.conv2(net.conv1(x).relu()).relu()
@@ -40,7 +44,11 @@ def dict_output(net: Net, x: Tensor) -> dict[str, Any]:
 
 
 @pattern(
-    "a tuple as output", two_heads, prunable="conv1 conv2", frozen="head1.weight:0 head2.weight:0"
+    "a tuple as output",
+    two_heads,
+    prunable="conv1 conv2",
+    frozen="head1.weight:0 head2.weight:0",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head1.weight: 4 b 3 3; head2.weight: 3 b",
 )
 def tuple_output(net: Net, x: Tensor) -> tuple[Tensor, None, list[Tensor]]:
     h = net.conv2(net.conv1(x).relu()).relu()
@@ -52,6 +60,7 @@ def tuple_output(net: Net, x: Tensor) -> tuple[Tensor, None, list[Tensor]]:
     two_heads,
     prunable="conv1 conv2",
     frozen="head1.weight:0 head2.weight:0",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head1.weight: 4 b 3 3; head2.weight: 3 b",
 )
 def dataclass_output(net: Net, x: Tensor) -> Found:
     h = net.conv2(net.conv1(x).relu()).relu()
@@ -63,6 +72,7 @@ def dataclass_output(net: Net, x: Tensor) -> Found:
     two_heads,
     prunable="conv1 conv2",
     frozen="head1.weight:0 head2.weight:0",
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head1.weight: 4 b 3 3; head2.weight: 3 b",
 )
 def named_output(net: Net, x: Tensor) -> Pair:
     h = net.conv2(net.conv1(x).relu()).relu()
@@ -74,6 +84,7 @@ def named_output(net: Net, x: Tensor) -> Pair:
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
     prunable="conv2",
     frozen="conv1.weight:0 conv2.weight:1",
+    layout="conv2: a 8 3 3; head.weight: 4 a 3 3",
 )
 def feature_output(net: Net, x: Tensor) -> dict[str, Tensor]:
     h = net.conv1(x)
@@ -85,6 +96,7 @@ def feature_output(net: Net, x: Tensor) -> dict[str, Tensor]:
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 6), head=conv(6, 4)),
     prunable="conv2",
     frozen="conv1.weight:0 conv2.weight:1",
+    layout="conv2: a 8 3 3; head.weight: 4 a 3 3",
 )
 def weight_output(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     return net.head(net.conv2(net.conv1(x).relu())), net.conv1.weight
@@ -94,6 +106,7 @@ def weight_output(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     "a sum of squared weights among the outputs",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     return net.head(net.conv1(x).relu()), net.conv1.weight.square().sum()
@@ -103,6 +116,8 @@ def penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     "a mean of squared weights among the outputs",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a mean over it in mean",
 )
 def mean_penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     return net.head(net.conv1(x).relu()), net.conv1.weight.square().mean()
@@ -113,6 +128,7 @@ def mean_penalty(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     lambda: layers(fc1=nn.Linear(5, 8), head=nn.Linear(8, 3)),
     inputs=lambda: (random(4, 5), torch.tensor([0, 2, 1, 1])),
     prunable="fc1",
+    layout="fc1: a 5; head.weight: 3 a",
 )
 def loss(net: Net, x: Tensor, target: Tensor) -> dict[str, Tensor]:
     logits = net.head(net.fc1(x).relu())
@@ -123,6 +139,8 @@ def loss(net: Net, x: Tensor, target: Tensor) -> dict[str, Tensor]:
     "a mean squared error between hidden layers as output",
     lambda: layers(left=nn.Linear(5, 8), right=nn.Linear(5, 8)),
     inputs=vector,
+    layout="left: a~ 5; right: a~ 5",
+    why="a mean over it in mean",
 )
 def hidden_loss(net: Net, x: Tensor) -> Tensor:
     return F.mse_loss(net.left(x), net.right(x))
@@ -132,6 +150,7 @@ def hidden_loss(net: Net, x: Tensor) -> Tensor:
     "a softmax over channels in a branch that no output needs",
     lambda: layers(conv1=conv(3, 8), aside=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; aside: b a 3 3; head.weight: 4 a 3 3",
 )
 def unneeded(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -144,6 +163,7 @@ def unneeded(net: Net, x: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), spare=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
     frozen="spare.weight:0 spare.weight:1 spare.bias:0",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def spare(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).relu())
@@ -153,6 +173,7 @@ def spare(net: Net, x: Tensor) -> Tensor:
     "a head that only training calls",
     lambda: layers(conv1=conv(3, 8), aux=conv(8, 4), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def training_head(net: Net, x: Tensor) -> Any:
     h = net.conv1(x).relu()
@@ -164,6 +185,7 @@ def training_head(net: Net, x: Tensor) -> Any:
     lambda: layers(conv1=conv(3, 8), conv2=conv(2, 8), fc=nn.Linear(5, 8), head=conv(8, 4)),
     inputs=lambda: (random(2, 3, 6, 6), random(2, 2, 6, 6, seed=1), random(2, 5, seed=2)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 2 3 3; fc: a 5; head.weight: 4 a 3 3",
 )
 def several_inputs(net: Net, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return net.head((net.conv1(x) + net.conv2(y) + net.fc(z)[..., None, None]).relu())
@@ -174,6 +196,7 @@ def several_inputs(net: Net, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), conv2=conv(2, 6), head=conv(14, 4)),
     inputs=lambda: ({"x": random(2, 3, 6, 6), "more": [random(2, 2, 6, 6, seed=1)]},),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b 2 3 3; head.weight: 4 (a + b) 3 3",
 )
 def nested_inputs(net: Net, batch: dict[str, Any]) -> Tensor:
     return net.head(torch.cat([net.conv1(batch["x"]), *map(net.conv2, batch["more"])], 1).relu())
@@ -184,6 +207,7 @@ def nested_inputs(net: Net, batch: dict[str, Any]) -> Tensor:
     lambda: layers(conv1=conv(3, 8), conv2=conv(2, 8), extra=conv(3, 8), head=conv(8, 4)),
     kwargs=lambda: {"y": random(2, 2, 6, 6, seed=1), "bold": True, "unused": None},
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 2 3 3; extra: a 3 3 3; head.weight: 4 a 3 3",
 )
 def keyword_inputs(
     net: Net, x: Tensor, *, y: Tensor, bold: bool = False, unused: Tensor | None = None
@@ -199,6 +223,7 @@ def keyword_inputs(
     inputs=tuple,
     kwargs=lambda: {"pixels": random(2, 3, 6, 6)},
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def keywords_only(net: Net, *, pixels: Tensor) -> Tensor:
     return net.head(net.conv1(pixels).relu())
@@ -209,6 +234,7 @@ def keywords_only(net: Net, *, pixels: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3)),
     inputs=lambda: (random(2, 7, 5), torch.arange(7).expand(2, 7) < torch.tensor([[4], [6]])),
     prunable="fc",
+    layout="fc: a 5; head.weight: 3 a",
 )
 def masked(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     h = net.fc(x).masked_fill(~mask[..., None], 0.0)
@@ -220,6 +246,7 @@ def masked(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
     kwargs=lambda: {"width": 8},
     frozen="conv1.weight:0 head.weight:1",
+    why="the literal or fixed size 8 in view",
 )
 def given_width(net: Net, x: Tensor, width: int) -> Tensor:
     return net.head(net.conv1(x).view(x.shape[0], width, -1))
@@ -229,6 +256,7 @@ def given_width(net: Net, x: Tensor, width: int) -> Tensor:
     "the channels' size from a default",
     lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
     frozen="conv1.weight:0 head.weight:1",
+    why="the literal or fixed size 8 in view",
 )
 def default_width(net: Net, x: Tensor, width: int = 8) -> Tensor:
     return net.head(net.conv1(x).view(x.shape[0], width, -1))

@@ -13,6 +13,7 @@ from .pattern import Net, conv, layers, pattern, vector, weight
     "concatenation",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 6), norm=nn.BatchNorm2d(14), head=conv(14, 4)),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b 3 3 3; norm: (a + b); head.weight: 4 (a + b) 3 3",
 )
 def concat(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(torch.cat([net.conv1(x), net.conv2(x)], 1)).relu())
@@ -29,6 +30,10 @@ def concat(net: Net, x: Tensor) -> Tensor:
         head=conv(17, 4),
     ),
     prunable="conv1 grow1 grow2",
+    layout=(
+        "conv1: a 3 3 3; norm1: a; grow1: b a 3 3; norm2: (a + b); grow2: c (a + b) 3 3; "
+        "head.weight: 4 (a + b + c) 3 3"
+    ),
 )
 def dense(net: Net, x: Tensor) -> Tensor:
     features = [net.conv1(x)]
@@ -41,6 +46,7 @@ def dense(net: Net, x: Tensor) -> Tensor:
     "concatenation with the raw input",
     lambda: layers(conv1=conv(3, 8), head=conv(11, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (3 + a) 3 3",
 )
 def concat_input(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([x, net.conv1(x).relu()], 1))
@@ -50,6 +56,7 @@ def concat_input(net: Net, x: Tensor) -> Tensor:
     "concatenation of a tensor with itself",
     lambda: layers(conv1=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (a + a) 3 3",
 )
 def concat_itself(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -61,6 +68,7 @@ def concat_itself(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc1=nn.Linear(5, 8), fc2=nn.Linear(5, 6), head=nn.Linear(14, 3)),
     inputs=vector,
     prunable="fc1 fc2",
+    layout="fc1: a 5; fc2: b 5; head.weight: 3 (a + b)",
 )
 def concat_last(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat((net.fc1(x), net.fc2(x)), dim=-1).relu())
@@ -70,6 +78,7 @@ def concat_last(net: Net, x: Tensor) -> Tensor:
     "concatenation on the batch",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 a 3 3",
 )
 def concat_batch(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.conv1(x), net.conv2(x)]).relu())
@@ -79,6 +88,9 @@ def concat_batch(net: Net, x: Tensor) -> Tensor:
     "concatenation in another order for each consumer",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head1=conv(16, 4), head2=conv(16, 4)),
     prunable="conv1 conv2",
+    layout=(
+        "conv1: a 3 3 3; conv2: b 3 3 3; head1.weight: 4 (a + b) 3 3; head2.weight: 4 (b + a) 3 3"
+    ),
 )
 def concat_orders(net: Net, x: Tensor) -> Tensor:
     a, b = net.conv1(x).relu(), net.conv2(x).relu()
@@ -89,6 +101,7 @@ def concat_orders(net: Net, x: Tensor) -> Tensor:
     "the sum of a concatenation and a convolution",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 6), conv3=conv(3, 14), head=conv(14, 4)),
     prunable="conv1 conv2 conv3",
+    layout=("conv1: a 3 3 3; conv2: b 3 3 3; conv3: (a + b) 3 3 3; head.weight: 4 (a + b) 3 3"),
 )
 def concat_summed(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.conv1(x), net.conv2(x)], 1) + net.conv3(x))
@@ -100,6 +113,10 @@ def concat_summed(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 4), conv2=conv(3, 8), conv3=conv(3, 7), conv4=conv(3, 5), head=conv(12, 4)
     ),
     prunable="conv1 conv2 conv3 conv4",
+    layout=(
+        "conv1: a 3 3 3; conv2: (b + c) 3 3 3; conv3: (a + b) 3 3 3; conv4: c 3 3 3; "
+        "head.weight: 4 (a + b + c) 3 3"
+    ),
 )
 def concat_boundaries(net: Net, x: Tensor) -> Tensor:
     left = torch.cat([net.conv1(x), net.conv2(x)], 1)
@@ -110,6 +127,7 @@ def concat_boundaries(net: Net, x: Tensor) -> Tensor:
     "the sum of a concatenation in both orders",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 (a + a) 3 3",
 )
 def concat_crossed(net: Net, x: Tensor) -> Tensor:
     a, b = net.conv1(x), net.conv2(x)
@@ -120,6 +138,7 @@ def concat_crossed(net: Net, x: Tensor) -> Tensor:
     "a constant concatenated",
     lambda: layers(conv1=conv(3, 8), head=conv(9, 4)),
     prunable="conv1",
+    layout="conv1: (1 + a) 3 3 3; head.weight: 4 (1 + a + 1) 3 3",
 )
 def constant(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -130,6 +149,7 @@ def constant(net: Net, x: Tensor) -> Tensor:
     "a constant made from literals concatenated",
     lambda: layers(conv1=conv(3, 8), head=conv(10, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (2 + a) 3 3",
 )
 def made_constant(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -140,6 +160,7 @@ def made_constant(net: Net, x: Tensor) -> Tensor:
     "coordinates concatenated from a buffer",
     lambda: layers(conv1=conv(3, 8), grid=nn.Buffer(torch.rand(2, 6, 6)), head=conv(10, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (a + b) 3 3; grid: b 6 6",
 )
 def coordinates(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.conv1(x), net.grid.expand(x.shape[0], -1, -1, -1)], 1))
@@ -149,6 +170,7 @@ def coordinates(net: Net, x: Tensor) -> Tensor:
     "a vector spread over the image and concatenated",
     lambda: layers(conv1=conv(3, 8), fc=nn.Linear(3, 6), head=conv(14, 4)),
     prunable="conv1 fc",
+    layout="conv1: a 3 3 3; fc: b 3; head.weight: 4 (a + b) 3 3",
 )
 def spread(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -160,6 +182,8 @@ def spread(net: Net, x: Tensor) -> Tensor:
     "the mean over channels concatenated",
     lambda: layers(conv1=conv(3, 8), head=conv(9, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 (a~ + 1) 3 3",
+    why="a mean over it in mean",
 )
 def concat_mean(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -176,6 +200,7 @@ def concat_mean(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="patches",
     frozen="place:1",
+    layout="token: 1 1 a; place: 1 5 a; patches: a 3 3 3; head.weight: 3 a",
 )
 def learned_token(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x).flatten(2).transpose(1, 2)
@@ -193,6 +218,10 @@ def learned_token(net: Net, x: Tensor) -> Tensor:
         head=conv(5, 4),
     ),
     prunable="conv1 down up merge",
+    layout=(
+        "conv1: a 3 3 3; down: b a 3 3; up.weight: b c 2 2; up.bias: c; merge: d (c + a) 3 "
+        "3; head.weight: 4 d 3 3"
+    ),
 )
 def u_shape(net: Net, x: Tensor) -> Tensor:
     fine = net.conv1(x).relu()
@@ -204,6 +233,9 @@ def u_shape(net: Net, x: Tensor) -> Tensor:
     "hierarchical residuals between the parts of a chunk",
     lambda: layers(conv1=conv(3, 12), inner1=conv(4, 4), inner2=conv(4, 4), head=conv(12, 4)),
     prunable="conv1",
+    layout=(
+        "conv1: (a + a + a) 3 3 3; inner1: a a 3 3; inner2: b a 3 3; head.weight: 4 (a + a + b) 3 3"
+    ),
 )
 def hierarchical(net: Net, x: Tensor) -> Tensor:
     a, b, c = net.conv1(x).chunk(3, 1)
@@ -216,6 +248,7 @@ def hierarchical(net: Net, x: Tensor) -> Tensor:
     "a ghost: features with their own cheap copies",
     lambda: layers(conv1=conv(3, 8), cheap=conv(8, 8, groups=8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; cheap: a 1 3 3; head.weight: 4 (a + a) 3 3",
 )
 def ghost(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -226,6 +259,7 @@ def ghost(net: Net, x: Tensor) -> Tensor:
     "parts stacked and summed",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 a 3 3",
 )
 def stacked(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([net.conv1(x), net.conv2(x)]).sum(0).relu())
@@ -235,6 +269,7 @@ def stacked(net: Net, x: Tensor) -> Tensor:
     "parts stacked and interleaved",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 (a 2) 3 3",
 )
 def interleaved(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([net.conv1(x), net.conv2(x)], 2).flatten(1, 2).relu())
@@ -244,6 +279,7 @@ def interleaved(net: Net, x: Tensor) -> Tensor:
     "parts stacked one after the other",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; head.weight: 4 (2 a) 3 3",
 )
 def stacked_first(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.stack([net.conv1(x), net.conv2(x)], 1).flatten(1, 2).relu())
@@ -254,6 +290,7 @@ def stacked_first(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc1=nn.Linear(5, 8), fc2=nn.Linear(5, 6), head=nn.Linear(14, 3)),
     inputs=vector,
     prunable="fc1 fc2",
+    layout="fc1: a 5; fc2: b 5; head.weight: 3 (a + b)",
 )
 def hstack(net: Net, x: Tensor) -> Tensor:
     h = torch.hstack([net.fc1(x), net.fc2(x)])
@@ -264,6 +301,7 @@ def hstack(net: Net, x: Tensor) -> Tensor:
     "a shortcut by strided slice and zero padding, computed",
     lambda: layers(conv1=conv(3, 8), block=conv(8, 16, stride=2), head=conv(16, 4), planes=16),
     prunable="conv1",
+    layout="conv1: a 3 3 3; block: (b + a + b) a 3 3; head.weight: 4 (b + a + b) 3 3",
 )
 def option_a(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -275,6 +313,7 @@ def option_a(net: Net, x: Tensor) -> Tensor:
     "a shortcut by strided slice and zero padding, literal",
     lambda: layers(conv1=conv(3, 8), block=conv(8, 16, stride=2), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; block: (4 + a + 4) a 3 3; head.weight: 4 (4 + a + 4) 3 3",
 )
 def option_a_literal(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -285,6 +324,7 @@ def option_a_literal(net: Net, x: Tensor) -> Tensor:
     "a shortcut padded to the other's size",
     lambda: layers(conv1=conv(3, 8), block=conv(8, 12, stride=2), head=conv(12, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; block: (a + b) a 3 3; head.weight: 4 (a + b) 3 3",
 )
 def shortcut_to_size(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -299,6 +339,7 @@ def shortcut_to_size(net: Net, x: Tensor) -> Tensor:
     "channels padded with a constant that is not zero",
     lambda: layers(conv1=conv(3, 8), head=conv(10, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (1 + a + 1) 3 3",
 )
 def padded_channels(net: Net, x: Tensor) -> Tensor:
     return net.head(F.pad(net.conv1(x), (0, 0, 0, 0, 1, 1), value=1.0))

@@ -32,6 +32,10 @@ def attended(width: int = 12, **options: object) -> dict[str, object]:
     lambda: attended(batch_first=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def batch_first(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -43,6 +47,10 @@ def batch_first(net: Net, x: Tensor) -> Tensor:
     attended,
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def batch_second(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).transpose(0, 1)
@@ -54,6 +62,10 @@ def batch_second(net: Net, x: Tensor) -> Tensor:
     attended,
     inputs=lambda: (random(7, 5),),
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def without_batch(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -61,14 +73,16 @@ def without_batch(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern("multihead attention without biases", lambda: attended(batch_first=True, bias=False), inputs=sequence,
-         prunable="embed attn.in_proj_weight:0")  # fmt: skip
+         prunable="embed attn.in_proj_weight:0", layout=("embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.out_proj: e (b "
+"d); head.weight: 3 e"),)  # fmt: skip
 def without_bias(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     return net.head(net.attn(h, h, h, need_weights=False)[0])
 
 
 @pattern("multihead attention whose weights are asked for and left", lambda: attended(batch_first=True), inputs=sequence,
-         prunable="embed attn.in_proj_weight:0")  # fmt: skip
+         prunable="embed attn.in_proj_weight:0", layout=("embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+"((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"),)  # fmt: skip
 def weights_left(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     y, _ = net.attn(h, h, h)
@@ -76,7 +90,8 @@ def weights_left(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern("multihead attention, the mean of its weights given out", lambda: attended(batch_first=True), inputs=sequence,
-         prunable="embed attn.in_proj_weight:0", inexact="attn.in_proj_weight:0")  # fmt: skip
+         prunable="embed attn.in_proj_weight:0", inexact="attn.in_proj_weight:0", layout=("embed: a 5; attn.in_proj_weight: ((b~ c) + (b~ c) + (b~ d)) a; attn.in_proj_bias: "
+"((b~ c) + (b~ c) + (b~ d)); attn.out_proj: a (b~ d); head.weight: 3 a"),)  # fmt: skip
 def mean_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     h = net.embed(x)
     y, share = net.attn(h, h, h)
@@ -84,7 +99,8 @@ def mean_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pattern("multihead attention, the weights of each head given out", lambda: attended(batch_first=True), inputs=sequence,
-         prunable="embed attn.in_proj_weight:0")  # fmt: skip
+         prunable="embed attn.in_proj_weight:0", layout=("embed: a 5; attn.in_proj_weight: ((3 b) + (3 b) + (3 c)) a; attn.in_proj_bias: "
+"((3 b) + (3 b) + (3 c)); attn.out_proj: a (3 c); head.weight: 3 a"),)  # fmt: skip
 def all_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     h = net.embed(x)
     y, share = net.attn(h, h, h, average_attn_weights=False)
@@ -96,6 +112,10 @@ def all_weights(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     lambda: attended(batch_first=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def causal(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -106,7 +126,8 @@ def causal(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern("multihead attention, a boolean mask, weights asked for", lambda: attended(batch_first=True), inputs=sequence,
-         prunable="embed attn.in_proj_weight:0")  # fmt: skip
+         prunable="embed attn.in_proj_weight:0", layout=("embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+"((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"),)  # fmt: skip
 def masked(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
@@ -118,6 +139,10 @@ def masked(net: Net, x: Tensor) -> Tensor:
     lambda: attended(batch_first=True),
     inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] >= torch.tensor([[7], [4]])),
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def padded(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     h = net.embed(x)
@@ -129,6 +154,10 @@ def padded(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     lambda: attended(batch_first=True),
     inputs=lambda: (random(2, 7, 5), random(6, 7, 7, seed=1)),
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((3 b) + (3 b) + (3 c)) a; attn.in_proj_bias: "
+        "((3 b) + (3 b) + (3 c)); attn.out_proj: a (3 c); head.weight: 3 a"
+    ),
 )
 def masked_heads(net: Net, x: Tensor, mask: Tensor) -> Tensor:
     h = net.embed(x)
@@ -140,12 +169,21 @@ pattern(
     lambda: attended(batch_first=True, add_bias_kv=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0 attn.bias_k:2 attn.bias_v:2",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.bias_k: 1 1 (b c); attn.bias_v: 1 1 (b d); "
+        "attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )(batch_first)
 pattern(
     "multihead attention with a zero key and value",
     lambda: attended(batch_first=True, add_zero_attn=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )(batch_first)
 
 
@@ -155,7 +193,9 @@ pattern(
                    head=nn.Linear(12, 3)),
     inputs=two,
     prunable="mine theirs attn.in_proj_weight:0",
-)  # fmt: skip
+layout=("mine: a 5; theirs: a 6; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; "
+"attn.in_proj_bias: ((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: "
+"3 a"),)  # fmt: skip
 def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
     h, other = net.mine(x), net.theirs(y)
     return net.head(h + net.attn(h, other, other, need_weights=False)[0])
@@ -167,7 +207,9 @@ def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
                    attn=nn.MultiheadAttention(12, 3, kdim=8, vdim=10, batch_first=True), head=nn.Linear(12, 3)),
     inputs=two,
     prunable="mine keys values attn.q_proj_weight:0 attn.k_proj_weight:0 attn.v_proj_weight:0",
-)  # fmt: skip
+layout=("mine: a 5; keys: b 6; values: c 6; attn.q_proj_weight: (d e) a; "
+"attn.k_proj_weight: (d e) b; attn.v_proj_weight: (d f) c; attn.in_proj_bias: ((d "
+"e) + (d e) + (d f)); attn.out_proj: a (d f); head.weight: 3 a"),)  # fmt: skip
 def own_widths(net: Net, x: Tensor, y: Tensor) -> Tensor:
     h = net.mine(x)
     return net.head(h + net.attn(h, net.keys(y), net.values(y), need_weights=False)[0])
@@ -178,6 +220,10 @@ def own_widths(net: Net, x: Tensor, y: Tensor) -> Tensor:
     lambda: layers(attn=nn.MultiheadAttention(12, 3, batch_first=True), head=nn.Linear(12, 3)),
     inputs=lambda: (random(2, 7, 12),),
     prunable="attn.in_proj_weight:0",
+    layout=(
+        "attn.in_proj_weight: ((a b) + (a b) + (a c)) 12; attn.in_proj_bias: ((a b) + (a "
+        "b) + (a c)); attn.out_proj: d (a c); head.weight: 3 d"
+    ),
 )
 def on_input(net: Net, x: Tensor) -> Tensor:
     return net.head(net.attn(x, x, x, need_weights=False)[0])
@@ -188,6 +234,10 @@ def on_input(net: Net, x: Tensor) -> Tensor:
     lambda: attended(batch_first=True),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0",
+    layout=(
+        "embed: a 5; attn.in_proj_weight: ((b c) + (b c) + (b d)) a; attn.in_proj_bias: "
+        "((b c) + (b c) + (b d)); attn.out_proj: a (b d); head.weight: 3 a"
+    ),
 )
 def twice(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
@@ -203,7 +253,9 @@ def twice(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="attn.in_proj_weight:0 fc1",
     inexact="embed",
-)  # fmt: skip
+layout=("embed: a~ 5; norm1: a~; attn.in_proj_weight: ((b c) + (b c) + (b d)) a~; "
+"attn.in_proj_bias: ((b c) + (b c) + (b d)); attn.out_proj: a~ (b d); norm2: a~; "
+"fc1: e a~; fc2: a~ e; head.weight: 3 a~"),)  # fmt: skip
 def under_norm(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     y = net.norm1(h)
@@ -217,7 +269,8 @@ def under_norm(net: Net, x: Tensor) -> Tensor:
                    attn=nn.MultiheadAttention(12, 3, batch_first=True)),
     inputs=sequence,
     prunable="embed attn.in_proj_weight:0 query:2",
-)  # fmt: skip
+layout=("query: 1 1 a; embed: a 5; head.weight: 3 b; attn.in_proj_weight: ((c d) + (c d) + "
+"(c e)) a; attn.in_proj_bias: ((c d) + (c d) + (c e)); attn.out_proj: b (c e)"),)  # fmt: skip
 def learned_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     return net.head(

@@ -36,6 +36,8 @@ class Pattern:
         frozen: dims, `"conv1.weight:0"`, of which no part may be prunable.
         guards: entries whose axes' sizes the forward compares with a number: a mask that changes
             the answer must be refused (or the axis be frozen).
+        layout: which dims are one axis: `layout_text` of the spec, "conv1: a 3 3 3; head: 4 a 3 3".
+        why: part of the reason why no axis is exact, of a network that has no exact axis.
         function: `f(params, *inputs, **kwargs)` for a network on bare parameters, else None.
         kwargs: the example's keyword arguments.
     """
@@ -47,6 +49,8 @@ class Pattern:
     inexact: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     guards: tuple[str, ...] = ()
+    layout: str = ""
+    why: str = ""
     function: Callable[..., Any] | None = None
     kwargs: Callable[[], dict[str, Any]] = dict
 
@@ -120,6 +124,8 @@ def add(
     inexact: str = "",
     frozen: str = "",
     guards: str = "",
+    layout: str = "",
+    why: str = "",
     function: Callable[..., Any] | None = None,
     kwargs: Callable[[], dict[str, Any]] = dict,
 ) -> None:
@@ -130,7 +136,8 @@ def add(
         return made.double().eval() if isinstance(made, nn.Module) else made
 
     said = (tuple(text.split()) for text in (prunable, inexact, frozen, guards))
-    PATTERNS.append(Pattern(name, fresh, inputs or image, *said, function=function, kwargs=kwargs))
+    row = Pattern(name, fresh, inputs or image, *said, layout, why, function, kwargs)
+    PATTERNS.append(row)
 
 
 def pattern(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pattern import Net, add, conv, layers, pattern
+from .written import WHYS
 
 Function = Callable[[Tensor], Tensor]
 
@@ -84,19 +85,42 @@ def summed(function: Function) -> Callable[[], Net]:
 
 
 for name, function in (ZERO_AT_ZERO | FINITE_AT_ZERO).items():
-    add(f"{name} between convolutions", between(function), prunable="conv1")
+    add(
+        f"{name} between convolutions",
+        between(function),
+        prunable="conv1",
+        layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+    )
 for name, function in INFINITE_AT_ZERO.items():
-    add(f"{name} between convolutions", between(function), inexact="conv1")
+    add(
+        f"{name} between convolutions",
+        between(function),
+        inexact="conv1",
+        layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+        why=WHYS[f"{name} between convolutions"],
+    )
 for name, function in ZERO_AT_ZERO.items():
-    add(f"{name}, then a sum over channels", summed(function), prunable="conv1")
+    add(
+        f"{name}, then a sum over channels",
+        summed(function),
+        prunable="conv1",
+        layout="conv1: a 3 3 3",
+    )
 for name, function in (FINITE_AT_ZERO | INFINITE_AT_ZERO).items():
-    add(f"{name}, then a sum over channels", summed(function), inexact="conv1")
+    add(
+        f"{name}, then a sum over channels",
+        summed(function),
+        inexact="conv1",
+        layout="conv1: a~ 3 3 3",
+        why=WHYS[f"{name}, then a sum over channels"],
+    )
 
 
 @pattern(
     "PReLU with a slope for each channel",
     lambda: layers(conv1=conv(3, 8), act=nn.PReLU(8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; act: a; head.weight: 4 a 3 3",
 )
 def prelu(net: Net, x: Tensor) -> Tensor:
     return net.head(net.act(net.conv1(x)))
@@ -106,6 +130,7 @@ def prelu(net: Net, x: Tensor) -> Tensor:
     "PReLU with one slope",
     lambda: layers(conv1=conv(3, 8), act=nn.PReLU(), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def prelu_one(net: Net, x: Tensor) -> Tensor:
     return net.head(net.act(net.conv1(x)))
@@ -115,6 +140,8 @@ def prelu_one(net: Net, x: Tensor) -> Tensor:
     "the quotient of two convolutions",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(8, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; conv2: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="div of a zeroed unit, not finite, in div",
 )
 def quotient(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) / net.conv2(x))
@@ -124,6 +151,7 @@ def quotient(net: Net, x: Tensor) -> Tensor:
     "the quotient of a convolution by a positive one",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), head=conv(1, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3",
 )
 def safe_quotient(net: Net, x: Tensor) -> Tensor:
     return net.head((net.conv1(x) / F.softplus(net.conv2(x))).sum(1, keepdim=True))
@@ -133,11 +161,17 @@ def safe_quotient(net: Net, x: Tensor) -> Tensor:
     "batch norm behind a sigmoid, then a sum over channels",
     lambda: layers(conv1=conv(3, 8), norm=nn.BatchNorm2d(8), head=conv(1, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; norm: a",
 )
 def silenced_again(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(net.conv1(x).sigmoid()).sum(1, keepdim=True))
 
 
-@pattern("a sigmoid of a reciprocal", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "a sigmoid of a reciprocal",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="reciprocal of a zeroed unit, not finite, in reciprocal",
+)
 def finite_again(net: Net, x: Tensor) -> Tensor:
     return net.head((1 / net.conv1(x)).sigmoid())

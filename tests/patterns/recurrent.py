@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .pattern import Net, conv, layers, pattern, random, sequence, tokens, weight
+from .written import LAYOUTS
 
 KINDS = {"an LSTM": nn.LSTM, "a GRU": nn.GRU, "an RNN": nn.RNN}
 CELLS = {"an LSTM cell": nn.LSTMCell, "a GRU cell": nn.GRUCell, "an RNN cell": nn.RNNCell}
@@ -34,42 +35,55 @@ for name, kind in KINDS.items():
         inputs=sequence,
         prunable="fc rnn",
         frozen="fc.weight:1",
+        layout=LAYOUTS[name],
     )(last_output)
     pattern(
         f"{name} in both directions",
         lambda kind=kind: members(kind, 12, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
+        layout=LAYOUTS[f"{name} in both directions"],
     )(all_outputs)
     pattern(
         f"{name} of two layers",
         lambda kind=kind: members(kind, 6, num_layers=2),
         inputs=sequence,
         prunable="fc rnn",
+        layout=LAYOUTS[f"{name} of two layers"],
     )(last_output)
     pattern(
         f"{name} of two layers in both directions",
         lambda kind=kind: members(kind, 12, num_layers=2, bidirectional=True),
         inputs=sequence,
         prunable="fc rnn",
+        layout=LAYOUTS[f"{name} of two layers in both directions"],
     )(all_outputs)
 pattern(
     "an LSTM without bias",
     lambda: members(nn.LSTM, 6, bias=False),
     inputs=sequence,
     prunable="fc rnn",
+    layout=("fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) b; head.weight: 3 b"),
 )(all_outputs)
 pattern(
     "an RNN of relus",
     lambda: members(nn.RNN, 6, nonlinearity="relu"),
     inputs=sequence,
     prunable="fc rnn",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: b a; rnn.weight_hh_l0: b b; rnn.bias_ih_l0: b; "
+        "rnn.bias_hh_l0: b; head.weight: 3 b"
+    ),
 )(all_outputs)
 pattern(
     "an LSTM with a projection",
     lambda: members(nn.LSTM, 4, proj_size=4),
     inputs=sequence,
     prunable="fc rnn",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) c; rnn.bias_ih_l0: (4 "
+        "b); rnn.bias_hh_l0: (4 b); rnn.weight_hr_l0: c b; head.weight: 3 c"
+    ),
 )(all_outputs)
 
 
@@ -82,6 +96,12 @@ pattern(
     ),
     inputs=sequence,
     prunable="fc rnn",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: (3 b) a; rnn.weight_hh_l0: (3 b) b; rnn.bias_ih_l0: (3 "
+        "b); rnn.bias_hh_l0: (3 b); rnn.weight_ih_l0_reverse: (3 b) a; "
+        "rnn.weight_hh_l0_reverse: (3 b) b; rnn.bias_ih_l0_reverse: (3 b); "
+        "rnn.bias_hh_l0_reverse: (3 b); head.weight: 3 (b + b)"
+    ),
 )
 def last_state(net: Net, x: Tensor) -> Tensor:
     _, state = net.rnn(net.fc(x))
@@ -93,6 +113,10 @@ def last_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.LSTM(5, 6), head1=nn.Linear(6, 3), head2=nn.Linear(6, 3)),
     inputs=lambda: (random(7, 2, 5),),
     prunable="rnn",
+    layout=(
+        "rnn.weight_ih_l0: (4 a) 5; rnn.weight_hh_l0: (4 a) a; rnn.bias_ih_l0: (4 a); "
+        "rnn.bias_hh_l0: (4 a); head1.weight: 3 a; head2.weight: 3 a"
+    ),
 )
 def cell_state(net: Net, x: Tensor) -> Tensor:
     _, (hidden, cell) = net.rnn(x)
@@ -104,6 +128,10 @@ def cell_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3), hidden=6),
     inputs=sequence,
     prunable="rnn",
+    layout=(
+        "rnn.weight_ih_l0: (3 a) 5; rnn.weight_hh_l0: (3 a) a; rnn.bias_ih_l0: (3 a); "
+        "rnn.bias_hh_l0: (3 a); head.weight: 3 a"
+    ),
 )
 def zero_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, x.new_zeros(1, x.shape[0], net.hidden))[0])
@@ -114,6 +142,7 @@ def zero_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
     frozen="rnn.weight_ih_l0:0 rnn.weight_hh_l0:1 head.weight:1",
+    why="gates in gru",
 )
 def literal_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, torch.zeros(1, 2, 6, dtype=x.dtype, device=x.device))[0])
@@ -124,6 +153,10 @@ def literal_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(first=weight(1, 1, 6), rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="rnn",
+    layout=(
+        "first: 1 1 a; rnn.weight_ih_l0: (3 a) 5; rnn.weight_hh_l0: (3 a) a; "
+        "rnn.bias_ih_l0: (3 a); rnn.bias_hh_l0: (3 a); head.weight: 3 a"
+    ),
 )
 def learned_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, net.first.expand(-1, x.shape[0], -1).contiguous())[0])
@@ -134,6 +167,10 @@ def learned_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 6), rnn=nn.RNN(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="fc rnn",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: a 5; rnn.weight_hh_l0: a a; rnn.bias_ih_l0: a; "
+        "rnn.bias_hh_l0: a; head.weight: 3 a"
+    ),
 )
 def computed_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, net.fc(x[:, 0]).unsqueeze(0))[0])
@@ -143,6 +180,11 @@ def computed_state(net: Net, x: Tensor) -> Tensor:
     "an initial state that is not zero at zero",
     lambda: layers(fc=nn.Linear(5, 6), rnn=nn.RNN(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
+    layout=(
+        "fc: a~ 5; rnn.weight_ih_l0: a~ 5; rnn.weight_hh_l0: a~ a~; rnn.bias_ih_l0: a~; "
+        "rnn.bias_hh_l0: a~; head.weight: 3 a~"
+    ),
+    why="an initial state that is not zero in rnn_tanh",
 )
 def sigmoid_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, net.fc(x[:, 0]).sigmoid().unsqueeze(0))[0])
@@ -153,6 +195,7 @@ def sigmoid_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=lambda: (random(2, 7, 5), random(1, 2, 6, seed=1)),
     frozen="rnn.weight_ih_l0:0 rnn.weight_hh_l0:0 rnn.weight_hh_l0:1 head.weight:1",
+    why="gates in gru",
 )
 def given_state(net: Net, x: Tensor, state: Tensor) -> Tensor:
     return net.head(net.rnn(x, state)[0])
@@ -170,6 +213,12 @@ def given_state(net: Net, x: Tensor, state: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table rnn1 rnn2",
     frozen="table.weight:0",
+    layout=(
+        "table: 11 a; rnn1.weight_ih_l0: (3 b) a; rnn1.weight_hh_l0: (3 b) b; "
+        "rnn1.bias_ih_l0: (3 b); rnn1.bias_hh_l0: (3 b); norm: b; rnn2.weight_ih_l0: (4 c) "
+        "b; rnn2.weight_hh_l0: (4 c) c; rnn2.bias_ih_l0: (4 c); rnn2.bias_hh_l0: (4 c); "
+        "head.weight: 3 c"
+    ),
 )
 def two_layers(net: Net, x: Tensor) -> Tensor:
     h = net.norm(net.rnn1(net.table(x))[0].transpose(1, 2)).transpose(1, 2)
@@ -184,6 +233,12 @@ def two_layers(net: Net, x: Tensor) -> Tensor:
         head=nn.Linear(12, 3),
     ),
     prunable="conv1 rnn",
+    layout=(
+        "conv1: a 3 3 3; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) b; "
+        "rnn.bias_ih_l0: (4 b); rnn.bias_hh_l0: (4 b); rnn.weight_ih_l0_reverse: (4 b) a; "
+        "rnn.weight_hh_l0_reverse: (4 b) b; rnn.bias_ih_l0_reverse: (4 b); "
+        "rnn.bias_hh_l0_reverse: (4 b); head.weight: 3 (b + b)"
+    ),
 )
 def rows(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(net.conv1(x).relu().mean(3).transpose(1, 2))[0])
@@ -194,6 +249,10 @@ def rows(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 6), rnn=nn.GRU(6, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="fc",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: (3 a) a; rnn.weight_hh_l0: (3 a) a; rnn.bias_ih_l0: (3 "
+        "a); rnn.bias_hh_l0: (3 a); head.weight: 3 a"
+    ),
 )
 def around(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)
@@ -213,6 +272,7 @@ for name, cell in CELLS.items():
         lambda cell=cell: layers(fc=nn.Linear(5, 8), cell=cell(8, 6), head=nn.Linear(6, 3)),
         inputs=sequence,
         prunable="fc cell",
+        layout=LAYOUTS[name],
     )(run_cell)
 
 
@@ -223,6 +283,11 @@ for name, cell in CELLS.items():
     ),
     inputs=sequence,
     prunable="cell1 cell2",
+    layout=(
+        "cell1.weight_ih: (4 a) 5; cell1.weight_hh: (4 a) a; cell1.bias_ih: (4 a); "
+        "cell1.bias_hh: (4 a); cell2.weight_ih: (4 b) a; cell2.weight_hh: (4 b) b; "
+        "head.weight: 3 b"
+    ),
 )
 def two_cells(net: Net, x: Tensor) -> Tensor:
     low, high = None, None
@@ -237,6 +302,10 @@ def two_cells(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 6), cell=nn.GRUCell(3, 6), head=nn.Linear(6, 3)),
     inputs=lambda: (random(2, 5),),
     prunable="fc",
+    layout=(
+        "fc: a 5; cell.weight_ih: (3 a) 3; cell.weight_hh: (3 a) a; cell.bias_ih: (3 a); "
+        "cell.bias_hh: (3 a); head.weight: 3 a"
+    ),
 )
 def decoder(net: Net, x: Tensor) -> Tensor:
     state, out = net.fc(x).tanh(), x.new_zeros(2, 3)
@@ -251,6 +320,7 @@ def decoder(net: Net, x: Tensor) -> Tensor:
     lambda: layers(inward=nn.Linear(5, 6), onward=nn.Linear(6, 6), head=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="inward",
+    layout="inward: a 5; onward: a a; head.weight: 3 a",
 )
 def written_out(net: Net, x: Tensor) -> Tensor:
     state = net.inward(x[:, 0])
@@ -266,6 +336,7 @@ def written_out(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="inward",
+    layout="inward: (a + a + a + a) 5; onward: (a + a + a + a) a; head.weight: 3 a",
 )
 def gates(net: Net, x: Tensor) -> Tensor:
     h = c = x.new_zeros(x.shape[0], net.hidden)
@@ -281,6 +352,7 @@ def gates(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 8), decay=weight(8), head=nn.Linear(8, 3)),
     inputs=sequence,
     prunable="fc",
+    layout="decay: a; fc: a 5; head.weight: 3 a",
 )
 def decayed(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)
@@ -295,6 +367,7 @@ def decayed(net: Net, x: Tensor) -> Tensor:
     "a packed sequence",
     lambda: layers(fc=nn.Linear(5, 8), rnn=nn.GRU(8, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
+    why=("the operator aten::_pack_padded_sequence, which has no rule, in _pack_padded_sequence"),
 )
 def packed(net: Net, x: Tensor) -> Tensor:
     parts = nn.utils.rnn.pack_padded_sequence(net.fc(x), [7, 4], batch_first=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pattern import Net, add, conv, layers, pattern
+from .written import WHYS
 
 Function = Callable[[Tensor], Tensor]
 
@@ -74,18 +75,41 @@ def along(function: Function) -> Callable[[], Net]:
 
 
 for name, function in OVER_CHANNELS_EXACT.items():
-    add(f"{name} over channels", reduced(function), prunable="conv1")
+    add(
+        f"{name} over channels",
+        reduced(function),
+        prunable="conv1",
+        layout="conv1: a 3 3 3",
+    )
 for name, function in OVER_CHANNELS_INEXACT.items():
-    add(f"{name} over channels", reduced(function), inexact="conv1")
+    add(
+        f"{name} over channels",
+        reduced(function),
+        inexact="conv1",
+        layout="conv1: a~ 3 3 3",
+        why=WHYS[f"{name} over channels"],
+    )
 add(
     "index of the maximum over channels",
     reduced(lambda h: h.argmax(1, keepdim=True).to(h.dtype)),
     frozen="conv1.weight:0",
+    why="positions along it are read, given in argmax",
 )
 for name, function in ALONG_CHANNELS_EXACT.items():
-    add(f"{name} along channels", along(function), prunable="conv1")
+    add(
+        f"{name} along channels",
+        along(function),
+        prunable="conv1",
+        layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+    )
 for name, function in ALONG_CHANNELS_INEXACT.items():
-    add(f"{name} along channels", along(function), inexact="conv1")
+    add(
+        f"{name} along channels",
+        along(function),
+        inexact="conv1",
+        layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+        why=WHYS[f"{name} along channels"],
+    )
 
 
 @pattern(
@@ -93,12 +117,18 @@ for name, function in ALONG_CHANNELS_INEXACT.items():
     lambda: layers(conv1=conv(3, 8), head=conv(2, 4)),
     inexact="conv1",
     guards="conv1",
+    layout="conv1: a~ 3 3 3",
+    why="a topk over it in topk",
 )
 def topk(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).topk(2, 1).values)
 
 
-@pattern("sorted channels", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "sorted channels",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    why="an order of its units in sort",
+)
 def sort(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).sort(1).values)
 
@@ -107,6 +137,7 @@ def sort(net: Net, x: Tensor) -> Tensor:
     "an embedding of the largest channel",
     lambda: layers(conv1=conv(3, 8), table=nn.Embedding(8, 6), head=nn.Linear(6, 3)),
     prunable="table",
+    layout="table: 8 a; head.weight: 3 a",
 )
 def argmax_embedding(net: Net, x: Tensor) -> Tensor:
     return net.head(net.table(net.conv1(x).argmax(1)))
@@ -116,6 +147,7 @@ def argmax_embedding(net: Net, x: Tensor) -> Tensor:
     "a sum over all but the batch",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(1, 3)),
     prunable="conv1",
+    layout="conv1: a 3 3 3",
 )
 def sum_all(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).relu().sum((1, 2, 3)).unsqueeze(1))
@@ -125,6 +157,8 @@ def sum_all(net: Net, x: Tensor) -> Tensor:
     "a mean over all but the batch",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(1, 3)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3",
+    why="a mean over it in mean",
 )
 def mean_all(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).relu().mean((1, 2, 3)).unsqueeze(1))
@@ -134,6 +168,8 @@ def mean_all(net: Net, x: Tensor) -> Tensor:
     "division by the mean of everything",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a mean over it in mean",
 )
 def mean_everything(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -144,6 +180,7 @@ def mean_everything(net: Net, x: Tensor) -> Tensor:
     "mean, maximum and variance over space",
     lambda: layers(conv1=conv(3, 8), head=nn.Linear(24, 3)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 3 (a + a + a)",
 )
 def over_space(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -154,6 +191,7 @@ def over_space(net: Net, x: Tensor) -> Tensor:
     "maximum over groups of neighbouring channels",
     lambda: layers(conv1=conv(3, 16), conv2=conv(4, 6), head=conv(6, 4)),
     prunable="conv1 conv2",
+    layout="conv1: (a 4) 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
 )
 def group_maximum(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.conv1(x).unflatten(1, (-1, 4)).amax(2)).relu())
@@ -163,6 +201,7 @@ def group_maximum(net: Net, x: Tensor) -> Tensor:
     "a softmax within groups of channels",
     lambda: layers(conv1=conv(3, 12), head=conv(12, 4)),
     prunable="conv1",
+    layout="conv1: (a 3) 3 3 3; head.weight: 4 (a 3) 3 3",
 )
 def group_softmax(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).unflatten(1, (-1, 3)).softmax(2).flatten(1, 2))
@@ -175,6 +214,7 @@ def group_softmax(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv3",
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; conv2: a~ 3 3 3; conv3: b 3 3 3; head2.weight: 4 b 3 3",
 )
 def one_branch(net: Net, x: Tensor) -> Tensor:
     h = (net.conv1(x) + net.conv2(x)).mean(1, keepdim=True)
@@ -185,6 +225,8 @@ def one_branch(net: Net, x: Tensor) -> Tensor:
     "a softmax over channels and space together",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a softmax over it in softmax",
 )
 def softmax_everywhere(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -195,6 +237,8 @@ def softmax_everywhere(net: Net, x: Tensor) -> Tensor:
     "the batch's deviation, averaged over channels, as one more channel",
     lambda: layers(conv1=conv(3, 8), head=conv(9, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 (a~ + 1) 3 3",
+    why="a mean over it in mean",
 )
 def batch_deviation(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -205,6 +249,7 @@ def batch_deviation(net: Net, x: Tensor) -> Tensor:
     "a Fourier transform over space",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def fourier(net: Net, x: Tensor) -> Tensor:
     spectrum = torch.fft.rfft2(net.conv1(x))
@@ -214,6 +259,7 @@ def fourier(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "a Fourier transform over channels",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    why="a Fourier transform over it in fft_fft",
 )
 def fourier_channels(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.fft.fft(net.conv1(x), dim=1).real)

@@ -18,6 +18,7 @@ from .pattern import Net, conv, layers, pattern, random
         head=conv(8, 4),
     ),
     prunable="conv1 fc1",
+    layout="conv1: a 3 3 3; norm: a; fc1: b a; fc2: a b; head.weight: 4 a 3 3",
 )
 def channels_last(net: Net, x: Tensor) -> Tensor:
     h = net.norm(net.conv1(x))
@@ -28,6 +29,7 @@ def channels_last(net: Net, x: Tensor) -> Tensor:
     "channels last, concatenated on the last dimension",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 6), fc=nn.Linear(14, 10), head=nn.Linear(10, 3)),
     prunable="conv1 conv2 fc",
+    layout="conv1: a 3 3 3; conv2: b 3 3 3; fc: c (a + b); head.weight: 3 c",
 )
 def channels_last_concat(net: Net, x: Tensor) -> Tensor:
     h = torch.cat([net.conv1(x).movedim(1, -1), net.conv2(x).movedim(1, -1)], -1)
@@ -38,6 +40,7 @@ def channels_last_concat(net: Net, x: Tensor) -> Tensor:
     "moved, swapped and transposed dimensions",
     lambda: layers(conv1=conv(3, 8), fc=nn.Linear(8, 6), head=conv(6, 4)),
     prunable="conv1 fc",
+    layout="conv1: a 3 3 3; fc: b a; head.weight: 4 b 3 3",
 )
 def moved(net: Net, x: Tensor) -> Tensor:
     h = torch.moveaxis(net.conv1(x), (1, 2), (3, 1)).swapaxes(1, 2).transpose(-2, 1)
@@ -48,6 +51,7 @@ def moved(net: Net, x: Tensor) -> Tensor:
     "tokens and back",
     lambda: layers(conv1=conv(3, 8), fc1=nn.Linear(8, 12), fc2=nn.Linear(12, 6), head=conv(6, 4)),
     prunable="conv1 fc1 fc2",
+    layout="conv1: a 3 3 3; fc1: b a; fc2: c b; head.weight: 4 c 3 3",
 )
 def tokens(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).flatten(2).transpose(1, 2)
@@ -60,6 +64,7 @@ def tokens(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 16), shuffle=nn.PixelShuffle(2), conv2=conv(4, 6), head=conv(6, 4)
     ),
     prunable="conv1 conv2",
+    layout="conv1: (a 4) 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
 )
 def pixel_shuffle(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.shuffle(net.conv1(x)).relu()).relu())
@@ -71,6 +76,7 @@ def pixel_shuffle(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 4), shuffle=nn.PixelUnshuffle(2), conv2=conv(16, 6), head=conv(6, 4)
     ),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b (a 4) 3 3; head.weight: 4 b 3 3",
 )
 def pixel_unshuffle(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv2(net.shuffle(net.conv1(x)).relu()).relu())
@@ -80,6 +86,7 @@ def pixel_unshuffle(net: Net, x: Tensor) -> Tensor:
     "space to depth by hand, channels first",
     lambda: layers(conv1=conv(3, 4), conv2=conv(16, 6), head=conv(6, 4)),
     prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: b (a 4) 3 3; head.weight: 4 b 3 3",
 )
 def space_to_depth(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -96,6 +103,7 @@ def space_to_depth(net: Net, x: Tensor) -> Tensor:
     "space to depth by slices, as in patch merging",
     lambda: layers(conv1=conv(3, 4), reduce=nn.Linear(16, 6, bias=False), head=nn.Linear(6, 3)),
     prunable="conv1 reduce",
+    layout="conv1: a 3 3 3; reduce: b (a + a + a + a); head.weight: 3 b",
 )
 def patch_merging(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).permute(0, 2, 3, 1)
@@ -107,6 +115,7 @@ def patch_merging(net: Net, x: Tensor) -> Tensor:
     "depth to space by hand, factors first",
     lambda: layers(conv1=conv(3, 16), conv2=conv(4, 6), head=conv(6, 4)),
     prunable="conv1 conv2",
+    layout="conv1: (4 a) 3 3 3; conv2: b a 3 3; head.weight: 4 b 3 3",
 )
 def depth_to_space(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
@@ -123,6 +132,7 @@ def depth_to_space(net: Net, x: Tensor) -> Tensor:
     "repeat of the channels",
     lambda: layers(conv1=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (2 a) 3 3",
 )
 def repeat(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).repeat(1, 2, 1, 1).relu())
@@ -132,6 +142,7 @@ def repeat(net: Net, x: Tensor) -> Tensor:
     "tile added to a concatenation",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), conv3=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; conv3: a 3 3 3; head.weight: 4 (2 a) 3 3",
 )
 def tile(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).tile(2, 1, 1) + torch.cat([net.conv2(x), net.conv3(x)], 1))
@@ -141,6 +152,7 @@ def tile(net: Net, x: Tensor) -> Tensor:
     "repeat_interleave of the channels",
     lambda: layers(conv1=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (a 2) 3 3",
 )
 def repeat_interleave(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).repeat_interleave(2, dim=1).relu())
@@ -150,6 +162,7 @@ def repeat_interleave(net: Net, x: Tensor) -> Tensor:
     "the sum of repeats in both orders",
     lambda: layers(conv1=conv(3, 4), conv2=conv(3, 4), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: (2 a) 3 3 3; conv2: (a 2) 3 3 3; head.weight: 4 (2 a 2) 3 3",
 )
 def repeat_both(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).repeat_interleave(2, dim=1) + net.conv2(x).repeat(1, 2, 1, 1))
@@ -159,6 +172,7 @@ def repeat_both(net: Net, x: Tensor) -> Tensor:
     "expanded and flattened",
     lambda: layers(conv1=conv(3, 8), head=conv(24, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (a 3) 3 3",
 )
 def expand(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x)[:, :, None].expand(-1, -1, 3, -1, -1).flatten(1, 2).relu())
@@ -168,6 +182,7 @@ def expand(net: Net, x: Tensor) -> Tensor:
     "expanded by a literal that is the channels",
     lambda: layers(conv1=conv(3, 8), gate=conv(3, 1), head=conv(8, 4)),
     frozen="conv1.weight:0 head.weight:1",
+    why="the literal or fixed size 8 in expand",
 )
 def expand_literal(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) * net.gate(x).expand(-1, 8, -1, -1))
@@ -177,6 +192,7 @@ def expand_literal(net: Net, x: Tensor) -> Tensor:
     "expanded by the channels' own size",
     lambda: layers(conv1=conv(3, 8), gate=conv(3, 1), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def expand_size(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -187,6 +203,7 @@ def expand_size(net: Net, x: Tensor) -> Tensor:
     "a literal size that a view passes through",
     lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
     frozen="conv1.weight:0 head.weight:1",
+    why="the literal or fixed size 8 in reshape",
 )
 def view_through(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).reshape(x.shape[0], 8, -1))
@@ -196,6 +213,7 @@ def view_through(net: Net, x: Tensor) -> Tensor:
     "a view that trades height for channels",
     lambda: layers(conv1=conv(3, 8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 (a 2) 3 3",
 )
 def height_to_channels(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).reshape(x.shape[0], -1, 3, 6).relu())
@@ -206,6 +224,7 @@ def height_to_channels(net: Net, x: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 6), fc=nn.Linear(54, 5), head=nn.Linear(5, 3)),
     prunable="fc",
     frozen="conv1.weight:0 fc.weight:1",
+    layout="fc: a 54; head.weight: 3 a",
 )
 def misaligned(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc(net.conv1(x).view(x.shape[0], 4, -1)).relu())
@@ -216,6 +235,7 @@ def misaligned(net: Net, x: Tensor) -> Tensor:
     lambda: layers(conv1=conv(3, 8), space=nn.Linear(36, 36), head=conv(8, 4)),
     prunable="conv1",
     frozen="space.weight:0 space.weight:1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
 )
 def folded(net: Net, x: Tensor) -> Tensor:
     h = net.space(net.conv1(x).view(-1, 36)).relu()
@@ -228,6 +248,7 @@ def folded(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), mix1=nn.Linear(36, 10), mix2=nn.Linear(10, 36), head=nn.Linear(8, 3)
     ),
     prunable="conv1 mix1",
+    layout="conv1: a 3 3 3; mix1: b 36; mix2.weight: 36 b; head.weight: 3 a",
 )
 def mixer(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).flatten(2)
@@ -239,6 +260,8 @@ def mixer(net: Net, x: Tensor) -> Tensor:
     "a layer over space, then a sum over channels",
     lambda: layers(conv1=conv(3, 8), space=nn.Linear(6, 6), head=conv(1, 4)),
     inexact="conv1",
+    layout="conv1: a~ 3 3 3",
+    why="a sum over it, where it is not zero when zeroed, in sum",
 )
 def space_sum(net: Net, x: Tensor) -> Tensor:
     return net.head(net.space(net.conv1(x)).sum(1, keepdim=True))
@@ -248,6 +271,7 @@ def space_sum(net: Net, x: Tensor) -> Tensor:
     "squeezed and unsqueezed",
     lambda: layers(conv1=conv(3, 8), fc=nn.Linear(8, 6), head=nn.Linear(6, 3)),
     prunable="conv1 fc",
+    layout="conv1: a 3 3 3; fc: b a; head.weight: 3 b",
 )
 def squeezed(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).amax((2, 3), keepdim=True).squeeze()
@@ -261,6 +285,7 @@ def squeezed(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=lambda: (random(2, 7, 5),),
     prunable="fc",
+    layout="fc: (a b) 5; head.weight: 3 (a b)",
 )
 def heads(net: Net, x: Tensor) -> Tensor:
     b, n, _ = x.shape
@@ -273,20 +298,29 @@ def heads(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 12), mix=nn.Linear(7, 7), head=nn.Linear(12, 3)),
     inputs=lambda: (random(2, 7, 5),),
     prunable="fc",
+    layout="fc: (3 a) 5; head.weight: 3 (3 a)",
 )
 def literal_heads(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x).unflatten(-1, (3, -1)).permute(0, 2, 3, 1)
     return net.head(net.mix(h).permute(0, 3, 1, 2).flatten(2))
 
 
-@pattern("channels read from a stride", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "channels read from a stride",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    why="the literal or fixed size 8 in reshape",
+)
 def from_stride(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).contiguous()
     channels = h.stride(0) // 36
     return net.head(h.reshape(2, channels, 36).reshape(2, channels, 6, 6))
 
 
-@pattern("as_strided", lambda: layers(conv1=conv(3, 8), head=conv(8, 4)))
+@pattern(
+    "as_strided",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    why="the operator aten::as_strided, which has no rule, in as_strided",
+)
 def as_strided(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).contiguous()
     return net.head(h.as_strided((2, 8, 6, 6), (288, 36, 6, 1)).relu())

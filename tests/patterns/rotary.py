@@ -56,6 +56,10 @@ def rotate_half(x: Tensor) -> Tensor:
     lambda: parts(**tables(6)),
     inputs=sequence,
     prunable="q k v cos:1 sin:1",
+    layout=(
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + "
+        "b); sin: 9 (b + b)"
+    ),
 )
 def halves(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -69,6 +73,9 @@ def halves(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1 sin:1",
+    layout=(
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"
+    ),
 )
 def chunks(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -86,6 +93,7 @@ def chunks(net: Net, x: Tensor) -> Tensor:
     lambda: parts(inv=frequencies()),
     inputs=sequence,
     prunable="q k v inv:0",
+    layout="q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); inv: b",
 )
 def by_frequencies(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -102,6 +110,7 @@ def by_frequencies(net: Net, x: Tensor) -> Tensor:
     lambda: parts(inv=frequencies()),
     inputs=lambda: (random(2, 7, 5), torch.arange(14).reshape(2, 7)),
     prunable="q k v inv:0",
+    layout="q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); inv: b",
 )
 def by_position(net: Net, x: Tensor, place: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -119,6 +128,10 @@ def by_position(net: Net, x: Tensor, place: Tensor) -> Tensor:
     inputs=lambda: (random(2, 7, 5), torch.arange(14).reshape(2, 7) % 9),
     prunable="q k v cos:1",
     frozen="cos:0",
+    layout=(
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + "
+        "b); sin: 9 (b + b)"
+    ),
 )
 def looked_up(net: Net, x: Tensor, place: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -132,6 +145,9 @@ def looked_up(net: Net, x: Tensor, place: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v",
+    layout=(
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"
+    ),
 )
 def stacked(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -147,6 +163,7 @@ def stacked(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout="q: (a (b~ + b~)) 5; k: (a (b~ + b~)) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def from_size(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -164,6 +181,7 @@ def from_size(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
+    layout="q: (a 2 b~) 5; k: (a 2 b~) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def from_attribute(net: Net, x: Tensor) -> Tensor:
     q, k = (
@@ -186,6 +204,7 @@ def from_attribute(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
 )
 def strided(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -203,6 +222,7 @@ def strided(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
 )
 def repeated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -220,6 +240,7 @@ def repeated(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
 )
 def written(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -235,7 +256,11 @@ def written(net: Net, x: Tensor) -> Tensor:
 
 
 @pattern(
-    "rotary pairs by a view", lambda: parts(**tables(3)), inputs=sequence, prunable="q k v cos:1"
+    "rotary pairs by a view",
+    lambda: parts(**tables(3)),
+    inputs=sequence,
+    prunable="q k v cos:1",
+    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
 )
 def viewed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -253,6 +278,7 @@ def viewed(net: Net, x: Tensor) -> Tensor:
     lambda: parts(turns=nn.Buffer(torch.rand(9, 3, 2))),
     inputs=sequence,
     prunable="q k v turns:1",
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); turns: 9 b 2",
 )
 def as_complex(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -270,6 +296,7 @@ def as_complex(net: Net, x: Tensor) -> Tensor:
     lambda: parts(inv=frequencies()),
     inputs=sequence,
     prunable="q k v inv:0",
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); inv: b",
 )
 def polar(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -288,6 +315,7 @@ def polar(net: Net, x: Tensor) -> Tensor:
     lambda: parts(inv=weight(3, 3)),
     inputs=sequence,
     prunable="q k v inv:0 inv:1",
+    layout="inv: a b; q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def learned(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -310,6 +338,10 @@ def learned(net: Net, x: Tensor) -> Tensor:
     lambda: parts(rotary=4, **tables(4)),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=(
+        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); cos: "
+        "9 (b + b); sin: 9 (b + b)"
+    ),
 )
 def partial(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -327,6 +359,10 @@ def partial(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(4)),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=(
+        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); cos: "
+        "9 (b + b); sin: 9 (b + b)"
+    ),
 )
 def as_the_table(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -347,6 +383,7 @@ def as_the_table(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     frozen="cos:1",
+    layout="q: (a (4 + b)) 5; k: (a (4 + b)) 5; v: (a c) 5; out.weight: 3 (a c)",
 )
 def literal_part(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -370,6 +407,10 @@ def literal_part(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=sequence,
     prunable="q k v cos:1",
+    layout=(
+        "q: (a (b + b + b + b)) 5; k: (a (b + b + b + b)) 5; v: (a c) 5; out.weight: 3 (a "
+        "c); cos: 9 (b + b); sin: 9 (b + b)"
+    ),
 )
 def half_of_dims(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -394,6 +435,10 @@ def half_of_dims(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=lambda: (random(2, 6, 5), torch.arange(12).reshape(6, 2)),
     prunable="q k v inv:0",
+    layout=(
+        "q: (a ((2 b) + (2 b))) 5; k: (a ((2 b) + (2 b))) 5; v: (a c) 5; out.weight: 3 (a "
+        "c); inv: b"
+    ),
 )
 def two_directions(net: Net, x: Tensor, place: Tensor) -> Tensor:
     q, k, v = split(net, x)

@@ -15,6 +15,7 @@ from .pattern import Net, add, conv, image, layers, pattern, random, tokens, vec
     "a module used twice",
     lambda: layers(conv1=conv(3, 8), again=conv(8, 8), head=conv(8, 4)),
     prunable="conv1 again",
+    layout="conv1: a 3 3 3; again: a a 3 3; head.weight: 4 a 3 3",
 )
 def twice(net: Net, x: Tensor) -> Tensor:
     return net.head(net.again(net.again(net.conv1(x)).relu()).relu())
@@ -24,6 +25,7 @@ def twice(net: Net, x: Tensor) -> Tensor:
     "a shared head on two scales",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 8, stride=2), tower=conv(8, 6), head=conv(6, 4)),
     prunable="conv1 tower",
+    layout="conv1: a 3 3 3; conv2: a a 3 3; tower: b a 3 3; head.weight: 4 b 3 3",
 )
 def shared_head(net: Net, x: Tensor) -> list[Tensor]:
     fine = net.conv1(x).relu()
@@ -36,6 +38,7 @@ def shared_head(net: Net, x: Tensor) -> list[Tensor]:
     lambda: layers(tower=conv(3, 8), head=conv(8, 4)),
     inputs=lambda: (random(2, 3, 6, 6), random(2, 3, 6, 6, seed=1)),
     prunable="tower",
+    layout="tower: a 3 3 3; head.weight: 4 a 3 3",
 )
 def siamese(net: Net, x: Tensor, y: Tensor) -> Tensor:
     return net.head((net.tower(x) - net.tower(y)).abs())
@@ -45,6 +48,7 @@ def siamese(net: Net, x: Tensor, y: Tensor) -> Tensor:
     "a batch norm shared by two convolutions",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), norm=nn.BatchNorm2d(8), head=conv(16, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: a 3 3 3; norm: a; head.weight: 4 (a + a) 3 3",
 )
 def shared_norm(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.norm(net.conv1(x)), net.norm(net.conv2(x))], 1))
@@ -54,6 +58,7 @@ def shared_norm(net: Net, x: Tensor) -> Tensor:
     "a gate shared by two positions of a concatenation",
     lambda: layers(conv1=conv(3, 8), scale=weight(4, 1, 1), head=conv(8, 4)),
     prunable="conv1",
+    layout="scale: a 1 1; conv1: (a + a) 3 3 3; head.weight: 4 (a + a) 3 3",
 )
 def shared_gate(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x) * torch.cat([net.scale, net.scale]))
@@ -65,6 +70,7 @@ def shared_gate(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table fc",
     frozen="table.weight:0",
+    layout="table: 11 a; fc: b a; head.weight: 3 b",
 )
 def embedding(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc(net.table(x)).relu())
@@ -78,6 +84,7 @@ def embedding(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table",
     frozen="table.weight:0 place.weight:0",
+    layout="table: 11 a; place: 5 a; head.weight: 3 a",
 )
 def embeddings(net: Net, x: Tensor) -> Tensor:
     return net.head(net.table(x) + net.place(torch.arange(x.shape[1], device=x.device)))
@@ -89,6 +96,7 @@ def embeddings(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table",
     frozen="table.weight:0",
+    layout="table: 11 a; head.weight: 3 a",
 )
 def bag(net: Net, x: Tensor) -> Tensor:
     return net.head(net.table(x))
@@ -102,7 +110,14 @@ def tied() -> dict[str, object]:
     return members
 
 
-@pattern("a tied embedding", tied, inputs=tokens, prunable="table", frozen="table.weight:0")
+@pattern(
+    "a tied embedding",
+    tied,
+    inputs=tokens,
+    prunable="table",
+    frozen="table.weight:0",
+    layout="table: 11 a; fc: a a",
+)
 def tied_embedding(net: Net, x: Tensor) -> Tensor:
     h = net.table(x)
     return net.out(h + net.fc(h).relu())
@@ -114,6 +129,7 @@ def tied_embedding(net: Net, x: Tensor) -> Tensor:
     inputs=tokens,
     prunable="table",
     frozen="table.weight:0",
+    layout="table: 11 a; fc: a a",
 )
 def scoring_embedding(net: Net, x: Tensor) -> Tensor:
     return net.fc(net.table(x)) @ net.table.weight.T
@@ -125,7 +141,12 @@ def one_weight() -> dict[str, object]:
     return members
 
 
-@pattern("one weight in two modules", one_weight, prunable="conv1 conv2")
+@pattern(
+    "one weight in two modules",
+    one_weight,
+    prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: a a 3 3; conv3.bias: a; head.weight: 4 a 3 3",
+)
 def shared_weight(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv3(net.conv2(net.conv1(x).relu()).relu()))
 
@@ -136,6 +157,7 @@ def shared_weight(net: Net, x: Tensor) -> Tensor:
     inputs=vector,
     prunable="encode",
     frozen="encode.weight:1",
+    layout="encode: a 5",
 )
 def autoencoder(net: Net, x: Tensor) -> Tensor:
     return net.head(F.linear(net.encode(x).relu(), net.encode.weight.t(), net.decode))
@@ -145,6 +167,7 @@ def autoencoder(net: Net, x: Tensor) -> Tensor:
     "a transposed convolution by another module's weight",
     lambda: layers(conv1=conv(3, 6), encode=conv(6, 8), head=conv(6, 4)),
     prunable="conv1 encode",
+    layout="conv1: a 3 3 3; encode: b a 3 3; head.weight: 4 a 3 3",
 )
 def convolutional_autoencoder(net: Net, x: Tensor) -> Tensor:
     h = net.encode(net.conv1(x)).relu()
@@ -157,6 +180,7 @@ add(
     inputs=lambda: (random(4, 8),),
     prunable="0 1 2",
     frozen="0.weight:1 3.weight:0",
+    layout="0: a 8; 1: b a; 2: c b; 3.weight: 8 c",
 )
 
 
@@ -165,6 +189,7 @@ add(
     lambda: layers(fc=nn.Linear(5, 8), square=weight(8, 8), head=nn.Linear(8, 3)),
     inputs=vector,
     prunable="fc",
+    layout="square: a a; fc: a 5; head.weight: 3 a",
 )
 def square(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc(x) @ net.square @ net.square)
@@ -175,6 +200,7 @@ def square(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 8), square=weight(8, 8), head=nn.Linear(8, 3)),
     inputs=vector,
     prunable="fc",
+    layout="square: a a; fc: a 5; head.weight: 3 a",
 )
 def symmetric(net: Net, x: Tensor) -> Tensor:
     return net.head(F.linear(net.fc(x), net.square + net.square.t()))
@@ -185,6 +211,7 @@ def symmetric(net: Net, x: Tensor) -> Tensor:
     lambda: layers(left=nn.Linear(5, 8), right=nn.Linear(5, 8), square=weight(8, 8)),
     inputs=vector,
     prunable="left right",
+    layout="square: a b; left: a 5; right: b 5",
 )
 def two_sides(net: Net, x: Tensor) -> Tensor:
     return (net.left(x) @ net.square * net.right(x)).sum(-1)
@@ -194,6 +221,7 @@ def two_sides(net: Net, x: Tensor) -> Tensor:
     "a square parameter made orthogonal by a matrix exponential",
     lambda: layers(fc=nn.Linear(5, 8), square=weight(8, 8), head=nn.Linear(8, 3)),
     inputs=vector,
+    why="the operator aten::linalg_matrix_exp, which has no rule, in linalg_matrix_exp",
 )
 def orthogonal(net: Net, x: Tensor) -> Tensor:
     return net.head(net.fc(x) @ torch.linalg.matrix_exp(net.square - net.square.T))
@@ -203,6 +231,7 @@ def orthogonal(net: Net, x: Tensor) -> Tensor:
     "half of a weight, by a literal",
     lambda: layers(conv1=conv(3, 8), conv2=conv(8, 12, bias=False), head=conv(6, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; conv2: (6 + b) a 3 3",
 )
 def half_weight(net: Net, x: Tensor) -> Tensor:
     h = F.conv2d(net.conv1(x).relu(), net.conv2.weight[:6], padding=1)
@@ -213,6 +242,7 @@ def half_weight(net: Net, x: Tensor) -> Tensor:
     "a recursion with its input",
     lambda: layers(conv1=conv(3, 8), step=conv(8, 8), head=conv(8, 4)),
     prunable="conv1",
+    layout="conv1: a 3 3 3; step: a a 3 3; head.weight: 4 a 3 3",
 )
 def recursion(net: Net, x: Tensor) -> Tensor:
     first = net.conv1(x)
@@ -239,7 +269,15 @@ def repeated_block() -> nn.Module:
     return nn.Sequential(conv(3, 8), block, block, Block(8), conv(8, 4))
 
 
-add("one block object listed twice", repeated_block, inputs=image, prunable="0")
+add(
+    "one block object listed twice",
+    repeated_block,
+    inputs=image,
+    prunable="0",
+    layout=(
+        "0: a 3 3 3; 1.conv: a a 3 3; 1.norm: a; 3.conv: a a 3 3; 3.norm: a; 4.weight: 4 a 3 3"
+    ),
+)
 
 
 def shared_buffer() -> dict[str, object]:
@@ -255,6 +293,11 @@ def shared_buffer() -> dict[str, object]:
     return members
 
 
-@pattern("one buffer in two modules", shared_buffer, prunable="conv1")
+@pattern(
+    "one buffer in two modules",
+    shared_buffer,
+    prunable="conv1",
+    layout="conv1: a 3 3 3; norm1: a; conv2: a 3 3 3; norm2: a; head.weight: 4 (a + a) 3 3",
+)
 def buffer_twice(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.norm1(net.conv1(x)), net.norm2(net.conv2(x))], 1))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .multihead import two
 from .pattern import Net, add, layers, pattern, random, sequence, tokens
+from .written import LAYOUTS
 
 
 def whole(make: Callable[[], nn.Module]) -> Callable[[], dict[str, object]]:
@@ -68,10 +69,16 @@ for name, make in LAYERS.items():
         inputs=sequence,
         prunable=ALONE,
         inexact="embed",
+        layout=LAYOUTS[f"torch's encoder layer{name}"],
     )(through)
 for name, make in ENCODERS.items():
     pattern(
-        f"torch's encoder, {name}", whole(make), inputs=sequence, prunable=BOTH, inexact="embed"
+        f"torch's encoder, {name}",
+        whole(make),
+        inputs=sequence,
+        prunable=BOTH,
+        inexact="embed",
+        layout=LAYOUTS[f"torch's encoder, {name}"],
     )(through)
 
 
@@ -81,6 +88,17 @@ for name, make in ENCODERS.items():
     inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] >= torch.tensor([[7], [4]])),
     prunable=BOTH,
     inexact="embed",
+    layout=(
+        "embed: a~ 5; layer.layers.0.self_attn.in_proj_weight: ((b c) + (b c) + (b d)) a~; "
+        "layer.layers.0.self_attn.in_proj_bias: ((b c) + (b c) + (b d)); "
+        "layer.layers.0.self_attn.out_proj: a~ (b d); layer.layers.0.linear1: e a~; "
+        "layer.layers.0.linear2: a~ e; layer.layers.0.norm1: a~; layer.layers.0.norm2: a~; "
+        "layer.layers.1.self_attn.in_proj_weight: ((f g) + (f g) + (f h)) a~; "
+        "layer.layers.1.self_attn.in_proj_bias: ((f g) + (f g) + (f h)); "
+        "layer.layers.1.self_attn.out_proj: a~ (f h); layer.layers.1.linear1: i a~; "
+        "layer.layers.1.linear2: a~ i; layer.layers.1.norm1: a~; layer.layers.1.norm2: a~; "
+        "head.weight: 3 a~"
+    ),
 )
 def masked_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     mask = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(2)
@@ -93,6 +111,17 @@ def masked_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     inputs=lambda: (random(2, 7, 5), torch.arange(7)[None, :] >= torch.tensor([[7], [4]])),
     prunable="layer.layers.0.linear1 layer.layers.1.linear1",
     inexact="embed",
+    layout=(
+        "embed: a~ 5; layer.layers.0.self_attn.in_proj_weight: ((b c) + (b c) + (b d)) a~; "
+        "layer.layers.0.self_attn.in_proj_bias: ((b c) + (b c) + (b d)); "
+        "layer.layers.0.self_attn.out_proj: a~ (b d); layer.layers.0.linear1: e a~; "
+        "layer.layers.0.linear2: a~ e; layer.layers.0.norm1: a~; layer.layers.0.norm2: a~; "
+        "layer.layers.1.self_attn.in_proj_weight: ((f g) + (f g) + (f h)) a~; "
+        "layer.layers.1.self_attn.in_proj_bias: ((f g) + (f g) + (f h)); "
+        "layer.layers.1.self_attn.out_proj: a~ (f h); layer.layers.1.linear1: i a~; "
+        "layer.layers.1.linear2: a~ i; layer.layers.1.norm1: a~; layer.layers.1.norm2: a~; "
+        "head.weight: 3 a~"
+    ),
 )
 def nested_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     return net.head(net.layer(net.embed(x), src_key_padding_mask=ignored))
@@ -106,7 +135,14 @@ def nested_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
     prunable="layer.layers.0.self_attn.in_proj_weight:0 layer.layers.1.linear1",
     inexact="table",
     frozen="table.weight:0 head.weight:0",
-)  # fmt: skip
+layout=("table: 11 a~; place: 5 a~; head: 11 a~; layer.layers.0.self_attn.in_proj_weight: "
+"((b c) + (b c) + (b d)) a~; layer.layers.0.self_attn.in_proj_bias: ((b c) + (b c) "
+"+ (b d)); layer.layers.0.self_attn.out_proj: a~ (b d); layer.layers.0.linear1: e "
+"a~; layer.layers.0.linear2: a~ e; layer.layers.0.norm1: a~; layer.layers.0.norm2: "
+"a~; layer.layers.1.self_attn.in_proj_weight: ((f g) + (f g) + (f h)) a~; "
+"layer.layers.1.self_attn.in_proj_bias: ((f g) + (f g) + (f h)); "
+"layer.layers.1.self_attn.out_proj: a~ (f h); layer.layers.1.linear1: i a~; "
+"layer.layers.1.linear2: a~ i; layer.layers.1.norm1: a~; layer.layers.1.norm2: a~"),)  # fmt: skip
 def language(net: Net, x: Tensor) -> Tensor:
     h = net.table(x) + net.place.weight[: x.shape[1]]
     mask = nn.Transformer.generate_square_subsequent_mask(
@@ -155,7 +191,12 @@ for title, create, forward, prunable in (
     for norms, first in (("behind", False), ("before", True)):
         members = across(partial(create, first))
         pattern(
-            f"{title}, norms {norms}", members, inputs=two, prunable=prunable, inexact="mine theirs"
+            f"{title}, norms {norms}",
+            members,
+            inputs=two,
+            prunable=prunable,
+            inexact="mine theirs",
+            layout=LAYOUTS[f"{title}, norms {norms}"],
         )(forward)
 
 
@@ -188,4 +229,23 @@ add(
     "transformer.encoder.layers.0.linear1",
     inexact="project",
     frozen="queries:0 place:0",
+    layout=(
+        "place: 4 1 a~; queries: 5 a~; features: b 3 3 3; project: a~ b 1 1; "
+        "transformer.encoder.layers.0.self_attn.in_proj_weight: ((c d) + (c d) + (c e)) "
+        "a~; transformer.encoder.layers.0.self_attn.in_proj_bias: ((c d) + (c d) + (c e)); "
+        "transformer.encoder.layers.0.self_attn.out_proj: a~ (c e); "
+        "transformer.encoder.layers.0.linear1: f a~; transformer.encoder.layers.0.linear2: "
+        "a~ f; transformer.encoder.layers.0.norm1: a~; transformer.encoder.layers.0.norm2: "
+        "a~; transformer.encoder.norm: a~; "
+        "transformer.decoder.layers.0.self_attn.in_proj_weight: ((g h) + (g h) + (g i)) "
+        "a~; transformer.decoder.layers.0.self_attn.in_proj_bias: ((g h) + (g h) + (g i)); "
+        "transformer.decoder.layers.0.self_attn.out_proj: a~ (g i); "
+        "transformer.decoder.layers.0.multihead_attn.in_proj_weight: ((j k) + (j k) + (j "
+        "l)) a~; transformer.decoder.layers.0.multihead_attn.in_proj_bias: ((j k) + (j k) "
+        "+ (j l)); transformer.decoder.layers.0.multihead_attn.out_proj: a~ (j l); "
+        "transformer.decoder.layers.0.linear1: m a~; transformer.decoder.layers.0.linear2: "
+        "a~ m; transformer.decoder.layers.0.norm1: a~; transformer.decoder.layers.0.norm2: "
+        "a~; transformer.decoder.layers.0.norm3: a~; transformer.decoder.norm: a~; "
+        "kind.weight: 3 a~; box.weight: 4 a~"
+    ),
 )

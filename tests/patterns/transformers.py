@@ -89,12 +89,25 @@ for name, options in {
         inputs=sequence,
         prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
         inexact="embed",
+        layout=(
+            "embed: a~ 5; blocks.0.norm1: a~; blocks.0.norm2: a~; blocks.0.attn.qkv: (3 b c) "
+            "a~; blocks.0.attn.proj: a~ (b c); blocks.0.fc1: d a~; blocks.0.fc2: a~ d; "
+            "blocks.1.norm1: a~; blocks.1.norm2: a~; blocks.1.attn.qkv: (3 e f) a~; "
+            "blocks.1.attn.proj: a~ (e f); blocks.1.fc1: g a~; blocks.1.fc2: a~ g; "
+            "head.weight: 3 a~"
+        ),
     )(straight)
 pattern(
     "two blocks without norms",
     lambda: encoder(norm="none"),
     inputs=sequence,
     prunable="embed blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1",
+    layout=(
+        "embed: a 5; blocks.0.attn.qkv: (3 b c) a; blocks.0.attn.proj: a (b c); "
+        "blocks.0.fc1: d a; blocks.0.fc2: a d; blocks.1.attn.qkv: (3 e f) a; "
+        "blocks.1.attn.proj: a (e f); blocks.1.fc1: g a; blocks.1.fc2: a g; head.weight: 3 "
+        "a"
+    ),
 )(straight)
 pattern(
     "two blocks, heads of the model's width, under layer norm",
@@ -102,12 +115,26 @@ pattern(
     inputs=sequence,
     prunable="blocks.0.fc1 blocks.1.fc1",
     inexact="embed blocks.0.attn.qkv blocks.1.attn.qkv",
+    layout=(
+        "embed: (a~ b~) 5; blocks.0.norm1: (a~ b~); blocks.0.norm2: (a~ b~); "
+        "blocks.0.attn.qkv: (3 a~ b~) (a~ b~); blocks.0.attn.proj: (a~ b~) (a~ b~); "
+        "blocks.0.fc1: c (a~ b~); blocks.0.fc2: (a~ b~) c; blocks.1.norm1: (a~ b~); "
+        "blocks.1.norm2: (a~ b~); blocks.1.attn.qkv: (3 a~ b~) (a~ b~); "
+        "blocks.1.attn.proj: (a~ b~) (a~ b~); blocks.1.fc1: d (a~ b~); blocks.1.fc2: (a~ "
+        "b~) d; head.weight: 3 (a~ b~)"
+    ),
 )(straight)
 pattern(
     "two blocks, heads of the model's width, without norms",
     lambda: encoder(own=False, norm="none"),
     inputs=sequence,
     prunable="embed blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1",
+    layout=(
+        "embed: (a b) 5; blocks.0.attn.qkv: (3 a b) (a b); blocks.0.attn.proj: (a b) (a "
+        "b); blocks.0.fc1: c (a b); blocks.0.fc2: (a b) c; blocks.1.attn.qkv: (3 a b) (a "
+        "b); blocks.1.attn.proj: (a b) (a b); blocks.1.fc1: d (a b); blocks.1.fc2: (a b) "
+        "d; head.weight: 3 (a b)"
+    ),
 )(straight)
 
 
@@ -117,7 +144,12 @@ pattern(
                    block2=Block(heads=2, own=False, norm="none"), head=nn.Linear(12, 3)),
     inputs=sequence,
     prunable="block1.fc1 block2.fc1",
-)  # fmt: skip
+layout=("embed: (3 a[0, 1, 0, 1]) 5; block1.attn.qkv: (9 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
+"block1.attn.proj: (3 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); block1.fc1: b (3 a[0, 1, "
+"0, 1]); block1.fc2: (3 a[0, 1, 0, 1]) b; block2.attn.qkv: (6 a[0, 1, 0, 1, 0, 1]) "
+"(3 a[0, 1, 0, 1]); block2.attn.proj: (3 a[0, 1, 0, 1]) (2 a[0, 1, 0, 1, 0, 1]); "
+"block2.fc1: c (3 a[0, 1, 0, 1]); block2.fc2: (3 a[0, 1, 0, 1]) c; head.weight: 3 "
+"(3 a[0, 1, 0, 1])"),)  # fmt: skip
 def other_heads(net: Net, x: Tensor) -> Tensor:
     return net.head(net.block2(net.block1(net.embed(x))))
 
@@ -128,6 +160,10 @@ def other_heads(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="block.attn.qkv block.fc1",
     inexact="embed",
+    layout=(
+        "embed: a~ 5; block.norm1: a~; block.norm2: a~; block.attn.qkv: (3 b c) a~; "
+        "block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; head.weight: 3 a~"
+    ),
 )
 def twice(net: Net, x: Tensor) -> Tensor:
     return net.head(net.block(net.block(net.embed(x))))
@@ -140,7 +176,9 @@ def twice(net: Net, x: Tensor) -> Tensor:
     prunable="block.attn.qkv block.fc1",
     inexact="patches cls_token:2",
     frozen="pos_embed:1",
-)  # fmt: skip
+layout=("cls_token: 1 1 a~; pos_embed: 1 5 a~; patches: a~ 3 3 3; block.norm1: a~; "
+"block.norm2: a~; block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); "
+"block.fc1: d a~; block.fc2: a~ d; norm: a~; head.weight: 3 a~"),)  # fmt: skip
 def vision(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x).flatten(2).transpose(1, 2)
     h = torch.cat((net.cls_token.expand(h.shape[0], -1, -1), h), dim=1) + net.pos_embed
@@ -153,7 +191,9 @@ def vision(net: Net, x: Tensor) -> Tensor:
                    place=weight(1, 4, 12), block=Block(norm="none"), scale=weight(12), head=nn.Linear(24, 3)),
     prunable="block.attn.qkv block.fc1 patches cls:2",
     inexact="registers:1",
-)  # fmt: skip
+layout=("cls: 1 1 a; registers: 1 b~ a; place: 1 4 a; scale: a; patches: a 3 3 3; "
+"block.attn.qkv: (3 c d) a; block.attn.proj: a (c d); block.fc1: e a; block.fc2: a "
+"e; head.weight: 3 (a + a)"),)  # fmt: skip
 def registers(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x).flatten(2).mT + net.place
     b = h.shape[0]
@@ -172,6 +212,11 @@ def registers(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="block.attn.qkv block.fc1",
     inexact="patches",
+    layout=(
+        "place: 1 9 a~; patches: a~ 3 3 3; block.norm1: a~; block.norm2: a~; "
+        "block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; "
+        "block.fc2: a~ d; head.weight: 3 a~"
+    ),
 )
 def resized(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x)
@@ -189,6 +234,10 @@ def resized(net: Net, x: Tensor) -> Tensor:
     prunable="block.attn.qkv block.fc1",
     inexact="table",
     frozen="table.weight:0 place.weight:0",
+    layout=(
+        "table: 11 a~; place: 6 a~; block.norm1: a~; block.norm2: a~; block.attn.qkv: (3 b "
+        "c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; norm: a~"
+    ),
 )
 def language(net: Net, x: Tensor) -> Tensor:
     h = net.table(x) + net.place(torch.arange(x.shape[1], device=x.device))
@@ -203,7 +252,9 @@ def language(net: Net, x: Tensor) -> Tensor:
     prunable="block.attn.qkv block.fc1",
     inexact="patches table kind.weight:1",
     frozen="table.weight:0 kind.weight:0",
-)  # fmt: skip
+layout=("patches: a~ 3 3 3; table: 11 a~; kind: 2 a~; block.norm1: a~; block.norm2: a~; "
+"block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; "
+"block.fc2: a~ d; head.weight: 3 a~"),)  # fmt: skip
 def together(net: Net, x: Tensor, words: Tensor) -> Tensor:
     seen = net.patches(x).flatten(2).mT + net.kind.weight[0]
     h = torch.cat([seen, net.table(words) + net.kind.weight[1]], dim=1)
@@ -218,7 +269,8 @@ def together(net: Net, x: Tensor, words: Tensor) -> Tensor:
     inputs=lambda: (random(2, 7, 5), random(2, 4, seed=1)),
     prunable="attn.qkv fc1 condition.0",
     inexact="embed condition.2",
-)  # fmt: skip
+layout=("embed: a~ 5; condition.0: b 4; condition.2: (a~ + a~ + a~ + a~ + a~ + a~) b; "
+"attn.qkv: (3 c d) a~; attn.proj: a~ (c d); fc1: e a~; fc2: a~ e; head.weight: 3 a~"),)  # fmt: skip
 def modulated(net: Net, x: Tensor, c: Tensor) -> Tensor:
     h = net.embed(x)
     shift1, scale1, gate1, shift2, scale2, gate2 = net.condition(c)[:, None].chunk(6, dim=-1)
@@ -233,7 +285,8 @@ def modulated(net: Net, x: Tensor, c: Tensor) -> Tensor:
     inputs=sequence,
     prunable="attn.qkv fc1",
     inexact="embed gamma:0",
-)  # fmt: skip
+layout=("gamma: a~; embed: a~ 5; norm: a~; attn.qkv: (3 b c) a~; attn.proj: a~ (b c); fc1: "
+"d a~; fc2: a~ d; head.weight: 3 a~"),)  # fmt: skip
 def in_parallel(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     y = net.norm(h)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from .pattern import Net, conv, layers, pattern, random, sequence, weight
+from .written import LAYOUTS
 
 Norm = Callable[..., Any]
 
@@ -57,6 +58,7 @@ for how, norm in NORMS.items():
             ),
             inputs=sequence,
             prunable="first normed",
+            layout=LAYOUTS[f"weight norm {how} of a linear layer, over all dims but {dim}"],
         )(chain)
         pattern(
             f"weight norm {how} of a convolution, over all dims but {dim}",
@@ -64,6 +66,7 @@ for how, norm in NORMS.items():
                 first=conv(3, 8), normed=norm(conv(8, 6), dim=dim), head=conv(6, 4)
             ),
             prunable="first normed",
+            layout=LAYOUTS[f"weight norm {how} of a convolution, over all dims but {dim}"],
         )(chain)
         pattern(
             f"weight norm {how} of a transposed convolution, over all dims but {dim}",
@@ -74,6 +77,9 @@ for how, norm in NORMS.items():
             ),
             inputs=sound,
             prunable="first normed",
+            layout=LAYOUTS[
+                f"weight norm {how} of a transposed convolution, over all dims but {dim}"
+            ],
         )(chain)
     pattern(
         f"weight norm {how} of a grouped convolution",
@@ -82,6 +88,7 @@ for how, norm in NORMS.items():
         ),
         inputs=sound,
         prunable="first normed",
+        layout=LAYOUTS[f"weight norm {how} of a grouped convolution"],
     )(chain)
 
     @pattern(
@@ -91,6 +98,9 @@ for how, norm in NORMS.items():
         ),
         inputs=sound,
         prunable="first",
+        layout=LAYOUTS[
+            f"weight norm {how} in a residual block, of a weight whose two dims are one axis"
+        ],
     )
     def residual(net: Net, x: Tensor) -> Tensor:
         h = net.first(x)
@@ -101,6 +111,7 @@ for how, norm in NORMS.items():
     "weight norm written out",
     lambda: layers(first=conv(3, 8), v=weight(6, 8, 3, 3), g=weight(6, 1, 1, 1), head=conv(6, 4)),
     prunable="first v:0",
+    layout="v: a b 3 3; g: a 1 1 1; first: b 3 3 3; head.weight: 4 a 3 3",
 )
 def by_hand(net: Net, x: Tensor) -> Tensor:
     w = net.g * net.v / net.v.square().sum((1, 2, 3), keepdim=True).sqrt()
@@ -111,6 +122,7 @@ def by_hand(net: Net, x: Tensor) -> Tensor:
     "weight norm without a length, whose readers alone silence a filter",
     lambda: layers(first=conv(3, 8), v=weight(6, 8, 3, 3), head=conv(6, 4)),
     prunable="first v:0",
+    layout="v: a b 3 3; first: b 3 3 3; head.weight: 4 a 3 3",
 )
 def without_length(net: Net, x: Tensor) -> Tensor:
     w = net.v / net.v.square().sum((1, 2, 3), keepdim=True).sqrt()
@@ -122,6 +134,7 @@ def without_length(net: Net, x: Tensor) -> Tensor:
     lambda: layers(first=conv(3, 8), v=weight(6, 8, 3, 3), head=conv(1, 4)),
     prunable="first",
     inexact="v:0",
+    layout="v: a~ b 3 3; first: b 3 3 3",
 )
 def without_readers(net: Net, x: Tensor) -> Tensor:
     w = net.v / net.v.square().sum((1, 2, 3), keepdim=True).sqrt()
@@ -139,6 +152,10 @@ def without_readers(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="first",
     inexact="normed",
+    layout=(
+        "first: a 5; normed.bias: b~; normed.parametrizations.weight.original0: b~ 1; "
+        "normed.parametrizations.weight.original1: b~ a; norm: b~; head.weight: 3 b~"
+    ),
 )
 def before_layer_norm(net: Net, x: Tensor) -> Tensor:
     return net.head(net.norm(net.normed(net.first(x))))
@@ -149,6 +166,7 @@ def before_layer_norm(net: Net, x: Tensor) -> Tensor:
     lambda: layers(first=nn.Linear(5, 8), normed=nn.Linear(8, 6), head=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="first normed",
+    layout="first: a 5; normed: b a; head.weight: 3 b",
 )
 def cosine_layers(net: Net, x: Tensor) -> Tensor:
     for layer in (net.first, net.normed):
@@ -352,6 +370,10 @@ pattern(
     lambda: layers(one=Spline(5, 8), two=Spline(8, 6), three=Spline(6, 3)),
     inputs=lambda: (random(4, 5).sigmoid(),),
     prunable="one two",
+    layout=(
+        "one.base: a 5; one.spline: a 5 5; two.base: b a; two.spline: b a 5; three.base: 3 "
+        "b; three.spline: 3 b 5; two.grid: a 8; three.grid: b 8"
+    ),
 )(kan)
 
 for how, norm in NORMS.items():
@@ -367,10 +389,12 @@ for how, norm in NORMS.items():
             lambda make=make, norm=norm: layers(net=make(norm)),
             inputs=inputs,
             prunable=" ".join(f"net.{path}" for path in prunable.split()),
+            layout=LAYOUTS[f"{title}, weight norm {how}"],
         )(lambda net, x: net.net(x))
     pattern(
         f"HiFi-GAN's discriminators of several scales, norms {how}",
         lambda norm=norm, spectral=spectral: layers(net=Scales(norm, spectral)),
         inputs=sound,
         prunable="net.scales.0.0 net.scales.0.2 net.scales.0.4 net.scales.1.0 net.scales.1.2",
+        layout=LAYOUTS[f"HiFi-GAN's discriminators of several scales, norms {how}"],
     )(lambda net, x: net.net(x))

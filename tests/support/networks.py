@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from patterns import Pattern
 from torch import Tensor, nn
 
 import purethin as pt
+from purethin.tree import flatten, unflatten
 
 
 def randomise(model: nn.Module, seed: int = 0, *, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -29,6 +31,17 @@ def randomise(model: nn.Module, seed: int = 0, *, dtype: torch.dtype = torch.flo
             else:
                 t.copy_(noise * 0.3 + (0.7 if name.endswith("weight") else 0.0))
     return model
+
+
+def built(pattern: Pattern) -> tuple[Any, Any]:
+    """The network (or function) and its random parameters."""
+    if pattern.function is None:
+        model = randomise(pattern.make())
+        return model, pt.params_of(model)
+    _, leaves, structure = flatten(pattern.make())
+    state = torch.Generator().manual_seed(0)
+    random = [torch.randn(t.shape, generator=state, dtype=torch.float64) * 0.7 for t in leaves]
+    return pattern.function, unflatten(structure, random)
 
 
 def random_masks(
