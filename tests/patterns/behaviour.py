@@ -120,7 +120,7 @@ def running_mean(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3), tables={}),
     inputs=vector,
     layout="fc: a~ 5; head.weight: 3 a~",
-    why="the positions of an linspace in linspace",
+    why="its size enters floating point in hash()",
 )
 def cached_table(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)
@@ -209,7 +209,8 @@ def on_values(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "a number read out of a tensor",
     lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
-    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a max over it in max",
 )
 def read_out(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

@@ -12,7 +12,7 @@ inexact or frozen: the law that masked equals thinned on every exact axis holds 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
@@ -135,9 +135,9 @@ def add(
         made = make()
         return made.double().eval() if isinstance(made, nn.Module) else made
 
-    said = (tuple(text.split()) for text in (prunable, inexact, frozen, guards))
-    row = Pattern(name, fresh, inputs or image, *said, layout, why, function, kwargs)
-    PATTERNS.append(row)
+    said = [tuple(text.split()) for text in (prunable, inexact, frozen, guards)]
+    row = Pattern(name, fresh, inputs or image, said[0], said[1], said[2], said[3], layout, why)
+    PATTERNS.append(replace(row, function=function, kwargs=kwargs))
 
 
 def pattern(

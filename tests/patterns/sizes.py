@@ -139,7 +139,7 @@ def wider(net: Net, x: Tensor) -> Tensor:
     "a branch on how much wider one of two layers is",
     lambda: layers(conv1=conv(3, 20), conv2=conv(3, 5), head1=conv(20, 4), head2=conv(5, 4)),
     guards="conv1",
-    why="sizes must agree in -",
+    layout="conv1: a 3 3 3; conv2: b 3 3 3; head1.weight: 4 a 3 3; head2.weight: 4 b 3 3",
 )
 def wider_by(net: Net, x: Tensor) -> Tensor:
     a, b = net.conv1(x), net.conv2(x)
@@ -243,7 +243,7 @@ def through_int(net: Net, x: Tensor) -> Tensor:
     "a factor through a tensor",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in float()",
+    why="its size enters floating point in tensor",
 )
 def through_tensor(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

@@ -36,7 +36,7 @@ def patterns() -> Iterator[tuple[str, Callable[[], Any]]]:
     try:
         from networks import built
     except ImportError:  # a commit from before it moved
-        from test_patterns import built  # pyright: ignore
+        from test_patterns import built
 
     def spec(pattern: Any) -> Any:
         model, params = built(pattern)
