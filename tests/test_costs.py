@@ -74,6 +74,7 @@ UNCOUNTED = (
     "spectral norm",
     "demodulated",
     "moved, swapped",
+    "discriminators of several scales",  # spectral norm's products with a vector
 )
 
 

@@ -66,6 +66,8 @@ def framed(model: object, tape: Sequence[Call]) -> Iterator[list[Frame]]:
     finally:
         for handle in handles:
             handle.remove()
+            # torch's handle leaves its entry here, and compiling would warn of a global hook
+            hooks._global_forward_hooks_with_kwargs.pop(handle.id, None)
 
 
 def innermost(frames: Sequence[Frame], tape: Sequence[Call]) -> Iterator[tuple[Call, Frame]]:

@@ -167,7 +167,7 @@ def divided(net: Net, x: Tensor) -> Tensor:
     one_layer,
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in float()",
+    why="its size enters floating point in sqrt",
 )
 def root(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

@@ -80,19 +80,6 @@ def size_net(seed: int) -> SizeNet:
     return SizeNet(seed, text, scope["network"], params, made(4, 5))
 
 
-_C_READS = ("range(", "gcd(", "isqrt(", "[0] *")
-"""What reads an integer's value without asking it. A key that comes out of it, looked up in a table,
-is found by sampling alone: see README's Limits. So tables have other keys.
-"""
-
-
-def _key(draw: random.Random) -> str:
-    """An integer to look up in a table."""
-    while any(word in (text := _integer(draw)) for word in _C_READS):
-        pass
-    return text
-
-
 def _integer(draw: random.Random, depth: int = 2) -> str:
     """An expression for an integer, of tracked ones mostly."""
     if depth == 0 or draw.random() < 0.25:
@@ -123,7 +110,7 @@ def _integer(draw: random.Random, depth: int = 2) -> str:
             f"int({x} * 0.5)",
         ),
         *(f"int(np.prod(({x}, {y})))", f"int(np.sqrt(abs({x})))", f"math.gcd({x}, {y})"),
-        *(f"len([0] * {x})", f"len(range({x}))", f"({x} if {x} > {y} else {y})", f"({x} or {k})"),
+        *(f"len([0] * {x})", f"({x} if {x} > {y} else {y})", f"({x} or {k})"),
         *(
             f"sorted(({x}, {y}))[0]",
             f"int(str({x}))",
@@ -176,8 +163,8 @@ def _use(draw: random.Random, widths: list[int]) -> list[str]:
         [f"{which} = {which} * {f} if {_truth(draw)} else torch.tanh({which})"],
         [f"scale = scale * ({x})"],
         [f"{which} = {which} * (({x}) ** -0.5 if ({x}) > 0 else 1.0)"],
-        [f"{which} = {which} * {{'w8': 2.0, 'w16': 3.0}}.get(f'w{{{_key(draw)}}}', 1.0)"],
-        [f"{which} = {which} * {{8: 2.0, 5: 3.0, 16: 0.5}}.get({_key(draw)}, 1.0)"],
+        [f"{which} = {which} * {{'w8': 2.0, 'w16': 3.0}}.get(f'w{{{x}}}', 1.0)"],
+        [f"{which} = {which} * {{8: 2.0, 5: 3.0, 16: 0.5}}.get({x}, 1.0)"],
         [f"scale = scale + {which}[:, :max({x}, 0)].sum(1, keepdim=True)"],
         [f"scale = scale + {which}[:, {x}:].sum()"],
         [f"scale = scale + x[:, :abs({x})].sum(1, keepdim=True)"],
