@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from random_sizes import outcome, size_net
 
-SHARD = 1_000
+SHARD = 850
 SUITE = 300
-WHOLE = 20_000
+WHOLE = 2_000
 
 
 def outcomes(seeds: range) -> Counter[str]:

@@ -115,9 +115,18 @@ class _Functions(TorchFunctionMode):
             return data(out) if func in _GIVERS else out
         finally:
             for size in given:
+                if func is torch.Tensor.__getitem__ and _whole(trace, args[0], size):
+                    continue
                 if id(size) not in trace.measured:  # no rule read it as a size: it is a number
                     size.escape(getattr(func, "__name__", "an operator"))
             trace.python, trace.measured = outer, before | trace.measured
+
+
+def _whole(trace: Trace, x: torch.Tensor, size: Size) -> bool:
+    """Whether a bound is as large as a dim that can change, and so cuts nothing off: torch runs no
+    operator then. Where they are not one axis, the trial cuts.
+    """
+    return any(d.size == size.value and find(d).kind != "constant" for d in trace.dims_of(x))
 
 
 def _sizes_in(tree: Any) -> list[Size]:
