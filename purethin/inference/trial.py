@@ -146,7 +146,7 @@ def _tape(traced: Traced) -> list[tuple[Any, ...]]:
 
     def known(t: torch.Tensor) -> Any:
         value = value_of(t) if t.numel() <= SMALL else None
-        return None if value is None else str(value.tolist())
+        return None if value is None or value.is_meta else str(value.tolist())
 
     def given(call: Call) -> Any:
         return call.positional, call.keywords
