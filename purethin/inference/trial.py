@@ -130,10 +130,13 @@ def _without_hidden_sizes(
             return Fault(f"its size is read by code that keeps no track, as {where}", runs=True)
         return None
 
-    if fault(spec.exact) is not None:  # what a second forward does otherwise is no decoy's effect
+    found = fault(spec.exact)
+    if found is not None:  # a second forward may differ by itself: that is not a decoy's effect
         whole = _tape(run(source, args, kwargs, meta=True))
-    while (found := fault(spec.exact)) is not None:
+        found = fault(spec.exact)
+    while found is not None:
         spec = with_inexact(spec, _halved(spec.exact, found, fault))
+        found = fault(spec.exact)
     return spec
 
 
