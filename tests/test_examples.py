@@ -88,7 +88,12 @@ def test_the_recipe_beside_the_main_job_fits_the_network_and_ends_before_its_epo
     spec = pt.infer(model, params, torch.zeros(1, 1, 28, 28))
     plan = pt.plan(recipe, params, spec)
     assert {name: int(m.sum()) for name, m in plan.masks.items()} == {
-        "layer2.0.conv1": 16, "layer2.1.conv1": 16, "layer2.2.conv1": 16, "layer2.0.conv2": 20,
-        "layer3.0.conv1": 26, "layer3.1.conv1": 26, "layer3.2.conv1": 26,
-    }  # fmt: skip
+        "layer2.0.conv1": 16,
+        "layer2.1.conv1": 16,
+        "layer2.2.conv1": 16,
+        "layer2.0.conv2": 20,
+        "layer3.0.conv1": 26,
+        "layer3.1.conv1": 26,
+        "layer3.2.conv1": 26,
+    }
     assert recipe.last_epoch < 7

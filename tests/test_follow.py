@@ -240,11 +240,15 @@ policies:
 def training(folder: Path, *callbacks: Callbacks) -> pt.Trainer:
     torch.manual_seed(0)
     return trainer_of(
-        torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)), pt.load_recipe(RECIPE),
+        torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)),
+        pt.load_recipe(RECIPE),
         lambda outputs, batch: torch.nn.functional.cross_entropy(outputs, batch[1]),
-        lambda params: torch.optim.SGD(params, lr=0.1), torch.zeros(1, 3),
-        callbacks=callbacks, folder=folder, best="max",
-    )  # fmt: skip
+        lambda params: torch.optim.SGD(params, lr=0.1),
+        torch.zeros(1, 3),
+        callbacks=callbacks,
+        folder=folder,
+        best="max",
+    )
 
 
 def test_a_training_that_dies_in_an_epoch_and_is_resumed_has_each_epoch_once_in_every_log(

@@ -75,9 +75,7 @@ def test_a_statistic_of_data_ranks_and_is_asked_for_before(first: str, kind: str
     ) == {1, 3}
 
 
-def test_one_measure_is_asked_for_where_several_axes_follow_a_leader_and_one_for_each_weight_of_a_sum() -> (
-    None
-):
+def test_axes_that_follow_a_leader_ask_for_one_measure_and_a_sum_for_one_of_each_weight() -> None:
     led = pruning("[conv2.weight, conv1.weight]", group_dependency="Leader").replace(
         "L1Ranked", "ActivationAPoZRanked"
     )
@@ -128,8 +126,11 @@ def test_chance_depends_on_the_seed_the_epoch_the_pruner_and_the_axis_alone() ->
         RANDOM.replace("[conv1.weight, conv3.weight, up.weight]", "[up.weight, conv1.weight]")
     )
     assert all(torch.equal(first[a], only[a]) for a in only)
-    others = [masks_of(RANDOM, seed=1), masks_of(RANDOM.replace("low", "lower")),
-              masks_of(RANDOM.replace("[0]", "[5]"), epoch=5)]  # fmt: skip
+    others = [
+        masks_of(RANDOM, seed=1),
+        masks_of(RANDOM.replace("low", "lower")),
+        masks_of(RANDOM.replace("[0]", "[5]"), epoch=5),
+    ]
     assert all(any(not torch.equal(first[a], other[a]) for a in first) for other in others)
 
 

@@ -13,6 +13,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import AGP, BASE, PARAMS, SPEC, edited, kept, planned, pruning
+from tables import case
 from torch import Tensor, nn
 
 import purethin as pt
@@ -85,29 +86,55 @@ def test_a_plan_notes_inexact_axes_and_prints_its_notes_last() -> None:
 
 
 EXTENSION = "  - extension:\n      instance_name: thinner\n    epochs: [2]\n"
-NOTES: list[tuple[str, list[tuple[str, str]], int | None, list[list[str]]]] = [
-    ("nothing where all is well", [], None, []),
-    ("nothing where all fires in time", [], 9, []),
-    ("an instance without a policy", [("lr_schedulers:\n", "lr_schedulers:\n  late: {class: StepLR, step_size: 9}\n")], None,
-     [["'late' has no policy: it never acts"]]),
-    ("a policy past the last epoch", [], 2,
-     [["the policy of 'thinner' at recipe:27:5", "begins at epoch 2", "the last of 2 epochs is 1", "never fires"],
-      ["no thinner follows what 'low' removes until epoch 0"]]),
-    ("a schedule that is cut off", AGP, 6,
-     [["the policy of 'low' at recipe:20:5 lasts until epoch 7", "the last of 6 epochs is 5", "it reaches 0.45, not 0.5"],
-      ["no thinner follows what 'low' removes until epoch 4"]]),
-    ("masks that no thinner follows", [("epochs: [0]", "epochs: [3]")], None,
-     [["no thinner follows what 'low' removes until epoch 3", "extension (FilterRemover) at that epoch or later"]]),
-    ("no thinner at all", [(BASE[BASE.index("extensions:") : BASE.index("lr_schedulers")], ""), (EXTENSION, "")], None,
-     [["no thinner follows what 'low' removes"]]),
-    ("statistics that only data has", [("L1Ranked", "ActivationAPoZRanked")], None,
-     [["which units 'low' removes, its apoz says in training; how many is certain"]]),
-]  # fmt: skip
+NOTES = [
+    case("nothing where all is well", [], None).gives([]),
+    case("nothing where all fires in time", [], 9).gives([]),
+    case(
+        "an instance without a policy",
+        [("lr_schedulers:\n", "lr_schedulers:\n  late: {class: StepLR, step_size: 9}\n")],
+        None,
+    ).gives([["'late' has no policy: it never acts"]]),
+    case("a policy past the last epoch", [], 2).gives(
+        [
+            [
+                "the policy of 'thinner' at recipe:27:5",
+                "begins at epoch 2",
+                "the last of 2 epochs is 1",
+                "never fires",
+            ],
+            ["no thinner follows what 'low' removes until epoch 0"],
+        ]
+    ),
+    case("a schedule that is cut off", AGP, 6).gives(
+        [
+            [
+                "the policy of 'low' at recipe:20:5 lasts until epoch 7",
+                "the last of 6 epochs is 5",
+                "it reaches 0.45, not 0.5",
+            ],
+            ["no thinner follows what 'low' removes until epoch 4"],
+        ]
+    ),
+    case("masks that no thinner follows", [("epochs: [0]", "epochs: [3]")], None).gives(
+        [
+            [
+                "no thinner follows what 'low' removes until epoch 3",
+                "extension (FilterRemover) at that epoch or later",
+            ]
+        ]
+    ),
+    case(
+        "no thinner at all",
+        [(BASE[BASE.index("extensions:") : BASE.index("lr_schedulers")], ""), (EXTENSION, "")],
+        None,
+    ).gives([["no thinner follows what 'low' removes"]]),
+    case("statistics that only data has", [("L1Ranked", "ActivationAPoZRanked")], None).gives(
+        [["which units 'low' removes, its apoz says in training; how many is certain"]]
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("edits", "epochs", "notes"), [c[1:] for c in NOTES], ids=[c[0] for c in NOTES]
-)
+@pytest.mark.parametrize(("edits", "epochs", "notes"), NOTES)
 def test_a_plan_notes_what_will_never_fire(
     edits: list[tuple[str, str]], epochs: int | None, notes: list[list[str]]
 ) -> None:
@@ -173,7 +200,9 @@ regularizers:
   lasso:
     class: GroupLassoRegularizer
     threshold_criteria: {draw("Max", "Mean_Abs")}
-    reg_regims: {{conv2.weight: [{draw(0.04, 0.08)}, Filters], fc1.weight: [{draw(0.1, 0.15)}, Cols]}}
+    reg_regims:
+      conv2.weight: [{draw(0.04, 0.08)}, Filters]
+      fc1.weight: [{draw(0.1, 0.15)}, Cols]
 extensions:
   thinner: {{class: FilterRemover}}
 policies:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pages import blocks
 from small import AGP, BASE, MODEL, PARAMS, SPEC, edited, kept, planned, pruning, refused
+from tables import case
 from torch import Tensor, nn
 
 import purethin as pt
@@ -19,133 +20,270 @@ from purethin.recipes.schedulers import Scheduler, build_schedulers
 # ---- mistakes; § marks the place that the error must name
 
 LOW, POLICY = "  low:\n", "  - pruner:\n      instance_name: low\n    epochs: [0]"
-READING: list[tuple[str, str, str, list[str]]] = [
+READING = [
     # what Distiller takes in silence
-    ("a sparsity in percent", "sparsity: 0.5", "sparsity: §50", ["desired_sparsity is 50", "from 0 to 1", "0.5 for half"]),
-    ("a negative sparsity", "sparsity: 0.5", "sparsity: §-0.1", ["desired_sparsity is -0.1"]),
-    ("an unknown class", "class: L1RankedStructureParameterPruner", "class: §L1RankedStructureParameterPrune",
-     ["'L1RankedStructureParameterPrune'", "did you mean 'L1RankedStructureParameterPruner'?"]),
-    ("an unknown argument", "    group_type", "    §reg_type: x\n    group_type",
-     ["has no argument 'reg_type'", "group_type", "Known"]),
-    ("epochs and a range", "epochs: [0]", "epochs: [0]\n    §starting_epoch: 0",
-     ["`epochs` or a range, not both", "starting_epoch"]),
-    ("a policy without its instance", "instance_name: low", "instance_name: §lov",
-     ["no pruner is named 'lov'", "did you mean 'low'?"]),
-    ("a policy of another kind's instance", "instance_name: low", "instance_name: §decay", ["no pruner is named 'decay'"]),
-    ("an instance twice", LOW, "  low: {}\n  §low:\n", ["'low' stands twice in pruners", "line 3"]),
-    ("a key twice", "    group_type", "    group_type: Channels\n    §group_type",
-     ["'group_type' stands twice in pruner 'low'", "line 5"]),
-    ("a weight twice", "[module.conv3.weight]", "[module.conv3.weight, §conv3.weight]", ["'conv3.weight' is listed twice"]),
+    case("a sparsity in percent", "sparsity: 0.5", "sparsity: §50").says(
+        "desired_sparsity is 50", "from 0 to 1", "0.5 for half"
+    ),
+    case("a negative sparsity", "sparsity: 0.5", "sparsity: §-0.1").says(
+        "desired_sparsity is -0.1"
+    ),
+    case(
+        "an unknown class",
+        "class: L1RankedStructureParameterPruner",
+        "class: §L1RankedStructureParameterPrune",
+    ).says("'L1RankedStructureParameterPrune'", "did you mean 'L1RankedStructureParameterPruner'?"),
+    case("an unknown argument", "    group_type", "    §reg_type: x\n    group_type").says(
+        "has no argument 'reg_type'", "group_type", "Known"
+    ),
+    case("epochs and a range", "epochs: [0]", "epochs: [0]\n    §starting_epoch: 0").says(
+        "`epochs` or a range, not both", "starting_epoch"
+    ),
+    case("a policy without its instance", "instance_name: low", "instance_name: §lov").says(
+        "no pruner is named 'lov'", "did you mean 'low'?"
+    ),
+    case("a policy of another kind's instance", "instance_name: low", "instance_name: §decay").says(
+        "no pruner is named 'decay'"
+    ),
+    case("an instance twice", LOW, "  low: {}\n  §low:\n").says(
+        "'low' stands twice in pruners", "line 3"
+    ),
+    case("a key twice", "    group_type", "    group_type: Channels\n    §group_type").says(
+        "'group_type' stands twice in pruner 'low'", "line 5"
+    ),
+    case("a weight twice", "[module.conv3.weight]", "[module.conv3.weight, §conv3.weight]").says(
+        "'conv3.weight' is listed twice"
+    ),
     # not YAML, not plain
-    ("broken YAML", "[module.conv3.weight]\nextensions:", "[module.conv3.weight\nextensions§:", ["not YAML"]),
-    ("an object", "sparsity: 0.5", "sparsity: §!!python/name:os.getcwd", ["python/name:os.getcwd", "would make an object"]),
-    ("an object as a list", "weights: [", "weights: §!!python/tuple [", ["python/tuple", "plain values only"]),
-    ("an object as a mapping", "  - pruner:\n", "  - pruner: §!!python/object:os.X\n", ["python/object:os.X"]),
-    ("a tag of one's own", "sparsity: 0.5", "sparsity: §!half x", ["the tag !half"]),
-    ("a name without end", "instance_name: low", f"instance_name: §{'low' * 1000}", ["lowlow...", "has 3,000 characters"]),
-    ("no number under a number's tag", "sparsity: 0.5", "sparsity: §!!float half", ["'half' is not a plain value"]),
+    case(
+        "broken YAML", "[module.conv3.weight]\nextensions:", "[module.conv3.weight\nextensions§:"
+    ).says("not YAML"),
+    case("an object", "sparsity: 0.5", "sparsity: §!!python/name:os.getcwd").says(
+        "python/name:os.getcwd", "would make an object"
+    ),
+    case("an object as a list", "weights: [", "weights: §!!python/tuple [").says(
+        "python/tuple", "plain values only"
+    ),
+    case("an object as a mapping", "  - pruner:\n", "  - pruner: §!!python/object:os.X\n").says(
+        "python/object:os.X"
+    ),
+    case("a tag of one's own", "sparsity: 0.5", "sparsity: §!half x").says("the tag !half"),
+    case("a name without end", "instance_name: low", f"instance_name: §{'low' * 1000}").says(
+        "lowlow...", "has 3,000 characters"
+    ),
+    case("no number under a number's tag", "sparsity: 0.5", "sparsity: §!!float half").says(
+        "'half' is not a plain value"
+    ),
     # sections
-    ("an unknown section", "extensions:", "§extension:", ["no section is named 'extension'", "did you mean 'extensions'?"]),
-    ("quantizers", "extensions:", "§quantizers:\n  q: {class: Q}\nextensions:", ["does not quantize"]),
-    ("another version", "version: 1", "version: §2", ["version 2 is not known", "`version: 1`"]),
-    ("a section that is a list", BASE[BASE.index("pruners:") : BASE.index("extensions:")], "pruners: §[1]\n",
-     ["pruners is a mapping", "not a list"]),
-    ("a name that is a list", LOW, "  §[a, b]: {}\n  low:\n", ["a name in pruners is one word, not a list"]),
-    ("no policies and no pruners", BASE[BASE.index("pruners:") :], "lr_schedulers:\n", ["no policies", "write `policies:`"]),
+    case("an unknown section", "extensions:", "§extension:").says(
+        "no section is named 'extension'", "did you mean 'extensions'?"
+    ),
+    case("quantizers", "extensions:", "§quantizers:\n  q: {class: Q}\nextensions:").says(
+        "does not quantize"
+    ),
+    case("another version", "version: 1", "version: §2").says(
+        "version 2 is not known", "`version: 1`"
+    ),
+    case(
+        "a section that is a list",
+        BASE[BASE.index("pruners:") : BASE.index("extensions:")],
+        "pruners: §[1]\n",
+    ).says("pruners is a mapping", "not a list"),
+    case("a name that is a list", LOW, "  §[a, b]: {}\n  low:\n").says(
+        "a name in pruners is one word, not a list"
+    ),
+    case("no policies and no pruners", BASE[BASE.index("pruners:") :], "lr_schedulers:\n").says(
+        "no policies", "write `policies:`"
+    ),
     # pruners
-    ("a pruner that is a word", "  low:\n    class", "  other: §word\n  low:\n    class",
-     ["pruner 'other' is a mapping", "not 'word'"]),
-    ("a pruner without class", LOW, "  §high: {group_type: Filters}\n  low:\n", ["'high' lacks its class", "`class:`"]),
-    ("a pruner without weights", "    weights: [module.conv3.weight]\n", "", ["pruner 'low' lacks 'weights'", "`weights: […]`"]),
-    ("a pruner without sparsity", "    desired_sparsity: 0.5\n", "",
-     ["'low' lacks 'desired_sparsity'", "`desired_sparsity: 0.5`"]),
-    ("a pruner without group_type", "    group_type: Filters\n", "", ["'low' lacks 'group_type'", "`group_type: Filters`"]),
-    ("weights that are a mapping", "[module.conv3.weight]", "§{conv3.weight: 1}", ["weights is a list, not a mapping", "[a, b]"]),
-    ("no weights", "[module.conv3.weight]", "§[]", ["'low' lists no weights"]),
-    ("a weight that is a mapping", "[module.conv3.weight]", "[§{a: b}]", ["a number or a word is expected, not a mapping"]),
-    ("a sparsity that is a word", "sparsity: 0.5", "sparsity: §half", ["desired_sparsity is half"]),
-    ("a sparsity that is a truth value", "sparsity: 0.5", "sparsity: §true", ["desired_sparsity is True"]),
-    ("a sparsity that is nan", "sparsity: 0.5", "sparsity: §.nan", ["desired_sparsity is nan"]),
-    ("an unknown group_type", "group_type: Filters", "group_type: §Filter",
-     ["no group_type is named 'Filter'", "did you mean 'Filters'?"]),
-    ("kernels", "group_type: Filters", "group_type: §2D", ["group_type 2D removes kernels", "use Filters or Channels"]),
-    ("blocks", "group_type: Filters", "group_type: §Blocks", ["blocks", "use Filters or Channels"]),
-    ("an unknown dependency", "    weights", "    group_dependency: §Follower\n    weights",
-     ["no group_dependency is named 'Follower'", "Leader, Auto"]),
-    ("a filter pruner of channels", "L1RankedStructureParameterPruner\n    group_type: Filters",
-     "L1RankedFilterPruner\n    group_type: §Channels",
-     ["L1RankedFilterPruner prunes Filters", "for Channels write `class: L1RankedStructureParameterPruner`"]),
-    ("a group type of single weights",
-     "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired_sparsity: 0.5",
-     "AutomatedGradualPruner\n    §group_type: Filters\n    initial_sparsity: 0\n    "
-     "final_sparsity: 0.5",
-     ["AutomatedGradualPruner has no argument 'group_type'", "weights"]),
-    ("a desired sparsity of single weights",
-     "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired",
-     "AutomatedGradualPruner\n    §desired",
-     ["AutomatedGradualPruner has no argument 'desired_sparsity'", "final_sparsity"]),
-    ("an AGP form of an unsupported one", "L1RankedStructureParameterPruner", "§BernoulliFilterPruner_AGP",
-     ["BernoulliFilterPruner_AGP is not supported"]),
+    case("a pruner that is a word", "  low:\n    class", "  other: §word\n  low:\n    class").says(
+        "pruner 'other' is a mapping", "not 'word'"
+    ),
+    case("a pruner without class", LOW, "  §high: {group_type: Filters}\n  low:\n").says(
+        "'high' lacks its class", "`class:`"
+    ),
+    case("a pruner without weights", "    weights: [module.conv3.weight]\n", "").says(
+        "pruner 'low' lacks 'weights'", "`weights: […]`"
+    ),
+    case("a pruner without sparsity", "    desired_sparsity: 0.5\n", "").says(
+        "'low' lacks 'desired_sparsity'", "`desired_sparsity: 0.5`"
+    ),
+    case("a pruner without group_type", "    group_type: Filters\n", "").says(
+        "'low' lacks 'group_type'", "`group_type: Filters`"
+    ),
+    case("weights that are a mapping", "[module.conv3.weight]", "§{conv3.weight: 1}").says(
+        "weights is a list, not a mapping", "[a, b]"
+    ),
+    case("no weights", "[module.conv3.weight]", "§[]").says("'low' lists no weights"),
+    case("a weight that is a mapping", "[module.conv3.weight]", "[§{a: b}]").says(
+        "a number or a word is expected, not a mapping"
+    ),
+    case("a sparsity that is a word", "sparsity: 0.5", "sparsity: §half").says(
+        "desired_sparsity is half"
+    ),
+    case("a sparsity that is a truth value", "sparsity: 0.5", "sparsity: §true").says(
+        "desired_sparsity is True"
+    ),
+    case("a sparsity that is nan", "sparsity: 0.5", "sparsity: §.nan").says(
+        "desired_sparsity is nan"
+    ),
+    case("an unknown group_type", "group_type: Filters", "group_type: §Filter").says(
+        "no group_type is named 'Filter'", "did you mean 'Filters'?"
+    ),
+    case("kernels", "group_type: Filters", "group_type: §2D").says(
+        "group_type 2D removes kernels", "use Filters or Channels"
+    ),
+    case("blocks", "group_type: Filters", "group_type: §Blocks").says(
+        "blocks", "use Filters or Channels"
+    ),
+    case(
+        "an unknown dependency", "    weights", "    group_dependency: §Follower\n    weights"
+    ).says("no group_dependency is named 'Follower'", "Leader, Auto"),
+    case(
+        "a filter pruner of channels",
+        "L1RankedStructureParameterPruner\n    group_type: Filters",
+        "L1RankedFilterPruner\n    group_type: §Channels",
+    ).says(
+        "L1RankedFilterPruner prunes Filters",
+        "for Channels write `class: L1RankedStructureParameterPruner`",
+    ),
+    case(
+        "a group type of single weights",
+        "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired_sparsity: 0.5",
+        "AutomatedGradualPruner\n    §group_type: Filters\n    initial_sparsity: 0\n    "
+        "final_sparsity: 0.5",
+    ).says("AutomatedGradualPruner has no argument 'group_type'", "weights"),
+    case(
+        "a desired sparsity of single weights",
+        "L1RankedStructureParameterPruner\n    group_type: Filters\n    desired",
+        "AutomatedGradualPruner\n    §desired",
+    ).says("AutomatedGradualPruner has no argument 'desired_sparsity'", "final_sparsity"),
+    case(
+        "an AGP form of an unsupported one",
+        "L1RankedStructureParameterPruner",
+        "§BernoulliFilterPruner_AGP",
+    ).says("BernoulliFilterPruner_AGP is not supported"),
     # extensions and schedulers
-    ("an unknown extension", "class: FilterRemover", "class: §KnowledgeDistillationPolicy",
-     ["KnowledgeDistillationPolicy is not supported", "the trainer's loss function"]),
-    ("an extension that nobody knows", "class: FilterRemover", "class: §FilterRemove",
-     ["no class is named 'FilterRemove'", "did you mean 'FilterRemover'?"]),
-    ("an older thinning function", "remove_filters", "§resnet_cifar_remove_filters",
-     ["no thinning_func_str is named 'resnet_cifar_remove_filters'", "did you mean 'remove_filters'?"]),
-    ("an extension's unknown argument", "    arch: small", "    §archs: small", ["no argument 'archs'", "did you mean 'arch'?"]),
-    ("an unknown scheduler", "ExponentialLR", "§ExponentLR", ["no class is named 'ExponentLR'", "did you mean 'ExponentialLR'?"]),
-    ("a scheduler of Distiller's own", "ExponentialLR", "§MultiStepMultiGammaLR", ["is not supported", "MultiStepLR"]),
-    ("a scheduler that needs a metric", "ExponentialLR", "§ReduceLROnPlateau", ["is not supported", "metric"]),
-    ("a scheduler's unknown argument", "    gamma: 0.95", "    gamma: 0.95\n    §gama: 0.9",
-     ["no argument 'gama'", "did you mean 'gamma'?"]),
-    ("a scheduler that lacks an argument", "    gamma: 0.95\n", "", ["'decay' of ExponentialLR lacks 'gamma'"]),
-    ("arguments that torch refuses", "class: ExponentialLR\n    gamma: 0.95", "class: §CosineAnnealingWarmRestarts\n    T_0: 0",
-     ["torch refuses", "T_0"]),
-    ("a step of no epochs", "class: ExponentialLR\n    gamma: 0.95", "class: §StepLR\n    step_size: 0",
-     ["torch refuses", "StepLR"]),
-    ("a cosine of no epochs", "class: ExponentialLR\n    gamma: 0.95", "class: §CosineAnnealingLR\n    T_max: 0",
-     ["torch refuses"]),
-    ("a milestone that is a word", "class: ExponentialLR\n    gamma: 0.95",
-     "class: MultiStepLR\n    milestones: [30, §late]", ["a milestone is late", "whole number"]),
-    ("a rate that is nan", "gamma: 0.95", "gamma: §.nan", ["nan is not a finite number"]),
-    ("a rate that is a word", "class: ExponentialLR\n    gamma: 0.95", "class: §ExponentialLR\n    gamma: slow",
-     ["torch refuses", "ExponentialLR"]),
+    case(
+        "an unknown extension", "class: FilterRemover", "class: §KnowledgeDistillationPolicy"
+    ).says("KnowledgeDistillationPolicy is not supported", "the trainer's loss function"),
+    case("an extension that nobody knows", "class: FilterRemover", "class: §FilterRemove").says(
+        "no class is named 'FilterRemove'", "did you mean 'FilterRemover'?"
+    ),
+    case("an older thinning function", "remove_filters", "§resnet_cifar_remove_filters").says(
+        "no thinning_func_str is named 'resnet_cifar_remove_filters'",
+        "did you mean 'remove_filters'?",
+    ),
+    case("an extension's unknown argument", "    arch: small", "    §archs: small").says(
+        "no argument 'archs'", "did you mean 'arch'?"
+    ),
+    case("an unknown scheduler", "ExponentialLR", "§ExponentLR").says(
+        "no class is named 'ExponentLR'", "did you mean 'ExponentialLR'?"
+    ),
+    case("a scheduler of Distiller's own", "ExponentialLR", "§MultiStepMultiGammaLR").says(
+        "is not supported", "MultiStepLR"
+    ),
+    case("a scheduler that needs a metric", "ExponentialLR", "§ReduceLROnPlateau").says(
+        "is not supported", "metric"
+    ),
+    case(
+        "a scheduler's unknown argument", "    gamma: 0.95", "    gamma: 0.95\n    §gama: 0.9"
+    ).says("no argument 'gama'", "did you mean 'gamma'?"),
+    case("a scheduler that lacks an argument", "    gamma: 0.95\n", "").says(
+        "'decay' of ExponentialLR lacks 'gamma'"
+    ),
+    case(
+        "arguments that torch refuses",
+        "class: ExponentialLR\n    gamma: 0.95",
+        "class: §CosineAnnealingWarmRestarts\n    T_0: 0",
+    ).says("torch refuses", "T_0"),
+    case(
+        "a step of no epochs",
+        "class: ExponentialLR\n    gamma: 0.95",
+        "class: §StepLR\n    step_size: 0",
+    ).says("torch refuses", "StepLR"),
+    case(
+        "a cosine of no epochs",
+        "class: ExponentialLR\n    gamma: 0.95",
+        "class: §CosineAnnealingLR\n    T_max: 0",
+    ).says("torch refuses"),
+    case(
+        "a milestone that is a word",
+        "class: ExponentialLR\n    gamma: 0.95",
+        "class: MultiStepLR\n    milestones: [30, §late]",
+    ).says("a milestone is late", "whole number"),
+    case("a rate that is nan", "gamma: 0.95", "gamma: §.nan").says("nan is not a finite number"),
+    case(
+        "a rate that is a word",
+        "class: ExponentialLR\n    gamma: 0.95",
+        "class: §ExponentialLR\n    gamma: slow",
+    ).says("torch refuses", "ExponentialLR"),
     # policies
-    ("policies that are no list", BASE[BASE.index("policies:") :], "policies: §none", ["policies is a list, not 'none'"]),
-    ("a policy that is a word", POLICY, "  - §low", ["a policy is a mapping", "not 'low'"]),
-    ("a policy's unknown key", "    epochs: [0]", "    §epoch: [0]", ["a policy has no 'epoch'", "did you mean 'epochs'?"]),
-    ("a policy of nothing", POLICY, "  - §epochs: [0]", ["exactly one of pruner, regularizer, extension, lr_scheduler", "none"]),
-    ("a policy of two", "    epochs: [0]", "    extension:\n      instance_name: thinner\n    epochs: [0]",
-     ["exactly one of", "this has pruner, extension"]),
-    ("a policy without instance_name", "      instance_name: low\n", "      §{}\n", ["`instance_name:`", "low"]),
-    ("a policy's unknown argument", "instance_name: low\n", "instance_name: low\n      args: {§keep_masks: True}\n",
-     ["a policy's pruner has no argument 'keep_masks'", "did you mean 'keep_mask'?"]),
-    ("a frequency of batches that is no number", "instance_name: low\n",
-     "instance_name: low\n      args: {mini_batch_pruning_frequency: §often}\n",
-     ["mini_batch_pruning_frequency is often", "whole number from 0"]),
-    ("a mask kept perhaps", "instance_name: low\n", "instance_name: low\n      args: {keep_mask: §maybe}\n",
-     ["keep_mask is maybe", "true or false"]),
-    ("an extension's argument", "instance_name: thinner\n", "instance_name: thinner\n      args: {§keep_mask: True}\n",
-     ["a policy's extension has no argument 'keep_mask'"]),
-    ("arguments that are a list", "instance_name: low\n", "instance_name: low\n      args: §[levels]\n",
-     ["args is a mapping", "not a list"]),
-    ("a policy's other key", "instance_name: low\n", "instance_name: low\n      §name: low\n",
-     ["'name' of a policy's pruner", "only instance_name and args are"]),
-    ("a regularizer's policy", POLICY, "  - regularizer: {instance_name: §low}\n    epochs: [0]",
-     ["no regularizer is named 'low'"]),
-    ("a quantizer's policy", POLICY, "  - §quantizer: {instance_name: low}\n    epochs: [0]",
-     ["a policy of a quantizer", "does not quantize"]),
-    ("epochs that are a number", "epochs: [0]", "epochs: §0", ["epochs is a list, not '0'"]),
-    ("no epochs", "epochs: [0]", "epochs: §[]", ["`epochs` is empty", "never act"]),
-    ("a negative epoch", "epochs: [0]", "epochs: [3, §-1]", ["an epoch is -1", "from 0"]),
-    ("half an epoch", "epochs: [0]", "epochs: [§0.5]", ["an epoch is 0.5", "whole number"]),
-    ("no time at all", POLICY, "  - §pruner:\n      instance_name: low", ["lacks 'starting_epoch'", "epochs: […]"]),
-    ("a range without end", "    ending_epoch: 9\n", "", ["lacks 'ending_epoch'"]),
-    ("a range that ends at its start", "ending_epoch: 9", "ending_epoch: §0",
-     ["ending_epoch 0 (exclusive) is not after starting_epoch 0"]),
-    ("a frequency of 0", "frequency: 1", "frequency: §0", ["frequency is 0", "from 1"]),
-]  # fmt: skip
+    case("policies that are no list", BASE[BASE.index("policies:") :], "policies: §none").says(
+        "policies is a list, not 'none'"
+    ),
+    case("a policy that is a word", POLICY, "  - §low").says("a policy is a mapping", "not 'low'"),
+    case("a policy's unknown key", "    epochs: [0]", "    §epoch: [0]").says(
+        "a policy has no 'epoch'", "did you mean 'epochs'?"
+    ),
+    case("a policy of nothing", POLICY, "  - §epochs: [0]").says(
+        "exactly one of pruner, regularizer, extension, lr_scheduler", "none"
+    ),
+    case(
+        "a policy of two",
+        "    epochs: [0]",
+        "    extension:\n      instance_name: thinner\n    epochs: [0]",
+    ).says("exactly one of", "this has pruner, extension"),
+    case("a policy without instance_name", "      instance_name: low\n", "      §{}\n").says(
+        "`instance_name:`", "low"
+    ),
+    case(
+        "a policy's unknown argument",
+        "instance_name: low\n",
+        "instance_name: low\n      args: {§keep_masks: True}\n",
+    ).says("a policy's pruner has no argument 'keep_masks'", "did you mean 'keep_mask'?"),
+    case(
+        "a frequency of batches that is no number",
+        "instance_name: low\n",
+        "instance_name: low\n      args: {mini_batch_pruning_frequency: §often}\n",
+    ).says("mini_batch_pruning_frequency is often", "whole number from 0"),
+    case(
+        "a mask kept perhaps",
+        "instance_name: low\n",
+        "instance_name: low\n      args: {keep_mask: §maybe}\n",
+    ).says("keep_mask is maybe", "true or false"),
+    case(
+        "an extension's argument",
+        "instance_name: thinner\n",
+        "instance_name: thinner\n      args: {§keep_mask: True}\n",
+    ).says("a policy's extension has no argument 'keep_mask'"),
+    case(
+        "arguments that are a list",
+        "instance_name: low\n",
+        "instance_name: low\n      args: §[levels]\n",
+    ).says("args is a mapping", "not a list"),
+    case(
+        "a policy's other key", "instance_name: low\n", "instance_name: low\n      §name: low\n"
+    ).says("'name' of a policy's pruner", "only instance_name and args are"),
+    case(
+        "a regularizer's policy", POLICY, "  - regularizer: {instance_name: §low}\n    epochs: [0]"
+    ).says("no regularizer is named 'low'"),
+    case(
+        "a quantizer's policy", POLICY, "  - §quantizer: {instance_name: low}\n    epochs: [0]"
+    ).says("a policy of a quantizer", "does not quantize"),
+    case("epochs that are a number", "epochs: [0]", "epochs: §0").says("epochs is a list, not '0'"),
+    case("no epochs", "epochs: [0]", "epochs: §[]").says("`epochs` is empty", "never act"),
+    case("a negative epoch", "epochs: [0]", "epochs: [3, §-1]").says("an epoch is -1", "from 0"),
+    case("half an epoch", "epochs: [0]", "epochs: [§0.5]").says("an epoch is 0.5", "whole number"),
+    case("no time at all", POLICY, "  - §pruner:\n      instance_name: low").says(
+        "lacks 'starting_epoch'", "epochs: […]"
+    ),
+    case("a range without end", "    ending_epoch: 9\n", "").says("lacks 'ending_epoch'"),
+    case("a range that ends at its start", "ending_epoch: 9", "ending_epoch: §0").says(
+        "ending_epoch 0 (exclusive) is not after starting_epoch 0"
+    ),
+    case("a frequency of 0", "frequency: 1", "frequency: §0").says("frequency is 0", "from 1"),
+]
 # where the mistake is that something is missing, the error names the entry that lacks it
 MISSING = {
     "a pruner without weights": LOW,
@@ -158,12 +296,12 @@ MISSING = {
 }
 
 
-@pytest.mark.parametrize(("name", "old", "new", "words"), READING, ids=[c[0] for c in READING])
+@pytest.mark.parametrize(("old", "new", "words"), READING)
 def test_a_mistake_in_a_recipe_is_one_error_with_line_column_and_remedy(
-    name: str, old: str, new: str, words: list[str]
+    old: str, new: str, words: list[str], request: pytest.FixtureRequest
 ) -> None:
     text = BASE.replace(old, new, 1)
-    if name in MISSING:
+    if (name := request.node.callspec.id) in MISSING:
         entry = MISSING[name]
         text = text.replace(entry, re.sub(r"\w", lambda m: f"§{m[0]}", entry, count=1), 1)
     assert text.count("§") == 1
@@ -238,35 +376,76 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
 
 # ---- mistakes that only the network shows
 
-FITTING: list[tuple[str, str, str, dict[str, str], list[str]]] = [
-    ("a weight that matches nothing", "[conv3.weight, §module.conv33.weight]", "Filters", {},
-     ["no parameter is named 'module.conv33.weight'", "did you mean 'conv3.weight'?"]),
-    ("a module in place of its weight", "[§module.conv3]", "Filters", {},
-     ["no parameter is named 'module.conv3'", "conv3.weight"]),
-    ("a bias", "[§conv3.bias]", "Filters", {}, ["conv3.bias has 1 dimensions and no Filters", "convolution or linear weight"]),
-    ("the network's output", "[§fc2.weight]", "Rows", {}, ["fc2.weight cannot be pruned by Rows", "dim 0 is frozen", "output"]),
-    ("the network's input", "[§conv1.weight]", "Channels", {},
-     ["conv1.weight cannot be pruned by Channels", "dim 1 is frozen", "input"]),
-    ("a depthwise convolution's channels", "[§depthwise.weight]", "Channels", {}, ["dim 1 is frozen", "remove it from the list"]),
-    ("rows of a convolution", "[§conv3.weight]", "Rows", {}, ["4 dimensions", "Rows are of matrices", "`group_type: Filters`"]),
-    ("columns of a convolution", "[§conv3.weight]", "Cols", {}, ["Cols are of matrices", "`group_type: Channels`"]),
-    ("a residual group without Leader", "[conv3.weight, conv1.weight, §conv2.weight]", "Filters", {},
-     ["pruner 'low' lists 2 weights", "the axis 'conv1' (16 units)", "conv1.weight, conv2.weight", "add at small.py",
-      "group_dependency: Leader", "group_dependency: Auto", "in the pruner at recipe:3:3"]),
-    ("two readers of one tensor without Leader", "[conv2.weight, §conv3.weight]", "Channels", {},
-     ["2 weights that share the axis 'conv1'", "conv2.weight, conv3.weight", "group_dependency: Leader"]),
-    ("a Leader of another size", "[conv1.weight, §conv3.weight]", "Filters", {"group_dependency": "Leader"},
-     ["conv3.weight has 6 units ('conv3')", "the Leader conv1.weight ranks 16 ('conv1')", "`group_dependency: Auto`"]),
-    ("a Leader of several axes", "[depthwise.weight, §up.weight]", "Filters", {"group_dependency": "Leader"},
-     ["the axis 'up', which the Leader depthwise.weight lacks", "(conv1, conv3)", "`group_dependency: Auto`"]),
-]  # fmt: skip
+FITTING = [
+    case(
+        "a weight that matches nothing", "[conv3.weight, §module.conv33.weight]", "Filters", {}
+    ).says("no parameter is named 'module.conv33.weight'", "did you mean 'conv3.weight'?"),
+    case("a module in place of its weight", "[§module.conv3]", "Filters", {}).says(
+        "no parameter is named 'module.conv3'", "conv3.weight"
+    ),
+    case("a bias", "[§conv3.bias]", "Filters", {}).says(
+        "conv3.bias has 1 dimensions and no Filters", "convolution or linear weight"
+    ),
+    case("the network's output", "[§fc2.weight]", "Rows", {}).says(
+        "fc2.weight cannot be pruned by Rows", "dim 0 is frozen", "output"
+    ),
+    case("the network's input", "[§conv1.weight]", "Channels", {}).says(
+        "conv1.weight cannot be pruned by Channels", "dim 1 is frozen", "input"
+    ),
+    case("a depthwise convolution's channels", "[§depthwise.weight]", "Channels", {}).says(
+        "dim 1 is frozen", "remove it from the list"
+    ),
+    case("rows of a convolution", "[§conv3.weight]", "Rows", {}).says(
+        "4 dimensions", "Rows are of matrices", "`group_type: Filters`"
+    ),
+    case("columns of a convolution", "[§conv3.weight]", "Cols", {}).says(
+        "Cols are of matrices", "`group_type: Channels`"
+    ),
+    case(
+        "a residual group without Leader",
+        "[conv3.weight, conv1.weight, §conv2.weight]",
+        "Filters",
+        {},
+    ).says(
+        "pruner 'low' lists 2 weights",
+        "the axis 'conv1' (16 units)",
+        "conv1.weight, conv2.weight",
+        "add at small.py",
+        "group_dependency: Leader",
+        "group_dependency: Auto",
+        "in the pruner at recipe:3:3",
+    ),
+    case(
+        "two readers of one tensor without Leader", "[conv2.weight, §conv3.weight]", "Channels", {}
+    ).says(
+        "2 weights that share the axis 'conv1'",
+        "conv2.weight, conv3.weight",
+        "group_dependency: Leader",
+    ),
+    case(
+        "a Leader of another size",
+        "[conv1.weight, §conv3.weight]",
+        "Filters",
+        {"group_dependency": "Leader"},
+    ).says(
+        "conv3.weight has 6 units ('conv3')",
+        "the Leader conv1.weight ranks 16 ('conv1')",
+        "`group_dependency: Auto`",
+    ),
+    case(
+        "a Leader of several axes",
+        "[depthwise.weight, §up.weight]",
+        "Filters",
+        {"group_dependency": "Leader"},
+    ).says(
+        "the axis 'up', which the Leader depthwise.weight lacks",
+        "(conv1, conv3)",
+        "`group_dependency: Auto`",
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("weights", "group_type", "more", "words"),
-    [c[1:] for c in FITTING],
-    ids=[c[0] for c in FITTING],
-)
+@pytest.mark.parametrize(("weights", "group_type", "more", "words"), FITTING)
 def test_a_recipe_that_does_not_fit_the_network_is_refused_at_the_weights_place(
     weights: str, group_type: str, more: dict[str, str], words: list[str]
 ) -> None:
@@ -307,8 +486,14 @@ def twice(sparsity: float, epoch: int) -> str:
 def test_two_pruners_of_one_axis_in_one_epoch_are_refused() -> None:
     with pytest.raises(pt.RecipeError) as caught:
         planned(twice(0.5, epoch=0))
-    for word in ("recipe:3:3: ", "'more' (by conv3.weight) and 'low' (by conv1.weight)", "the axis 'conv1' (16 units)",
-                 "add at small.py", "`group_dependency: Auto`", "different epochs"):  # fmt: skip
+    for word in (
+        "recipe:3:3: ",
+        "'more' (by conv3.weight) and 'low' (by conv1.weight)",
+        "the axis 'conv1' (16 units)",
+        "add at small.py",
+        "`group_dependency: Auto`",
+        "different epochs",
+    ):
         assert word in str(caught.value), str(caught.value)
 
 
@@ -323,7 +508,8 @@ def test_a_product_of_axes_is_refused_with_the_way_to_name_one() -> None:
     )
     with pytest.raises(
         pt.RecipeError,
-        match=r"recipe:7:15: .*'\(heads dim\)', a product.*pt\.select\(scores, \{'heads': 0\.5, 'dim'",
+        match=r"recipe:7:15: .*'\(heads dim\)', a product"
+        r".*pt\.select\(scores, \{'heads': 0\.5, 'dim'",
     ):
         pt.plan(pt.load_recipe(pruning("[qkv.weight]", "Rows")), params, spec)
 
@@ -349,29 +535,44 @@ def test_weights_are_named_with_or_without_module(prefix: str, wrapped: bool) ->
     assert kept(plan.masks) == {"module.conv3" if wrapped else "conv3": 3}
 
 
-MEANINGS: list[tuple[str, str, str, str, dict[str, int]]] = [
-    ("filters of a convolution", "[conv3.weight]", "Filters", "", {"conv3": 3}),
-    ("3D is Distiller's older name of filters", "[conv3.weight]", "3D", "", {"conv3": 3}),
-    ("filters of a transposed convolution are its dim 1", "[up.weight]", "Filters", "", {"up": 5}),
-    ("channels of a transposed convolution are its dim 0", "[up.weight]", "Channels", "", {"conv1": 8, "conv3": 3}),
-    ("channels are the filters of what is read", "[conv3.weight]", "Channels", "", {"conv1": 8}),
-    ("channels of a linear layer", "[fc1.weight]", "Channels", "", {"up": 5}),
-    ("rows of a matrix", "[fc1.weight]", "Rows", "", {"fc1": 6}),
-    ("columns of a matrix", "[fc2.weight]", "Cols", "", {"fc1": 6}),
-    ("filters of a depthwise convolution over a concatenation", "[depthwise.weight]", "Filters", "", {"conv1": 8, "conv3": 3}),
-    ("several weights that share nothing", "[conv3.weight, up.weight]", "Filters", "", {"conv3": 3, "up": 5}),
-    ("a Leader", "[conv2.weight, conv1.weight]", "Filters", "Leader", {"conv1": 8}),
-    ("groups found by Auto", "[conv1.weight, conv3.weight, conv2.weight, up.weight]", "Filters", "Auto",
-     {"conv1": 8, "conv3": 3, "up": 5}),
-    ("readers grouped by Auto", "[conv2.weight, conv3.weight, fc1.weight]", "Channels", "Auto", {"conv1": 8, "up": 5}),
-]  # fmt: skip
+MEANINGS = [
+    case("filters of a convolution", "[conv3.weight]", "Filters", "").gives({"conv3": 3}),
+    case("3D is Distiller's older name of filters", "[conv3.weight]", "3D", "").gives({"conv3": 3}),
+    case("filters of a transposed convolution are its dim 1", "[up.weight]", "Filters", "").gives(
+        {"up": 5}
+    ),
+    case("channels of a transposed convolution are its dim 0", "[up.weight]", "Channels", "").gives(
+        {"conv1": 8, "conv3": 3}
+    ),
+    case("channels are the filters of what is read", "[conv3.weight]", "Channels", "").gives(
+        {"conv1": 8}
+    ),
+    case("channels of a linear layer", "[fc1.weight]", "Channels", "").gives({"up": 5}),
+    case("rows of a matrix", "[fc1.weight]", "Rows", "").gives({"fc1": 6}),
+    case("columns of a matrix", "[fc2.weight]", "Cols", "").gives({"fc1": 6}),
+    case(
+        "filters of a depthwise convolution over a concatenation",
+        "[depthwise.weight]",
+        "Filters",
+        "",
+    ).gives({"conv1": 8, "conv3": 3}),
+    case("several weights that share nothing", "[conv3.weight, up.weight]", "Filters", "").gives(
+        {"conv3": 3, "up": 5}
+    ),
+    case("a Leader", "[conv2.weight, conv1.weight]", "Filters", "Leader").gives({"conv1": 8}),
+    case(
+        "groups found by Auto",
+        "[conv1.weight, conv3.weight, conv2.weight, up.weight]",
+        "Filters",
+        "Auto",
+    ).gives({"conv1": 8, "conv3": 3, "up": 5}),
+    case(
+        "readers grouped by Auto", "[conv2.weight, conv3.weight, fc1.weight]", "Channels", "Auto"
+    ).gives({"conv1": 8, "up": 5}),
+]
 
 
-@pytest.mark.parametrize(
-    ("weights", "group_type", "dependency", "left"),
-    [c[1:] for c in MEANINGS],
-    ids=[c[0] for c in MEANINGS],
-)
+@pytest.mark.parametrize(("weights", "group_type", "dependency", "left"), MEANINGS)
 def test_a_weight_and_a_group_type_pick_the_axes(
     weights: str, group_type: str, dependency: str, left: dict[str, int]
 ) -> None:
@@ -567,16 +768,29 @@ def test_empty_sections_and_anchors_are_read() -> None:
 
 REFUSED = {  # class: what the answer must offer
     **dict.fromkeys(
-        ["MagnitudeParameterPruner", "SparsityLevelParameterPruner", "SensitivityPruner", "SplicingPruner", "BaiduRNNPruner"],
+        [
+            "MagnitudeParameterPruner",
+            "SparsityLevelParameterPruner",
+            "SensitivityPruner",
+            "SplicingPruner",
+            "BaiduRNNPruner",
+        ],
         "AutomatedGradualPruner",
     ),
     **dict.fromkeys(
-        ["BernoulliFilterPruner", "BernoulliFilterPruner_AGP", "RandomLevelStructureParameterPruner", "StructuredAGP",
-         "StructureParameterPruner", "FMReconstructionChannelPruner", "LpRankedStructureParameterPruner"],
+        [
+            "BernoulliFilterPruner",
+            "BernoulliFilterPruner_AGP",
+            "RandomLevelStructureParameterPruner",
+            "StructuredAGP",
+            "StructureParameterPruner",
+            "FMReconstructionChannelPruner",
+            "LpRankedStructureParameterPruner",
+        ],
         "L1RankedStructureParameterPruner",
     ),
     "ActivationRankedFilterPruner": "ActivationAPoZRankedFilterPruner",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("kind", "instead"), REFUSED.items(), ids=list(REFUSED))
@@ -598,9 +812,15 @@ def test_a_group_type_that_leaves_no_smaller_network_is_refused_by_its_name(kind
 
 @pytest.mark.parametrize(
     "argument",
-    ["kwargs: {block_shape: [1, 8, 1, 1]}", "group_size: 4", "rounding_fn: ceil", "noise: 0.1", "magnitude_fn: l1_norm",
-     "reg_regims: {conv3.weight: [0.5, 3D]}"],
-)  # fmt: skip
+    [
+        "kwargs: {block_shape: [1, 8, 1, 1]}",
+        "group_size: 4",
+        "rounding_fn: ceil",
+        "noise: 0.1",
+        "magnitude_fn: l1_norm",
+        "reg_regims: {conv3.weight: [0.5, 3D]}",
+    ],
+)
 def test_an_argument_of_a_pruner_that_is_not_done_is_refused_by_its_name(argument: str) -> None:
     with pytest.raises(
         pt.RecipeError,
@@ -609,8 +829,14 @@ def test_an_argument_of_a_pruner_that_is_not_done_is_refused_by_its_name(argumen
         pt.load_recipe(edited(("    weights", f"    {argument}\n    weights")))
 
 
-SWITCHES = ["mask_on_forward_only", "mask_gradients", "use_double_copies", "discard_masks_at_minibatch_end",
-            "skip_first_minibatch", "fold_batchnorm"]  # fmt: skip
+SWITCHES = [
+    "mask_on_forward_only",
+    "mask_gradients",
+    "use_double_copies",
+    "discard_masks_at_minibatch_end",
+    "skip_first_minibatch",
+    "fold_batchnorm",
+]
 
 
 @pytest.mark.parametrize(
@@ -654,9 +880,15 @@ def test_a_parallel_wrapper_within_a_name_may_be_there_or_not() -> None:
 @pytest.mark.parametrize("form", ["StructureParameterPruner", "FilterPruner"])
 @pytest.mark.parametrize(
     ("first", "criterion"),
-    [("L1Ranked", "l1"), ("L2Ranked", "l2"), ("ActivationAPoZRanked", "apoz"), ("ActivationMeanRanked", "activation_mean"),
-     ("GradientRanked", "gradient"), ("RandomRanked", "random")],
-)  # fmt: skip
+    [
+        ("L1Ranked", "l1"),
+        ("L2Ranked", "l2"),
+        ("ActivationAPoZRanked", "apoz"),
+        ("ActivationMeanRanked", "activation_mean"),
+        ("GradientRanked", "gradient"),
+        ("RandomRanked", "random"),
+    ],
+)
 def test_a_class_names_its_criterion_in_both_forms_and_gradually(
     first: str, criterion: str, form: str
 ) -> None:
@@ -716,13 +948,19 @@ def test_recipes_are_equal_that_say_the_same_wherever_it_stands(tmp_path: Path) 
     assert other != pt.load_recipe(edited(("epochs: [0]", "epochs: [1]")))
 
 
-MERGED = BASE.replace(
-    "extensions:",
-    "  high: {<<: *low, desired_sparsity: 0.25, weights: [conv1.weight]}\n  alike: {<<: [*own, "
-    "*low]}\nextensions:",
-).replace("  low:\n", "  low: &low\n").replace(
-    "pruners:\n", "pruners:\n  own: &own {class: L2RankedFilterPruner, desired_sparsity: 0.1, weights: [conv3.weight]}\n"
-)  # fmt: skip
+MERGED = (
+    BASE.replace(
+        "extensions:",
+        "  high: {<<: *low, desired_sparsity: 0.25, weights: [conv1.weight]}\n"
+        "  alike: {<<: [*own, *low]}\nextensions:",
+    )
+    .replace("  low:\n", "  low: &low\n")
+    .replace(
+        "pruners:\n",
+        "pruners:\n  own: &own {class: L2RankedFilterPruner, desired_sparsity: 0.1, "
+        "weights: [conv3.weight]}\n",
+    )
+)
 
 
 def test_a_merge_key_gives_what_its_mapping_does_not_say_and_the_first_of_several_counts() -> None:

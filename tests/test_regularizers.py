@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small import PARAMS, SPEC, kept, refused
+from tables import case
 from torch import Tensor
 
 import purethin as pt
@@ -47,9 +48,17 @@ def groups(weight: str, group_type: str) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     ("weight", "group_type"),
-    [("conv3.weight", "Filters"), ("conv3.weight", "3D"), ("conv3.weight", "Channels"), ("fc1.weight", "Rows"),
-     ("fc1.weight", "Cols"), ("up.weight", "Filters"), ("up.weight", "Channels"), ("conv1.weight", "Channels")],
-)  # fmt: skip
+    [
+        ("conv3.weight", "Filters"),
+        ("conv3.weight", "3D"),
+        ("conv3.weight", "Channels"),
+        ("fc1.weight", "Rows"),
+        ("fc1.weight", "Cols"),
+        ("up.weight", "Filters"),
+        ("up.weight", "Channels"),
+        ("conv1.weight", "Channels"),
+    ],
+)
 def test_the_penalty_is_the_sum_of_the_groups_norms(weight: str, group_type: str) -> None:
     recipe = pt.load_recipe(with_regims(f"{weight}: [0.25, {group_type}]"))
     want = 0.25 * sum(float(group.square().sum().sqrt()) for group in groups(weight, group_type))
@@ -128,9 +137,7 @@ def weak(units: list[int], value: float = 0.01, weight: str = "conv3.weight") ->
     return PARAMS | {weight: tensor}
 
 
-def test_what_fell_below_its_threshold_is_removed_where_a_thinner_fires_and_as_the_policy_is_over() -> (
-    None
-):
+def test_what_fell_below_its_threshold_goes_where_a_thinner_fires_and_as_the_policy_ends() -> None:
     recipe = pt.load_recipe(TEXT)
     gone = {
         e: (~m["conv3"]).nonzero()[:, 0].tolist()
@@ -268,11 +275,23 @@ def test_a_plan_shows_what_the_given_weights_would_lose_and_notes_that_training_
 @pytest.mark.parametrize(
     ("edits", "epochs", "words"),
     [
-        ([("True", "False"), ("[3]", "[6]")], None, ["'lasso' has a threshold, but removes nothing", "args: {keep_mask: True}"]),
-        ([("[3]", "[4]")], 5, ["'lasso' at recipe:10:5 keeps its mask at epoch 5, but the last of 5 epochs is 4"]),
-        ([(TEXT[TEXT.index("  - regularizer") : TEXT.index("  - extension")], "")], None, ["'lasso' has no policy"]),
+        (
+            [("True", "False"), ("[3]", "[6]")],
+            None,
+            ["'lasso' has a threshold, but removes nothing", "args: {keep_mask: True}"],
+        ),
+        (
+            [("[3]", "[4]")],
+            5,
+            ["'lasso' at recipe:10:5 keeps its mask at epoch 5, but the last of 5 epochs is 4"],
+        ),
+        (
+            [(TEXT[TEXT.index("  - regularizer") : TEXT.index("  - extension")], "")],
+            None,
+            ["'lasso' has no policy"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plan_notes_a_regularizer_that_removes_nothing(
     edits: list[tuple[str, str]], epochs: int | None, words: list[str]
 ) -> None:
@@ -287,33 +306,54 @@ def test_a_plan_notes_a_regularizer_that_removes_nothing(
 
 # ---- mistakes
 
-MISTAKES: list[tuple[str, str, str, list[str]]] = [
-    ("an unknown class", "GroupLassoRegularizer", "§GroupLassoRegulariser", ["did you mean 'GroupLassoRegularizer'?"]),
-    ("a variance", "GroupLassoRegularizer", "§GroupVarianceRegularizer", ["is not supported", "GroupLassoRegularizer"]),
-    ("weight decay", "GroupLassoRegularizer", "§L2Regularizer", ["is not supported", "weight_decay"]),
-    ("an unknown argument", "    threshold", "    §threshold_criterion: Max\n    threshold",
-     ["did you mean 'threshold_criteria'?"]),
-    ("no weights", f"\n      {LISTED}", " §{}", ["regularizer 'lasso' lists no weights", "[0.0008, Filters]"]),
-    ("a list of weights", f"\n      {LISTED}", " §[conv3.weight]", ["reg_regims is a mapping"]),
-    ("a strength alone", "[0.5, Filters]", "§0.5", ["a strength and a group type is a list, not '0.5'"]),
-    ("three entries", "[0.5, Filters]", "§[0.5, Filters, Max]", ["two entries", "here are 3"]),
-    ("a negative strength", "0.5", "§-0.5", ["the strength is -0.5", "a number from 0"]),
-    ("a strength that is a word", "0.5", "§strong", ["the strength is strong"]),
-    ("kernels", "Filters", "§2D", ["group_type 2D removes kernels"]),
-    ("rows and columns", "Filters", "§Rows+Cols", ["rows and columns at once"]),
-    ("an unknown group type", "Filters", "§Filter", ["did you mean 'Filters'?"]),
-    ("an unknown criterion", "Mean_Abs", "§Mean", ["no threshold_criteria is 'Mean'", "did you mean 'Mean_Abs'?"]),
-    ("a weight twice", f"{LISTED}\n", f"{LISTED}\n      §{LISTED}\n", ["'module.conv3.weight' stands twice", "line 5"]),
-    ("another policy's argument", "keep_mask: True", "§mini_batch_pruning_frequency: 4",
-     ["a policy's regularizer has no argument 'mini_batch_pruning_frequency'", "keep_mask"]),
-    ("a threshold of single weights", "GroupLassoRegularizer\n    reg_regims:\n      module.conv3.weight: [0.5, Filters]",
-     "L1Regularizer\n    reg_regims:\n      module.conv3.weight: 0.5", ["would zero single weights", "GroupLassoRegularizer"]),
-]  # fmt: skip
+MISTAKES = [
+    case("an unknown class", "GroupLassoRegularizer", "§GroupLassoRegulariser").says(
+        "did you mean 'GroupLassoRegularizer'?"
+    ),
+    case("a variance", "GroupLassoRegularizer", "§GroupVarianceRegularizer").says(
+        "is not supported", "GroupLassoRegularizer"
+    ),
+    case("weight decay", "GroupLassoRegularizer", "§L2Regularizer").says(
+        "is not supported", "weight_decay"
+    ),
+    case(
+        "an unknown argument", "    threshold", "    §threshold_criterion: Max\n    threshold"
+    ).says("did you mean 'threshold_criteria'?"),
+    case("no weights", f"\n      {LISTED}", " §{}").says(
+        "regularizer 'lasso' lists no weights", "[0.0008, Filters]"
+    ),
+    case("a list of weights", f"\n      {LISTED}", " §[conv3.weight]").says(
+        "reg_regims is a mapping"
+    ),
+    case("a strength alone", "[0.5, Filters]", "§0.5").says(
+        "a strength and a group type is a list, not '0.5'"
+    ),
+    case("three entries", "[0.5, Filters]", "§[0.5, Filters, Max]").says(
+        "two entries", "here are 3"
+    ),
+    case("a negative strength", "0.5", "§-0.5").says("the strength is -0.5", "a number from 0"),
+    case("a strength that is a word", "0.5", "§strong").says("the strength is strong"),
+    case("kernels", "Filters", "§2D").says("group_type 2D removes kernels"),
+    case("rows and columns", "Filters", "§Rows+Cols").says("rows and columns at once"),
+    case("an unknown group type", "Filters", "§Filter").says("did you mean 'Filters'?"),
+    case("an unknown criterion", "Mean_Abs", "§Mean").says(
+        "no threshold_criteria is 'Mean'", "did you mean 'Mean_Abs'?"
+    ),
+    case("a weight twice", f"{LISTED}\n", f"{LISTED}\n      §{LISTED}\n").says(
+        "'module.conv3.weight' stands twice", "line 5"
+    ),
+    case("another policy's argument", "keep_mask: True", "§mini_batch_pruning_frequency: 4").says(
+        "a policy's regularizer has no argument 'mini_batch_pruning_frequency'", "keep_mask"
+    ),
+    case(
+        "a threshold of single weights",
+        "GroupLassoRegularizer\n    reg_regims:\n      module.conv3.weight: [0.5, Filters]",
+        "L1Regularizer\n    reg_regims:\n      module.conv3.weight: 0.5",
+    ).says("would zero single weights", "GroupLassoRegularizer"),
+]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"), [c[1:] for c in MISTAKES], ids=[c[0] for c in MISTAKES]
-)
+@pytest.mark.parametrize(("old", "new", "words"), MISTAKES)
 def test_a_mistake_in_a_regularizer_is_one_error_with_line_column_and_remedy(
     old: str, new: str, words: list[str]
 ) -> None:

@@ -77,11 +77,12 @@ def test_a_run_of_a_shipped_recipe_ends_as_its_plan_says(name: str) -> None:
         torch.tensor([1, 3]),
     )
     trainer = trainer_of(
-        model, recipe,
+        model,
+        recipe,
         loss_fn=lambda outputs, batch: nn.functional.cross_entropy(outputs, batch[1]),
         optimizer=lambda params: torch.optim.SGD(params, lr=1e-4),
         example=batch[0],
-    )  # fmt: skip
+    )
     trainer.fit([batch], recipe.last_epoch + 1)
     plan = pt.plan(recipe, params, spec)
     assert ends_of(trainer.masks) == ends_of(trainer.thinned_masks) == ends_of(plan.masks)

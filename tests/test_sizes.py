@@ -1,4 +1,6 @@
-"""Size arithmetic: random programs over sizes thin exactly where the spec says exact, or it says why not."""
+"""Size arithmetic: random programs over sizes thin exactly where the spec says exact, or it says
+why not.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from purethin.inference.solver import (
     total,
     unify,
     variable,
-)  # fmt: skip
+)
 
 Units = list[frozenset[tuple[Node, int]]]
 

@@ -25,13 +25,14 @@ LAYOUT = {
     "back.weight": "c[::-1] h",
     "step": "scalar",
 }
-# fmt: off
 SHAPES = {
-    "conv.weight": (8, 3, 3, 3), "qkv.weight": (24, 32), "cat.weight": (5, 18),
-    "back.weight": (8, 2), "step": (), "rest": (2, 7),
+    "conv.weight": (8, 3, 3, 3),
+    "qkv.weight": (24, 32),
+    "cat.weight": (5, 18),
+    "back.weight": (8, 2),
+    "step": (),
+    "rest": (2, 7),
 }
-
-# fmt: on
 
 
 def tensors() -> dict[str, torch.Tensor]:
@@ -67,7 +68,11 @@ def test_a_layout_by_hand_has_its_axes_with_sizes_reasons_and_places() -> None:
     ("layout", "shapes", "sizes"),
     [
         ({"w": "(h d)", "v": "h"}, {"w": (6,), "v": (2,)}, {"h": 2, "d": 3}),
-        ({"w": "(a + b)", "v": "(b + c)", "u": "c"}, {"w": (9,), "v": (7,), "u": (2,)}, {"a": 4, "b": 5, "c": 2}),
+        (
+            {"w": "(a + b)", "v": "(b + c)", "u": "c"},
+            {"w": (9,), "v": (7,), "u": (2,)},
+            {"a": 4, "b": 5, "c": 2},
+        ),
         ({"w": "((a + 1) 3)"}, {"w": (12,)}, {"a": 3}),
         ({"w": "(a a)"}, {"w": (25,)}, {"a": 5}),
         ({"w": "a[::2]", "v": "a"}, {"w": (3,), "v": (6,)}, {"a": 6}),
@@ -75,7 +80,7 @@ def test_a_layout_by_hand_has_its_axes_with_sizes_reasons_and_places() -> None:
         ({"w": "a[0, 1, 2, 2, 1, 0]"}, {"w": (6,)}, {"a": 3}),
         ({"w": "a[0, 1]", "v": "a[3, 2]"}, {"w": (2,), "v": (2,)}, {"a": 4}),
     ],
-)  # fmt: skip
+)
 def test_sizes_are_solved_from_the_shapes(
     layout: dict[str, str], shapes: dict[str, tuple[int, ...]], sizes: dict[str, int]
 ) -> None:

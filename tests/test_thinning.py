@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from networks import random_masks, randomise
 from strategies import SIZES, expressions, masks_of
+from tables import case
 from torch import Tensor, nn
 from torch.func import grad, jvp, vmap
 
@@ -440,40 +441,87 @@ GUARDED_SPEC = pt.infer(guarded, GUARDED, torch.zeros(1, 3))
 TAKEN = {"w": torch.zeros(2, 3), "v": torch.zeros(4)}
 TAKEN_SPEC = pt.Spec.from_layout({"w": "h[0, 2] 3", "v": "h"}, TAKEN)
 
-CASES: list[tuple[str, type[Exception], list[str], Callable[[], Any]]] = [
-    ("a float mask for thinning", pt.MaskError, ["'conv1'", "torch.float32", "give torch.bool", "mask > 0"],
-     lambda: pt.thin(PARAMS, SPEC, {"conv1": torch.ones(8)})),
-    ("an integer mask for zeroing", pt.MaskError, ["'conv1'", "torch.int64"],
-     lambda: pt.mask(PARAMS, SPEC, {"conv1": torch.arange(8)})),
-    ("an element mask of another shape", pt.MaskError, ["'fc.bias'", "(3,)", "the parameter has another", "(7,)"],
-     lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bias": torch.ones(3) > 0})),
-    ("elements of an unknown parameter", pt.MaskError, ["no parameter is named 'fc.bais'", "did you mean 'fc.bias'?"],
-     lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bais": torch.ones(7) > 0})),
-    ("a parameter in place of an axis", pt.MaskError, ["'fc.bias' is a parameter", "elements={'fc.bias': …}"],
-     lambda: pt.thin(PARAMS, SPEC, {"fc.bias": torch.ones(7) > 0})),
-    ("no unit left in a take", pt.MaskError, ["dim 0 of w", "'h[0, 2]'", "no unit left"],
-     lambda: pt.thin(TAKEN, TAKEN_SPEC, {"h": torch.tensor([False, True, False, True])})),
-    ("a size that takes another branch", pt.MaskError,
-     ["test_thinning.py", "'first > 4'", "was True", "4 and 4", "another branch", "more units of first"],
-     lambda: pt.thin(GUARDED, GUARDED_SPEC, {"first": torch.arange(8) < 4})),
-    ("expanding with other masks", pt.SpecError, ["conv1.weight", "(4, 3, 3, 3)", "(5, 3, 3, 3)"],
-     lambda: pt.expand(pt.thin(PARAMS, SPEC, {"conv1": torch.arange(8) < 4})[0], SPEC, {"conv1": torch.arange(8) < 5})),
-    ("a parameter missing", pt.SpecError, ["'fc.bias'", "lack"],
-     lambda: pt.mask({n: t for n, t in PARAMS.items() if n != "fc.bias"}, SPEC, MASKS)),
-    ("a parameter too many", pt.SpecError, ["'extra' is not in the spec", "another model"],
-     lambda: pt.mask(PARAMS | {"extra": torch.ones(2)}, SPEC, MASKS)),
-    ("larger parameters", pt.SpecError, ["fc.bias", "(9,)", "'7'", "another model"],
-     lambda: pt.mask(PARAMS | {"fc.bias": torch.ones(9)}, SPEC, MASKS)),
-    ("masks of unknown axes for a tree", pt.MaskError, ["'conv9'", "did you mean 'conv"],
-     lambda: pt.thin_tree(PARAMS, SPEC, {"conv9": torch.ones(8) > 0})),
-    ("masks of unknown axes for a spec", pt.MaskError, ["'conv9'", "did you mean 'conv"],
-     lambda: pt.thin_spec(SPEC, {"conv9": torch.ones(8) > 0})),
-]  # fmt: skip
+CASES = [
+    case(
+        "a float mask for thinning",
+        pt.MaskError,
+        lambda: pt.thin(PARAMS, SPEC, {"conv1": torch.ones(8)}),
+    ).says("'conv1'", "torch.float32", "give torch.bool", "mask > 0"),
+    case(
+        "an integer mask for zeroing",
+        pt.MaskError,
+        lambda: pt.mask(PARAMS, SPEC, {"conv1": torch.arange(8)}),
+    ).says("'conv1'", "torch.int64"),
+    case(
+        "an element mask of another shape",
+        pt.MaskError,
+        lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bias": torch.ones(3) > 0}),
+    ).says("'fc.bias'", "(3,)", "the parameter has another", "(7,)"),
+    case(
+        "elements of an unknown parameter",
+        pt.MaskError,
+        lambda: pt.mask(PARAMS, SPEC, {}, {"fc.bais": torch.ones(7) > 0}),
+    ).says("no parameter is named 'fc.bais'", "did you mean 'fc.bias'?"),
+    case(
+        "a parameter in place of an axis",
+        pt.MaskError,
+        lambda: pt.thin(PARAMS, SPEC, {"fc.bias": torch.ones(7) > 0}),
+    ).says("'fc.bias' is a parameter", "elements={'fc.bias': …}"),
+    case(
+        "no unit left in a take",
+        pt.MaskError,
+        lambda: pt.thin(TAKEN, TAKEN_SPEC, {"h": torch.tensor([False, True, False, True])}),
+    ).says("dim 0 of w", "'h[0, 2]'", "no unit left"),
+    case(
+        "a size that takes another branch",
+        pt.MaskError,
+        lambda: pt.thin(GUARDED, GUARDED_SPEC, {"first": torch.arange(8) < 4}),
+    ).says(
+        "test_thinning.py",
+        "'first > 4'",
+        "was True",
+        "4 and 4",
+        "another branch",
+        "more units of first",
+    ),
+    case(
+        "expanding with other masks",
+        pt.SpecError,
+        lambda: pt.expand(
+            pt.thin(PARAMS, SPEC, {"conv1": torch.arange(8) < 4})[0],
+            SPEC,
+            {"conv1": torch.arange(8) < 5},
+        ),
+    ).says("conv1.weight", "(4, 3, 3, 3)", "(5, 3, 3, 3)"),
+    case(
+        "a parameter missing",
+        pt.SpecError,
+        lambda: pt.mask({n: t for n, t in PARAMS.items() if n != "fc.bias"}, SPEC, MASKS),
+    ).says("'fc.bias'", "lack"),
+    case(
+        "a parameter too many",
+        pt.SpecError,
+        lambda: pt.mask(PARAMS | {"extra": torch.ones(2)}, SPEC, MASKS),
+    ).says("'extra' is not in the spec", "another model"),
+    case(
+        "larger parameters",
+        pt.SpecError,
+        lambda: pt.mask(PARAMS | {"fc.bias": torch.ones(9)}, SPEC, MASKS),
+    ).says("fc.bias", "(9,)", "'7'", "another model"),
+    case(
+        "masks of unknown axes for a tree",
+        pt.MaskError,
+        lambda: pt.thin_tree(PARAMS, SPEC, {"conv9": torch.ones(8) > 0}),
+    ).says("'conv9'", "did you mean 'conv"),
+    case(
+        "masks of unknown axes for a spec",
+        pt.MaskError,
+        lambda: pt.thin_spec(SPEC, {"conv9": torch.ones(8) > 0}),
+    ).says("'conv9'", "did you mean 'conv"),
+]
 
 
-@pytest.mark.parametrize(
-    ("error", "words", "call"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
-)
+@pytest.mark.parametrize(("error", "call", "words"), CASES)
 def test_what_does_not_fit_is_one_error_that_says_what_to_write(
     error: type[Exception], words: list[str], call: Callable[[], Any]
 ) -> None:

@@ -218,7 +218,8 @@ def test_gradients_that_exactness_does_not_stop_are_stopped_by_the_trainer() -> 
             return (self.lift(x) + self.shift).sum(1, keepdim=True)
 
     recipe = """
-        pruners: {p: {class: L1RankedStructureParameterPruner, group_type: Rows, desired_sparsity: 0.5, weights: [lift.weight]}}
+        pruners: {p: {class: L1RankedStructureParameterPruner, group_type: Rows,
+                       desired_sparsity: 0.5, weights: [lift.weight]}}
         policies: [{pruner: {instance_name: p}, epochs: [0]}]
     """
     torch.manual_seed(0)
@@ -380,9 +381,12 @@ def test_batches_by_name_reach_the_forward_by_name() -> None:
 
     data = [{"x": torch.ones(4, 3), "gain": torch.ones(4, 1), "y": torch.zeros(4, 2)}]
     recipe = """
-        pruners: {p: {class: L1RankedStructureParameterPruner, group_type: Rows, desired_sparsity: 0.5, weights: [one.weight]}}
+        pruners: {p: {class: L1RankedStructureParameterPruner, group_type: Rows,
+                       desired_sparsity: 0.5, weights: [one.weight]}}
         extensions: {thinner: {class: FilterRemover}}
-        policies: [{pruner: {instance_name: p}, epochs: [1]}, {extension: {instance_name: thinner}, epochs: [1]}]
+        policies:
+        - {pruner: {instance_name: p}, epochs: [1]}
+        - {extension: {instance_name: thinner}, epochs: [1]}
     """
     example = {"x": torch.zeros(1, 3), "gain": torch.zeros(1, 1)}
     t = trainer_of(
@@ -551,9 +555,14 @@ def test_the_forward_runs_in_the_dtype_of_autocast_and_the_network_stays_as_it_i
 def test_a_step_whose_scaled_gradients_overflow_is_left_out() -> None:
     torch.manual_seed(0)
     t = trainer_of(
-        Net(), pt.load_recipe("policies: []\n"), lambda y, b: loss_fn(y.float(), b) * 1e6, OPTIMIZERS["SGD"],
-        torch.zeros(1, 3, 6, 6), autocast=torch.float16, callbacks=(),
-    )  # fmt: skip
+        Net(),
+        pt.load_recipe("policies: []\n"),
+        lambda y, b: loss_fn(y.float(), b) * 1e6,
+        OPTIMIZERS["SGD"],
+        torch.zeros(1, 3, 6, 6),
+        autocast=torch.float16,
+        callbacks=(),
+    )
     before = t.state
     t.fit(batches(torch.float32)[:1], 1)
     assert t.state["scaler"]["scale"] < before["scaler"]["scale"]

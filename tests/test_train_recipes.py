@@ -38,8 +38,8 @@ def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> 
 
 def ranked(kind: str) -> str:
     return f"""
-  p: {{class: {kind}RankedFilterPruner_AGP, initial_sparsity: 0.2, final_sparsity: 0.5, group_type: Filters,
-      weights: [a.conv1.weight, b.conv1.weight]}}
+  p: {{class: {kind}RankedFilterPruner_AGP, initial_sparsity: 0.2, final_sparsity: 0.5,
+      group_type: Filters, weights: [a.conv1.weight, b.conv1.weight]}}
 """
 
 
@@ -113,9 +113,10 @@ def test_random_pruners_draw_by_the_trainers_seed_alone() -> None:
 
 
 ELEMENTS = """
-  single: {class: AutomatedGradualPruner, initial_sparsity: 0.1, final_sparsity: 0.6, weights: [a.conv1.weight, head.weight]}
-  p: {class: L1RankedStructureParameterPruner_AGP, initial_sparsity: 0.2, final_sparsity: 0.5, group_type: Filters,
-      weights: [a.conv1.weight]}
+  single: {class: AutomatedGradualPruner, initial_sparsity: 0.1, final_sparsity: 0.6,
+      weights: [a.conv1.weight, head.weight]}
+  p: {class: L1RankedStructureParameterPruner_AGP, initial_sparsity: 0.2, final_sparsity: 0.5,
+      group_type: Filters, weights: [a.conv1.weight]}
 """
 BOTH = f"""
   - {{pruner: {{instance_name: single}}, {TIMES}}}
@@ -176,7 +177,8 @@ regularizers:
 @pytest.mark.parametrize("way", ["now", "recipe", "end"])
 def test_a_group_lasso_thins_what_it_brought_below_its_threshold(way: When) -> None:
     policies = """
-  - {regularizer: {instance_name: lasso, args: {keep_mask: True}}, starting_epoch: 0, ending_epoch: 6, frequency: 1}
+  - {regularizer: {instance_name: lasso, args: {keep_mask: True}},
+     starting_epoch: 0, ending_epoch: 6, frequency: 1}
   - {extension: {instance_name: thinner}, epochs: [6]}
 """
     recipe = f"{LASSO}extensions: {{thinner: {{class: FilterRemover}}}}\npolicies:\n{policies}"

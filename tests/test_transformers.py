@@ -40,10 +40,21 @@ GPT = dict(SPECIAL, n_embd=64, n_layer=2, n_head=8, n_positions=64, n_inner=96)
 MIXED = dict(GROUPED, intermediate_size=32, num_local_experts=8, num_experts_per_tok=2)
 ROUTED = dict(GROUPED, num_experts=8, moe_intermediate_size=32, num_experts_per_tok=2)
 LATENT = dict(
-    TEXT, num_key_value_heads=8, head_dim=8, q_lora_rank=12, kv_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=6,
-    v_head_dim=10, n_routed_experts=8, n_shared_experts=1, moe_intermediate_size=32, num_experts_per_tok=2,
-    first_k_dense_replace=1, topk_group=1,
-)  # fmt: skip
+    TEXT,
+    num_key_value_heads=8,
+    head_dim=8,
+    q_lora_rank=12,
+    kv_lora_rank=16,
+    qk_rope_head_dim=8,
+    qk_nope_head_dim=6,
+    v_head_dim=10,
+    n_routed_experts=8,
+    n_shared_experts=1,
+    moe_intermediate_size=32,
+    num_experts_per_tok=2,
+    first_k_dense_replace=1,
+    topk_group=1,
+)
 APART = dict(TEXT, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8)
 T5 = {
     "vocab_size": 64,
@@ -55,13 +66,26 @@ T5 = {
     "decoder_start_token_id": 0,
 }
 BART = dict(
-    SPECIAL, d_model=64, encoder_layers=2, decoder_layers=2, encoder_attention_heads=8, decoder_attention_heads=8,
-    encoder_ffn_dim=96, decoder_ffn_dim=96, max_position_embeddings=64, decoder_start_token_id=1, forced_eos_token_id=2,
-)  # fmt: skip
+    SPECIAL,
+    d_model=64,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=8,
+    decoder_attention_heads=8,
+    encoder_ffn_dim=96,
+    decoder_ffn_dim=96,
+    max_position_embeddings=64,
+    decoder_start_token_id=1,
+    forced_eos_token_id=2,
+)
 IMAGE = {
-    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 8, "image_size": 32,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 8,
+    "image_size": 32,
     "patch_size": 8,
-}  # fmt: skip
+}
 WINDOWS = {
     "image_size": 32,
     "patch_size": 2,
@@ -71,9 +95,15 @@ WINDOWS = {
     "window_size": 4,
 }
 SOUND = dict(
-    SMALL, num_attention_heads=8, intermediate_size=96, conv_dim=(16, 20, 24), conv_stride=(5, 2, 2), conv_kernel=(10, 3, 3),
-    num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4,
-)  # fmt: skip
+    SMALL,
+    num_attention_heads=8,
+    intermediate_size=96,
+    conv_dim=(16, 20, 24),
+    conv_stride=(5, 2, 2),
+    conv_kernel=(10, 3, 3),
+    num_conv_pos_embeddings=16,
+    num_conv_pos_embedding_groups=4,
+)
 
 chance = torch.Generator().manual_seed(0)
 IDS = torch.randint(3, 60, (2, 9), generator=chance)
@@ -163,16 +193,21 @@ EXPERTS = {
     "experts.down_proj": "8 width~ expert",
 }
 LATENTS = EXPERTS | {
-    "q_a_proj": "query12~ width~", "q_b_proj": "(heads (nope6 + (turn4 2))) query12~",
-    "kv_a_proj": "(rank16~ + (turn4 2)) width~", "kv_b_proj": "(heads (nope6 + value10)) rank16~",
-    "o_proj": "width~ (heads value10)", "inv_freq": "turn4",
-}  # fmt: skip
+    "q_a_proj": "query12~ width~",
+    "q_b_proj": "(heads (nope6 + (turn4 2))) query12~",
+    "kv_a_proj": "(rank16~ + (turn4 2)) width~",
+    "kv_b_proj": "(heads (nope6 + value10)) rank16~",
+    "o_proj": "width~ (heads value10)",
+    "inv_freq": "turn4",
+}
 BERT = attention("self.query self.key self.value attention.output.dense", "(heads dim)")
 BERT |= mlp("intermediate.dense", "layer.0.output.dense")
 DEBERTA = mlp("intermediate.dense", "layer.0.output.dense") | {
-    "query_proj": "(heads dim~) width~", "key_proj": "(heads dim~) width~", "value_proj": "(heads value8) width~",
+    "query_proj": "(heads dim~) width~",
+    "key_proj": "(heads dim~) width~",
+    "value_proj": "(heads value8) width~",
     "attention.output.dense": "width~ (heads value8)",
-}  # fmt: skip
+}
 VIT = llama("(heads dim)", "(heads dim)") | mlp("fc1", "fc2")
 T5S = attention("SelfAttention.q SelfAttention.k SelfAttention.v SelfAttention.o", "(heads key12)")
 T5S |= attention(
@@ -196,148 +231,451 @@ MAMBA2 = "(groups2 rep~ dim16~)"
 LM, CLASSES, PICTURES = "ForCausalLM", "ForSequenceClassification", "ForImageClassification"
 ROWS = {
     "Llama": Row("llama", LM, GROUPED, llama() | GATED),
-    "Llama, eager attention": Row("llama", LM, GROUPED | {"attn_implementation": "eager"}, llama() | GATED),
+    "Llama, eager attention": Row(
+        "llama", LM, GROUPED | {"attn_implementation": "eager"}, llama() | GATED
+    ),
     "Mistral": Row("mistral", LM, GROUPED, llama() | GATED),
     "Qwen2": Row("qwen2", LM, GROUPED, llama() | GATED),
     "Qwen3": Row("qwen3", LM, GROUPED, NORMED | GATED | {"q_norm": "(pair~ + pair~)"}),
     "Gemma": Row("gemma", LM, GROUPED, llama() | GATED),
     "Gemma 2": Row("gemma2", LM, GROUPED | {"query_pre_attn_scalar": 8}, llama() | GATED),
     "Gemma 3": Row("gemma3_text", LM, GROUPED | {"query_pre_attn_scalar": 8}, NORMED | GATED),
-    "Phi": Row("phi", LM, TEXT, attention("q_proj k_proj v_proj dense", "(heads (turn2 + turn2 + rest4))") | mlp("fc1", "fc2")),
-    "Phi-3": Row("phi3", LM, GROUPED, {
-        "qkv_proj": "((kv rep (pair + pair)) + (kv (pair + pair)) + (kv (pair + pair))) width~",
-        "o_proj": "width~ (kv rep (pair + pair))", "gate_up_proj": "(ffn + ffn) width~", "down_proj": "width~ ffn"}),
-    "GPT-2": Row("gpt2", LM, GPT, {
-        "c_attn": "width~ ((heads dim) + (heads dim) + (heads dim))", "attn.c_proj": "(heads dim) width~",
-        "c_fc": "width~ ffn", "mlp.c_proj": "ffn width~"}),
-    "GPT-J": Row("gptj", LM, GPT | {"rotary_dim": 4},
-        attention("q_proj k_proj v_proj out_proj", "(heads ((turn2 2) + rest4))") | mlp("fc_in", "fc_out")),
-    "GPT-Neo": Row("gpt_neo", LM, SPECIAL | {
-        "hidden_size": 64, "num_layers": 2, "num_heads": 8, "intermediate_size": 96, "max_position_embeddings": 64,
-        "attention_types": [[["global", "local"], 1]]},
+    "Phi": Row(
+        "phi",
+        LM,
+        TEXT,
+        attention("q_proj k_proj v_proj dense", "(heads (turn2 + turn2 + rest4))")
+        | mlp("fc1", "fc2"),
+    ),
+    "Phi-3": Row(
+        "phi3",
+        LM,
+        GROUPED,
+        {
+            "qkv_proj": "((kv rep (pair + pair)) + (kv (pair + pair)) + (kv (pair + pair))) width~",
+            "o_proj": "width~ (kv rep (pair + pair))",
+            "gate_up_proj": "(ffn + ffn) width~",
+            "down_proj": "width~ ffn",
+        },
+    ),
+    "GPT-2": Row(
+        "gpt2",
+        LM,
+        GPT,
+        {
+            "c_attn": "width~ ((heads dim) + (heads dim) + (heads dim))",
+            "attn.c_proj": "(heads dim) width~",
+            "c_fc": "width~ ffn",
+            "mlp.c_proj": "ffn width~",
+        },
+    ),
+    "GPT-J": Row(
+        "gptj",
+        LM,
+        GPT | {"rotary_dim": 4},
+        attention("q_proj k_proj v_proj out_proj", "(heads ((turn2 2) + rest4))")
+        | mlp("fc_in", "fc_out"),
+    ),
+    "GPT-Neo": Row(
+        "gpt_neo",
+        LM,
+        SPECIAL
+        | {
+            "hidden_size": 64,
+            "num_layers": 2,
+            "num_heads": 8,
+            "intermediate_size": 96,
+            "max_position_embeddings": 64,
+            "attention_types": [[["global", "local"], 1]],
+        },
         attention("q_proj k_proj v_proj out_proj", "(heads dim)") | mlp("c_fc", "c_proj"),
-        tolerance=1e-6),  # modeling_gpt_neo.py:109 casts queries and keys to float32
-    "GPT-NeoX": Row("gpt_neox", LM, TEXT | {"rotary_pct": 0.5}, {
-        "query_key_value": f"(heads ({' + '.join(['turn2 + turn2 + rest4'] * 3)})) width~",
-        "attention.dense": "width~ (heads (turn2 + turn2 + rest4))", **mlp("dense_h_to_4h", "dense_4h_to_h")}),
-    "OPT": Row("opt", LM, TEXT | {"ffn_dim": 96, "word_embed_proj_dim": 48},
-        attention("q_proj k_proj v_proj out_proj", "(heads dim)") | mlp("fc1", "fc2") | {"embed_tokens": "64 table48"}),
-    "Bloom": Row("bloom", LM, SPECIAL | {"hidden_size": 64, "n_layer": 2, "n_head": 8}, {
-        "query_key_value": "(24 dim) width~", "self_attention.dense": "width~ (8 dim)",  # ALiBi computes a slope for each head
-        **mlp("dense_h_to_4h", "dense_4h_to_h", ffn="ffn256")}),
-    "Falcon": Row("falcon", LM, TEXT | {"ffn_hidden_size": 96}, {
-        "query_key_value": "((heads + 2) (half4~ + half4~)) width~", "self_attention.dense": "width~ (heads (half4~ + half4~))",
-        **mlp("dense_h_to_4h", "dense_4h_to_h")}),
-    "Falcon, grouped": Row("falcon", LM, TEXT | {"ffn_hidden_size": 96, "new_decoder_architecture": True, "num_kv_heads": 2}, {
-        "query_key_value": "(kv (rep + 2) (half4~ + half4~)) width~", "self_attention.dense": "width~ (kv rep (half4~ + half4~))",
-        **mlp("dense_h_to_4h", "dense_4h_to_h")}),
+        tolerance=1e-6,
+    ),  # modeling_gpt_neo.py:109 casts queries and keys to float32
+    "GPT-NeoX": Row(
+        "gpt_neox",
+        LM,
+        TEXT | {"rotary_pct": 0.5},
+        {
+            "query_key_value": f"(heads ({' + '.join(['turn2 + turn2 + rest4'] * 3)})) width~",
+            "attention.dense": "width~ (heads (turn2 + turn2 + rest4))",
+            **mlp("dense_h_to_4h", "dense_4h_to_h"),
+        },
+    ),
+    "OPT": Row(
+        "opt",
+        LM,
+        TEXT | {"ffn_dim": 96, "word_embed_proj_dim": 48},
+        attention("q_proj k_proj v_proj out_proj", "(heads dim)")
+        | mlp("fc1", "fc2")
+        | {"embed_tokens": "64 table48"},
+    ),
+    "Bloom": Row(
+        "bloom",
+        LM,
+        SPECIAL | {"hidden_size": 64, "n_layer": 2, "n_head": 8},
+        {
+            "query_key_value": "(24 dim) width~",
+            "self_attention.dense": "width~ (8 dim)",  # ALiBi computes a slope for each head
+            **mlp("dense_h_to_4h", "dense_4h_to_h", ffn="ffn256"),
+        },
+    ),
+    "Falcon": Row(
+        "falcon",
+        LM,
+        TEXT | {"ffn_hidden_size": 96},
+        {
+            "query_key_value": "((heads + 2) (half4~ + half4~)) width~",
+            "self_attention.dense": "width~ (heads (half4~ + half4~))",
+            **mlp("dense_h_to_4h", "dense_4h_to_h"),
+        },
+    ),
+    "Falcon, grouped": Row(
+        "falcon",
+        LM,
+        TEXT | {"ffn_hidden_size": 96, "new_decoder_architecture": True, "num_kv_heads": 2},
+        {
+            "query_key_value": "(kv (rep + 2) (half4~ + half4~)) width~",
+            "self_attention.dense": "width~ (kv rep (half4~ + half4~))",
+            **mlp("dense_h_to_4h", "dense_4h_to_h"),
+        },
+    ),
     "StarCoder2": Row("starcoder2", LM, GROUPED, llama() | mlp("c_fc", "c_proj")),
     "Cohere": Row("cohere", LM, GROUPED, llama("(kv rep pair 2)", "(kv pair 2)") | GATED),
-    "StableLM": Row("stablelm", LM, TEXT | {"num_key_value_heads": 2, "partial_rotary_factor": 0.5},
-        llama("(kv rep (turn2 + turn2 + rest4))", "(kv (turn2 + turn2 + rest4))") | GATED),
-    "OLMo2": Row("olmo2", LM, GROUPED, llama("(kv~ rep~ (pair~ + pair~))", "(kv~ (pair~ + pair~))") | GATED),
-    "Llama 4": Row("llama4_text", LM, MIXED | {"intermediate_size_mlp": 96}, {
-        **llama("(kv rep pair~ 2)", "(kv pair~ 2)"), **mlp("shared_expert.up_proj", "shared_expert.down_proj", ffn="shared32"),
-        "experts.gate_up_proj": "8 width~ (expert + expert)", "experts.down_proj": "8 expert width~"},
-        tolerance=1e-6),  # modeling_llama4.py:230 casts queries and keys to float32
-    "GPT-OSS": Row("gpt_oss", LM, MIXED, {
-        **llama(), "sinks": "(kv rep)", "experts.gate_up_proj": "8 width~ (expert 2)", "experts.down_proj": "8 expert width~"}),
+    "StableLM": Row(
+        "stablelm",
+        LM,
+        TEXT | {"num_key_value_heads": 2, "partial_rotary_factor": 0.5},
+        llama("(kv rep (turn2 + turn2 + rest4))", "(kv (turn2 + turn2 + rest4))") | GATED,
+    ),
+    "OLMo2": Row(
+        "olmo2", LM, GROUPED, llama("(kv~ rep~ (pair~ + pair~))", "(kv~ (pair~ + pair~))") | GATED
+    ),
+    "Llama 4": Row(
+        "llama4_text",
+        LM,
+        MIXED | {"intermediate_size_mlp": 96},
+        {
+            **llama("(kv rep pair~ 2)", "(kv pair~ 2)"),
+            **mlp("shared_expert.up_proj", "shared_expert.down_proj", ffn="shared32"),
+            "experts.gate_up_proj": "8 width~ (expert + expert)",
+            "experts.down_proj": "8 expert width~",
+        },
+        tolerance=1e-6,
+    ),  # modeling_llama4.py:230 casts queries and keys to float32
+    "GPT-OSS": Row(
+        "gpt_oss",
+        LM,
+        MIXED,
+        {
+            **llama(),
+            "sinks": "(kv rep)",
+            "experts.gate_up_proj": "8 width~ (expert 2)",
+            "experts.down_proj": "8 expert width~",
+        },
+    ),
     "Mixtral": Row("mixtral", LM, MIXED, llama() | EXPERTS),
-    "Mixtral, grouped_mm, float32": Row("mixtral", LM, MIXED, llama() | EXPERTS,
-        tolerance=1e-5, dtype=torch.float32, experts="grouped_mm"),
-    "Qwen2-MoE": Row("qwen2_moe", LM, ROUTED | {"shared_expert_intermediate_size": 24},
-        llama() | EXPERTS | mlp("shared_expert.up_proj", "shared_expert.down_proj", ffn="shared24")),
+    "Mixtral, grouped_mm, float32": Row(
+        "mixtral",
+        LM,
+        MIXED,
+        llama() | EXPERTS,
+        tolerance=1e-5,
+        dtype=torch.float32,
+        experts="grouped_mm",
+    ),
+    "Qwen2-MoE": Row(
+        "qwen2_moe",
+        LM,
+        ROUTED | {"shared_expert_intermediate_size": 24},
+        llama() | EXPERTS | mlp("shared_expert.up_proj", "shared_expert.down_proj", ffn="shared24"),
+    ),
     "Qwen3-MoE": Row("qwen3_moe", LM, ROUTED, NORMED | EXPERTS),
     "DeepSeek-V2": Row("deepseek_v2", LM, LATENT | {"n_group": 1}, LATENTS),
     "DeepSeek-V3": Row("deepseek_v3", LM, LATENT | {"n_group": 2}, LATENTS),
     "BERT": Row("bert", CLASSES, TEXT, BERT | {"pooler": "pooled64 width~"}),
-    "BERT, masked LM": Row("bert", "ForMaskedLM", TEXT, BERT | {"predictions.transform.dense": "width~ width~"}),
+    "BERT, masked LM": Row(
+        "bert", "ForMaskedLM", TEXT, BERT | {"predictions.transform.dense": "width~ width~"}
+    ),
     "RoBERTa": Row("roberta", CLASSES, TEXT, BERT),
-    "DistilBERT": Row("distilbert", CLASSES, {"vocab_size": 64, "dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 8},
-        attention("q_lin k_lin v_lin out_lin", "(heads dim)") | mlp("lin1", "lin2")),
-    "ALBERT": Row("albert", CLASSES, TEXT | {"embedding_size": 48}, {
-        **attention("attention.query attention.key attention.value attention.dense", "(heads dim)"), **mlp("ffn", "ffn_output"),
-        "embedding_hidden_mapping_in": "width~ table48~"}),
-    "DeBERTa-v2": Row("deberta-v2", CLASSES, APART | {"share_att_key": True}, DEBERTA | {"rel_embeddings": "16 width~"}),
-    "DeBERTa-v2, keys apart": Row("deberta-v2", CLASSES, APART, DEBERTA | {"pos_key_proj": "(heads dim~) places64"}),
-    "ELECTRA": Row("electra", CLASSES, TEXT | {"embedding_size": 48}, BERT | {"embeddings_project": "width~ table48~"}),
+    "DistilBERT": Row(
+        "distilbert",
+        CLASSES,
+        {"vocab_size": 64, "dim": 64, "hidden_dim": 96, "n_layers": 2, "n_heads": 8},
+        attention("q_lin k_lin v_lin out_lin", "(heads dim)") | mlp("lin1", "lin2"),
+    ),
+    "ALBERT": Row(
+        "albert",
+        CLASSES,
+        TEXT | {"embedding_size": 48},
+        {
+            **attention(
+                "attention.query attention.key attention.value attention.dense", "(heads dim)"
+            ),
+            **mlp("ffn", "ffn_output"),
+            "embedding_hidden_mapping_in": "width~ table48~",
+        },
+    ),
+    "DeBERTa-v2": Row(
+        "deberta-v2",
+        CLASSES,
+        APART | {"share_att_key": True},
+        DEBERTA | {"rel_embeddings": "16 width~"},
+    ),
+    "DeBERTa-v2, keys apart": Row(
+        "deberta-v2", CLASSES, APART, DEBERTA | {"pos_key_proj": "(heads dim~) places64"}
+    ),
+    "ELECTRA": Row(
+        "electra",
+        CLASSES,
+        TEXT | {"embedding_size": 48},
+        BERT | {"embeddings_project": "width~ table48~"},
+    ),
     "CamemBERT": Row("camembert", CLASSES, TEXT, BERT),
-    "MPNet": Row("mpnet", CLASSES, TEXT, {
-        **attention("attn.q attn.k attn.v attn.o", "(heads dim~)"), **mlp("intermediate.dense", "layer.0.output.dense"),
-        "relative_attention_bias": "32 heads"}),
-    "ModernBERT": Row("modernbert", CLASSES, TEXT, {
-        "Wqkv": "(3 heads (half4~ + half4~)) width~", "attn.Wo": "width~ (heads (half4~ + half4~))",
-        "Wi": "(ffn + ffn) width~", "mlp.Wo": "width~ ffn"}),
+    "MPNet": Row(
+        "mpnet",
+        CLASSES,
+        TEXT,
+        {
+            **attention("attn.q attn.k attn.v attn.o", "(heads dim~)"),
+            **mlp("intermediate.dense", "layer.0.output.dense"),
+            "relative_attention_bias": "32 heads",
+        },
+    ),
+    "ModernBERT": Row(
+        "modernbert",
+        CLASSES,
+        TEXT,
+        {
+            "Wqkv": "(3 heads (half4~ + half4~)) width~",
+            "attn.Wo": "width~ (heads (half4~ + half4~))",
+            "Wi": "(ffn + ffn) width~",
+            "mlp.Wo": "width~ ffn",
+        },
+    ),
     "T5": Row("t5", "ForSeq2SeqLM", T5, T5S | mlp("wi", "wo"), WRITE, "logits"),
-    "T5, gated": Row("t5", "ForSeq2SeqLM", T5 | {"feed_forward_proj": "gated-gelu"},
-        T5S | mlp("wi_0", "wi_1", "wo"), WRITE, "logits"),
+    "T5, gated": Row(
+        "t5",
+        "ForSeq2SeqLM",
+        T5 | {"feed_forward_proj": "gated-gelu"},
+        T5S | mlp("wi_0", "wi_1", "wo"),
+        WRITE,
+        "logits",
+    ),
     "BART": Row("bart", "ForSeq2SeqLM", BART, PAIRED, WRITE, "logits"),
     "Pegasus": Row("pegasus", "ForSeq2SeqLM", BART, PAIRED, WRITE, "logits"),
     "ViT": Row("vit", PICTURES, IMAGE, VIT | {"patch_embeddings.projection": "width~ 3 8 8"}, SEE),
-    "DeiT": Row("deit", PICTURES, IMAGE | {"architectures": ["DeiTForImageClassification"]}, VIT, SEE),
-    "Swin": Row("swin", PICTURES, WINDOWS, {
-        **attention("q_proj k_proj v_proj o_proj", "(heads2 dim)", width="width16~"), **MERGED,
-        "relative_position_bias_table": "49 heads2"}, SEE),
-    "Swinv2": Row("swinv2", PICTURES, WINDOWS, {
-        "self.query": "(heads2 dim) width16~", "self.value": "(heads2 dim) width16~", "logit_scale": "heads2 1 1",
-        "continuous_position_bias_mlp.2": "heads2 hidden512", "intermediate.dense": "ffn64 width16~", **MERGED}, SEE),
-    "BEiT": Row("beit", PICTURES, IMAGE | {"use_relative_position_bias": True},
-        VIT | {"lambda_1": "width~", "relative_position_bias_table": "52 heads"}, SEE),
-    "DINOv2": Row("dinov2", PICTURES, IMAGE | {"mlp_ratio": 2},
-        VIT | mlp("fc1", "fc2", ffn="ffn128") | {"classifier": "2 (width~ + width~)"}, SEE),
-    "SegFormer": Row("segformer", "ForSemanticSegmentation", {
-        "num_encoder_blocks": 2, "depths": [1, 1], "sr_ratios": [2, 1], "hidden_sizes": [16, 32], "patch_sizes": [7, 3],
-        "strides": [4, 2], "num_attention_heads": [2, 4], "mlp_ratios": [2, 2], "decoder_hidden_size": 24}, {
-        "q_proj": "(heads2 dim) width16~", "o_proj": "width16~ (heads2 dim)", "fc1": "ffn32 width16~", "dwconv": "ffn32 1 3 3",
-        "sequence_reduction": "width16~ width16~ 2 2", "1.patch_embeddings.proj": "width32~ width16~ 3 3",
-        "linear_fuse": "fused24 (second24 + first24) 1 1", "linear_projections.0": "first24 width16~"}, SEE),
-    "PVT": Row("pvt", PICTURES, {
-        "image_size": 32, "hidden_sizes": [16, 20, 32, 48], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 2, 4, 4],
-        "mlp_ratios": [2, 2, 2, 2]}, {
-        "block.1.0.attention.self.query": "(heads2 dim10~) width20~",
-        "block.1.0.attention.self.value": "(heads2 dim10~) width20~",
-        "block.1.0.attention.output": "width20~ (heads2 dim10~)", "block.1.0.mlp.dense1": "ffn40 width20~",
-        "patch_embeddings.1.projection": "width20~ width16~ 2 2"}, SEE),
-    "ConvNeXt": Row("convnext", PICTURES, {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]}, {
-        "dwconv": "width8~ 1 7 7", "pwconv1": "ffn32 width8~", "pwconv2": "width8~ ffn32",
-        "stages.1.downsampling_layer.1": "width16~ width8~ 2 2"}, SEE),
-    "MobileViT": Row("mobilevit", PICTURES, {
-        "image_size": 32, "hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 24, 32, 32, 40]}, {
-        "layer.1.layer.0.expand_1x1": "wide32 stem8 1 1", "layer.1.layer.0.conv_3x3": "wide32 1 3 3",
-        "attention.query": "(heads4 dim4~) width16~", "intermediate.dense": "ffn32 width16~",
-        "layer.2.conv_projection": "back24 width16~ 1 1", "layer.2.fusion": "fused24 (local24 + back24) 3 3"}, SEE),
-    "CLIP": Row("clip", "", {"text_config": TEXT, "vision_config": IMAGE, "projection_dim": 24}, {
-        "text_model.encoder.layers.0.self_attn.q_proj": "(heads dim) width~", "text_model.encoder.layers.0.mlp.fc1": "ffn width~",
-        "vision_model.encoder.layers.0.self_attn.q_proj": "(eyes8 eye8) seen64~", "patch_embedding": "seen64~ 3 8 8",
-        "text_projection": "joint24 width~", "visual_projection": "joint24 seen64~"}, READ | SEE, "logits_per_image"),
-    "SigLIP": Row("siglip", "", {"text_config": TEXT, "vision_config": IMAGE}, {
-        "text_model.encoder.layers.0.self_attn.q_proj": "(heads dim) width~", "text_model.head": "joint64~ width~",
-        "vision_model.encoder.layers.0.self_attn.q_proj": "(eyes8 eye8) seen64~",
-        "in_proj_weight": "((probes8 key8) + (probes8 key8) + (probes8 value8)) seen64~",
-        "attention.out_proj": "joint64~ (probes8 value8)", "head.mlp.fc1": "ffn joint64~"}, READ | SEE, "logits_per_image"),
-    "Whisper": Row("whisper", "ForSpeechSeq2Seq",
-        BART | {"num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 64}, {
-        **attention("q_proj k_proj v_proj out_proj", "(heads dim)"), **mlp("fc1", "fc2"), "encoder.conv1": "stem64 8 3",
-        "encoder.conv2": "width~ stem64 3", "encoder_attn.q_proj": "(cross8 crossed8) written64~",
-        "encoder_attn.k_proj": "(cross8 crossed8) width~", "decoder.layers.0.fc1": "after96 written64~"}, MEL, "logits"),
-    "Wav2Vec2": Row("wav2vec2", "ForCTC", SOUND, SOUNDS | {"conv_layers.1.conv": "mid20 first16 3"}, HEAR),
-    "Hubert": Row("hubert", "ForCTC", SOUND | {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
-        SOUNDS | {"conv_layers.1.conv": "mid20~ first16~ 3"}, HEAR),
-    "Mamba": Row("mamba", LM, SMALL | {"state_size": 4, "time_step_rank": 6}, {
-        "in_proj": "(inner128 + inner128) width~", "conv1d": "inner128 1 4", "x_proj": "(rank6 + state4 + state4) inner128",
-        "dt_proj": "inner128 rank6", "A_log": "inner128 state4", "out_proj": "width~ inner128"}),
-    "Mamba2": Row("mamba2", LM, SMALL | {"state_size": 12, "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 4}, {
-        "A_log": "(groups2 rep~)", "conv1d": f"({MAMBA2} + (groups2 state12) + (groups2 state12)) 1 4",
-        "in_proj": (
-            f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) "
-            "width~"
-        ),
-        "out_proj": f"width~ {MAMBA2}"},  # a norm over rep and dim
-        tolerance=1e-6),  # modeling_mamba2.py:282 casts to float32
-    "RWKV": Row("rwkv", LM, SMALL | {"intermediate_size": 96}, {
-        "attention.key": "width~ width~",  # config.hidden_size gives the state's size too
-        "feed_forward.key": "ffn width~", "feed_forward.value": "width~ ffn"}),
-}  # fmt: skip
+    "DeiT": Row(
+        "deit", PICTURES, IMAGE | {"architectures": ["DeiTForImageClassification"]}, VIT, SEE
+    ),
+    "Swin": Row(
+        "swin",
+        PICTURES,
+        WINDOWS,
+        {
+            **attention("q_proj k_proj v_proj o_proj", "(heads2 dim)", width="width16~"),
+            **MERGED,
+            "relative_position_bias_table": "49 heads2",
+        },
+        SEE,
+    ),
+    "Swinv2": Row(
+        "swinv2",
+        PICTURES,
+        WINDOWS,
+        {
+            "self.query": "(heads2 dim) width16~",
+            "self.value": "(heads2 dim) width16~",
+            "logit_scale": "heads2 1 1",
+            "continuous_position_bias_mlp.2": "heads2 hidden512",
+            "intermediate.dense": "ffn64 width16~",
+            **MERGED,
+        },
+        SEE,
+    ),
+    "BEiT": Row(
+        "beit",
+        PICTURES,
+        IMAGE | {"use_relative_position_bias": True},
+        VIT | {"lambda_1": "width~", "relative_position_bias_table": "52 heads"},
+        SEE,
+    ),
+    "DINOv2": Row(
+        "dinov2",
+        PICTURES,
+        IMAGE | {"mlp_ratio": 2},
+        VIT | mlp("fc1", "fc2", ffn="ffn128") | {"classifier": "2 (width~ + width~)"},
+        SEE,
+    ),
+    "SegFormer": Row(
+        "segformer",
+        "ForSemanticSegmentation",
+        {
+            "num_encoder_blocks": 2,
+            "depths": [1, 1],
+            "sr_ratios": [2, 1],
+            "hidden_sizes": [16, 32],
+            "patch_sizes": [7, 3],
+            "strides": [4, 2],
+            "num_attention_heads": [2, 4],
+            "mlp_ratios": [2, 2],
+            "decoder_hidden_size": 24,
+        },
+        {
+            "q_proj": "(heads2 dim) width16~",
+            "o_proj": "width16~ (heads2 dim)",
+            "fc1": "ffn32 width16~",
+            "dwconv": "ffn32 1 3 3",
+            "sequence_reduction": "width16~ width16~ 2 2",
+            "1.patch_embeddings.proj": "width32~ width16~ 3 3",
+            "linear_fuse": "fused24 (second24 + first24) 1 1",
+            "linear_projections.0": "first24 width16~",
+        },
+        SEE,
+    ),
+    "PVT": Row(
+        "pvt",
+        PICTURES,
+        {
+            "image_size": 32,
+            "hidden_sizes": [16, 20, 32, 48],
+            "depths": [1, 1, 1, 1],
+            "num_attention_heads": [1, 2, 4, 4],
+            "mlp_ratios": [2, 2, 2, 2],
+        },
+        {
+            "block.1.0.attention.self.query": "(heads2 dim10~) width20~",
+            "block.1.0.attention.self.value": "(heads2 dim10~) width20~",
+            "block.1.0.attention.output": "width20~ (heads2 dim10~)",
+            "block.1.0.mlp.dense1": "ffn40 width20~",
+            "patch_embeddings.1.projection": "width20~ width16~ 2 2",
+        },
+        SEE,
+    ),
+    "ConvNeXt": Row(
+        "convnext",
+        PICTURES,
+        {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]},
+        {
+            "dwconv": "width8~ 1 7 7",
+            "pwconv1": "ffn32 width8~",
+            "pwconv2": "width8~ ffn32",
+            "stages.1.downsampling_layer.1": "width16~ width8~ 2 2",
+        },
+        SEE,
+    ),
+    "MobileViT": Row(
+        "mobilevit",
+        PICTURES,
+        {
+            "image_size": 32,
+            "hidden_sizes": [16, 24, 32],
+            "neck_hidden_sizes": [8, 8, 16, 24, 32, 32, 40],
+        },
+        {
+            "layer.1.layer.0.expand_1x1": "wide32 stem8 1 1",
+            "layer.1.layer.0.conv_3x3": "wide32 1 3 3",
+            "attention.query": "(heads4 dim4~) width16~",
+            "intermediate.dense": "ffn32 width16~",
+            "layer.2.conv_projection": "back24 width16~ 1 1",
+            "layer.2.fusion": "fused24 (local24 + back24) 3 3",
+        },
+        SEE,
+    ),
+    "CLIP": Row(
+        "clip",
+        "",
+        {"text_config": TEXT, "vision_config": IMAGE, "projection_dim": 24},
+        {
+            "text_model.encoder.layers.0.self_attn.q_proj": "(heads dim) width~",
+            "text_model.encoder.layers.0.mlp.fc1": "ffn width~",
+            "vision_model.encoder.layers.0.self_attn.q_proj": "(eyes8 eye8) seen64~",
+            "patch_embedding": "seen64~ 3 8 8",
+            "text_projection": "joint24 width~",
+            "visual_projection": "joint24 seen64~",
+        },
+        READ | SEE,
+        "logits_per_image",
+    ),
+    "SigLIP": Row(
+        "siglip",
+        "",
+        {"text_config": TEXT, "vision_config": IMAGE},
+        {
+            "text_model.encoder.layers.0.self_attn.q_proj": "(heads dim) width~",
+            "text_model.head": "joint64~ width~",
+            "vision_model.encoder.layers.0.self_attn.q_proj": "(eyes8 eye8) seen64~",
+            "in_proj_weight": "((probes8 key8) + (probes8 key8) + (probes8 value8)) seen64~",
+            "attention.out_proj": "joint64~ (probes8 value8)",
+            "head.mlp.fc1": "ffn joint64~",
+        },
+        READ | SEE,
+        "logits_per_image",
+    ),
+    "Whisper": Row(
+        "whisper",
+        "ForSpeechSeq2Seq",
+        BART | {"num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 64},
+        {
+            **attention("q_proj k_proj v_proj out_proj", "(heads dim)"),
+            **mlp("fc1", "fc2"),
+            "encoder.conv1": "stem64 8 3",
+            "encoder.conv2": "width~ stem64 3",
+            "encoder_attn.q_proj": "(cross8 crossed8) written64~",
+            "encoder_attn.k_proj": "(cross8 crossed8) width~",
+            "decoder.layers.0.fc1": "after96 written64~",
+        },
+        MEL,
+        "logits",
+    ),
+    "Wav2Vec2": Row(
+        "wav2vec2", "ForCTC", SOUND, SOUNDS | {"conv_layers.1.conv": "mid20 first16 3"}, HEAR
+    ),
+    "Hubert": Row(
+        "hubert",
+        "ForCTC",
+        SOUND | {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        SOUNDS | {"conv_layers.1.conv": "mid20~ first16~ 3"},
+        HEAR,
+    ),
+    "Mamba": Row(
+        "mamba",
+        LM,
+        SMALL | {"state_size": 4, "time_step_rank": 6},
+        {
+            "in_proj": "(inner128 + inner128) width~",
+            "conv1d": "inner128 1 4",
+            "x_proj": "(rank6 + state4 + state4) inner128",
+            "dt_proj": "inner128 rank6",
+            "A_log": "inner128 state4",
+            "out_proj": "width~ inner128",
+        },
+    ),
+    "Mamba2": Row(
+        "mamba2",
+        LM,
+        SMALL | {"state_size": 12, "num_heads": 8, "head_dim": 16, "n_groups": 2, "chunk_size": 4},
+        {
+            "A_log": "(groups2 rep~)",
+            "conv1d": f"({MAMBA2} + (groups2 state12) + (groups2 state12)) 1 4",
+            "in_proj": (
+                f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) "
+                "width~"
+            ),
+            "out_proj": f"width~ {MAMBA2}",
+        },  # a norm over rep and dim
+        tolerance=1e-6,
+    ),  # modeling_mamba2.py:282 casts to float32
+    "RWKV": Row(
+        "rwkv",
+        LM,
+        SMALL | {"intermediate_size": 96},
+        {
+            "attention.key": "width~ width~",  # config.hidden_size gives the state's size too
+            "feed_forward.key": "ffn width~",
+            "feed_forward.value": "width~ ffn",
+        },
+    ),
+}
 NAME = re.compile(r"[A-Za-z_][\w.#]*~?")
 
 

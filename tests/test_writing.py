@@ -134,17 +134,26 @@ def test_the_recipe_reads_back_as_what_was_asked_for() -> None:
     meant = {
         "filters_25": (0.25, 0.25, ["layer1.0.conv1.weight", "layer1.1.conv1.weight"]),
         "filters_50": (0.3, 0.5, ["layer1.2.conv1.weight"]),
-        "filters_60": (0.3, 0.6, [
-            "layer3.0.conv1.weight", "layer3.0.conv2.weight", "layer3.0.downsample.0.weight", "layer3.1.conv2.weight",
-            "layer3.2.conv2.weight", "layer3.1.conv1.weight", "layer3.2.conv1.weight"]),
-    }  # fmt: skip
-    assert {
-        name: (p.initial, p.final, [*p.weights]) for name, p in recipe.pruners.items()
-    } == meant  # fmt: skip
+        "filters_60": (
+            0.3,
+            0.6,
+            [
+                "layer3.0.conv1.weight",
+                "layer3.0.conv2.weight",
+                "layer3.0.downsample.0.weight",
+                "layer3.1.conv2.weight",
+                "layer3.2.conv2.weight",
+                "layer3.1.conv1.weight",
+                "layer3.2.conv1.weight",
+            ],
+        ),
+    }
+    assert {name: (p.initial, p.final, [*p.weights]) for name, p in recipe.pruners.items()} == meant
     assert [p.group_dependency for p in recipe.pruners.values()] == [None, None, "Auto"]
     assert {p.instance.name: p.epochs for p in recipe.policies} == {
-        **dict.fromkeys(meant, (2, 5, 8, 11)), "thinner": (12,),
-    }  # fmt: skip
+        **dict.fromkeys(meant, (2, 5, 8, 11)),
+        "thinner": (12,),
+    }
     assert recipe.thins_at(12) and recipe.last_epoch == 12
 
 
@@ -300,9 +309,12 @@ def test_every_process_writes_the_same_text() -> None:
     path = os.pathsep.join([str(ROOT), str(ROOT / "examples")])
     texts = {
         subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert len(texts) == 1

@@ -35,9 +35,16 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 SPARSITY = 0.3
 STEPS = ("builds", "prunes", "runs")
 OUTPUTS = (
-    "cls_logits", "bbox_reg", "bbox_pred", "bbox_ctrness", "cls_score", "mask_fcn_logits", "kps_score_lowres",
-    "low_classifier", "high_classifier",
-)  # fmt: skip
+    "cls_logits",
+    "bbox_reg",
+    "bbox_pred",
+    "bbox_ctrness",
+    "cls_score",
+    "mask_fcn_logits",
+    "kps_score_lowres",
+    "low_classifier",
+    "high_classifier",
+)
 """The last layers of torchvision's detectors and of LRASPP, by name; the other segmenters' is a
 convolution, classifier.4.
 """

@@ -147,9 +147,13 @@ def runs(args: argparse.Namespace, seed: int, ways: Sequence[str]) -> Iterator[d
             )
             left = pt.cost(result.spec, result.masks)
         yield {
-            "seed": seed, "way": way, "accuracy": accuracy(result.model()), "loss": result.history[-1].loss,
-            "parameters": left.parameters, "macs": left.macs,
-        }  # fmt: skip
+            "seed": seed,
+            "way": way,
+            "accuracy": accuracy(result.model()),
+            "loss": result.history[-1].loss,
+            "parameters": left.parameters,
+            "macs": left.macs,
+        }
 
 
 def page(args: argparse.Namespace, found: list[dict[str, Any]]) -> str:

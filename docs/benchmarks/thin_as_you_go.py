@@ -114,7 +114,8 @@ def main() -> None:
         (a,), (b,) = masked.fit(batches, 1), thinned.fit(batches, 1)
         left = b.macs / pt.cost(spec).macs
         print(
-            f"{b.epoch:>5}{left:>11.1%}{a.seconds:>11.2f}{b.seconds:>12.2f}{b.seconds / a.seconds:>7.2f}",
+            f"{b.epoch:>5}{left:>11.1%}{a.seconds:>11.2f}{b.seconds:>12.2f}"
+            f"{b.seconds / a.seconds:>7.2f}",
             flush=True,
         )
     totals = [sum(r.seconds for r in t.history) for t in (masked, thinned)]

@@ -1,7 +1,8 @@
 """Sizes as polynomials, and the equations between them.
 
-A size is a polynomial in its atoms: variables, and takes that are no permutation. An atom is the node
-itself; only the order within a monomial goes by serial numbers (addresses would sort by chance).
+A size is a polynomial in its atoms: variables, and takes that are not a permutation. An atom is the
+node itself; only the order within a monomial goes by serial numbers (addresses would sort by
+chance).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def is_size_only(node: Node) -> bool:
 
 
 def resolve(equations: Iterable[Equation]) -> None:
-    """Make every equation true: bind what only measures, else tie the two axes, else freeze them."""
+    """Make every equation true: bind what only measures, else tie the two axes, else freeze."""
     todo = list(equations)
     while todo:
         open_, changed = [], False

@@ -131,8 +131,8 @@ def activations_of(
 def _where(
     trace: Trace, met: _Meeting, role: Role, axis: Node
 ) -> tuple[int | str | None, Tensor, int] | None:
-    """The module's output, or that of its inputs, which carries an axis, and the dim that does; None
-    where several do.
+    """The module's output, or that of its inputs, which carries an axis, and the dim that does;
+    None where several do.
     """
     frame = met.frame
     outputs = {} if frame.output is None else {None: frame.output}

@@ -85,8 +85,8 @@ _MESSAGES = {
 
 
 def is_message(at: Place) -> bool:
-    """Whether the statement at a place raises, asserts or says something: text made there is read by
-    nobody else.
+    """Whether the statement at a place raises, asserts or says something: text made there is read
+    by nobody else.
     """
     if at.code is None:
         return False

@@ -132,7 +132,7 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
 
 
 def _freeze_uncarried(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
-    """Freeze every size that the spec would speak of and that no parameter carries: it has no name."""
+    """Freeze every size in the spec that no parameter carries: it has no name."""
     trace = traced.trace
     for attribute in traced.attributes:
         if is_size_only(node := find(attribute.node)):

@@ -76,11 +76,11 @@ class Ledger:
 
 
 class Size(int):
-    """An integer that measured a dimension: the size `plus`, less the size `minus` after a subtraction.
+    """An integer that measured a dimension: the size `plus`, less `minus` after a subtraction.
 
-    Every method of an int is here: it keeps the track, or notes that the track is left. C code reads
-    the int itself without asking (`range(n)`, `table[n]`, `2.0 / n`): so that can be a decoy, and
-    the value is `value`.
+    Every method of an int is here: it keeps the track, or notes that the track is left. C code
+    reads the int itself without asking (`range(n)`, `table[n]`, `2.0 / n`): so that can be a decoy,
+    and the value is `value`.
     """
 
     value: int

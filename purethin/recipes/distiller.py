@@ -34,14 +34,20 @@ CLASSES = {
     "SplicingPruner": _SINGLE,
     "BaiduRNNPruner": _SINGLE,
     "StructuredAGP": "name its ranking: L1RankedStructureParameterPruner_AGP",
-    "StructuredAutomatedGradualPruner": "it is an older name; use L1RankedStructureParameterPruner_AGP",
+    "StructuredAutomatedGradualPruner": (
+        "it is an older name; use L1RankedStructureParameterPruner_AGP"
+    ),
     "LpRankedStructureParameterPruner": f"name its power; {_RANKED}",
     "StructureParameterPruner": (
         "it prunes below a fixed threshold; use L1RankedStructureParameterPruner with "
         "desired_sparsity"
     ),
-    "ActivationRankedFilterPruner": "name its statistic: ActivationAPoZRankedFilterPruner or …Mean…",
-    "FMReconstructionChannelPruner": f"it solves for new weights from feature maps; {_RANKED} with group_type: Channels",
+    "ActivationRankedFilterPruner": (
+        "name its statistic: ActivationAPoZRankedFilterPruner or …Mean…"
+    ),
+    "FMReconstructionChannelPruner": (
+        f"it solves for new weights from feature maps; {_RANKED} with group_type: Channels"
+    ),
     "RandomLevelStructureParameterPruner": _DROPS,
     "BernoulliFilterPruner": _DROPS,
     "L1RegularizedWeights": "use L1Regularizer",
@@ -83,7 +89,9 @@ ARGUMENTS = {
         "`weights`"
     ),
     "kwargs": "it holds the shape of blocks, and blocks leave no smaller network",
-    "group_size": "units are removed one by one; for multiples use pt.select(scores, sparsity, round_to=…)",
+    "group_size": (
+        "units are removed one by one; for multiples use pt.select(scores, sparsity, round_to=…)"
+    ),
     "rounding_fn": "of n units floor(sparsity · n) are removed",
     "noise": "the ranking is repeatable; for a random one use RandomRankedStructureParameterPruner",
     "magnitude_fn": "the class names the norm: L1Ranked… or L2Ranked…",

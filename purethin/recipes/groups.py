@@ -201,11 +201,11 @@ def _led(pruner: Pruner, found: Mapping[str, list[Listed]], spec: Spec) -> list[
 
 
 def _refuse_shared(pruner: Pruner, axis: str, members: Sequence[Listed], spec: Spec) -> NoReturn:
+    met = _meeting(axis, spec) or " They read one tensor."
     fail(
         members[1].place,
         f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' "
-        f"({spec.axes[axis].size} units): "
-        f"{', '.join(m.weight for m in members)}.{_meeting(axis, spec) or ' They read one tensor.'} "
+        f"({spec.axes[axis].size} units): {', '.join(m.weight for m in members)}.{met} "
         "Ranked one by one they would keep different units. Write\n"
         "    group_dependency: Leader   # the first listed weight ranks for all\n"
         "or\n"

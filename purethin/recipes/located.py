@@ -87,7 +87,8 @@ def mapping(node: yaml.Node, what: str) -> Fields:
     """
     out: Fields = {}
     seen, todo = {id(node)}, [node]
-    while todo:  # a merged mapping may merge others, or itself; each is read once, the first that has a key gives it
+    while todo:
+        # a merged mapping may merge others, or itself: each is read once, and a key's first wins
         entries = _entries(todo.pop(), what)
         merged = entries.pop("<<", None)
         for name, entry in entries.items():

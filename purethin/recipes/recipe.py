@@ -1,5 +1,5 @@
-"""Recipes: Distiller's YAML, read safely into plain data. Every error has file, line and column, and
-what to write instead.
+"""Recipes: Distiller's YAML, read safely into plain data. Every error has file, line and column,
+and what to write instead.
 
 A recipe knows no network: `recipe.on(spec)` is what gives masks.
 """

@@ -155,12 +155,10 @@ def _join(device: str | torch.device | None, timeout: float) -> torch.device:
 
 
 def _leave() -> None:
-    failed = (
-        getattr(sys, "last_type", None) is not None
-    )  # the others may wait for us: torchrun ends them
+    # after an error the others may wait for us: torchrun ends them
+    failed = getattr(sys, "last_type", None) is not None
     if dist.is_initialized() and not failed:
         gc.collect()  # networks that are done with hold on to the group, whose threads end with it
         dist.destroy_process_group()
-        time.sleep(
-            0.1
-        )  # a thread that still drops what the last exchange held needs the interpreter, or it aborts
+        # a thread that still drops what the last exchange held needs the interpreter, or it aborts
+        time.sleep(0.1)

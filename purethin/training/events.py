@@ -61,8 +61,8 @@ class Moment:
 
     Attributes:
         event: which one.
-        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `elements`, `thinned_masks`, `history`, `epoch`,
-            `step`.
+        trainer: the `Trainer`, to be read: `spec` (dense), `masks`, `elements`, `thinned_masks`,
+            `history`, `epoch`, `step`.
         epoch: the number of epochs trained: while one runs, its own, counted from 0.
         epochs: the epoch at which this `fit` ends, exclusive.
         step: the batch within the epoch, counted from 0 ("step").

@@ -2,8 +2,8 @@
 out whole and put back.
 
 Invariant: parameters, the optimizer's state and the average always have the shapes that
-`thinned_masks` leave of the dense network, and zeros where `masks` says so. Where tensors are spread over
-processes, no process holds all of them whole at once.
+`thinned_masks` leave of the dense network, and zeros where `masks` says so. Where tensors are
+spread over processes, no process holds all of them whole at once.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Live:
         network: the module at work.
         average: of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
-        keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is multiplied
-            by before a step.
+        keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is
+            multiplied by before a step.
         keep_values: the same, of what a step may move away from zero: running statistics, and under
             other than elementwise optimizers the parameters. What masking spares stays there.
     """

@@ -275,7 +275,7 @@ def added(net: Net, x: Tensor) -> Tensor:
     lambda: apart(heads=3),
     inputs=sequence,
     prunable="q k v",
-    layout=("q: (a + a + a) 5; k: (a + a + a) 5; v: (b + b + b) 5; out.weight: 3 (b + b + b)"),
+    layout="q: (a + a + a) 5; k: (a + a + a) 5; v: (b + b + b) 5; out.weight: 3 (b + b + b)",
 )
 def joined_on_batch(net: Net, x: Tensor) -> Tensor:
     q, k, v = (torch.cat(layer(x).chunk(net.heads, -1), 0) for layer in (net.q, net.k, net.v))

@@ -171,7 +171,7 @@ def relative_keys(net: Net, x: Tensor) -> Tensor:
     lambda: parts(r=nn.Linear(6, 12, bias=False), u=weight(3, 4), w=weight(3, 4)),
     inputs=lambda: (random(2, 7, 5), random(7, 6, seed=1)),
     prunable="q k v r u:0 u:1 w:1",
-    layout=("u: a b; w: a b; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); r: (a b) 6"),
+    layout="u: a b; w: a b; q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); r: (a b) 6",
 )
 def shifted(net: Net, x: Tensor, place: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -183,8 +183,13 @@ def shifted(net: Net, x: Tensor, place: Tensor) -> Tensor:
     return join(net, ((content + position) * 0.5).softmax(-1) @ v)
 
 
-@pattern("attention with slopes in a buffer", lambda: parts(slopes=nn.Buffer(torch.tensor([0.5, 0.25, 0.125]))),
-         inputs=sequence, prunable="q k v slopes:0", layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); slopes: a",)  # fmt: skip
+@pattern(
+    "attention with slopes in a buffer",
+    lambda: parts(slopes=nn.Buffer(torch.tensor([0.5, 0.25, 0.125]))),
+    inputs=sequence,
+    prunable="q k v slopes:0",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); slopes: a",
+)
 def slopes(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     place = torch.arange(x.shape[1], device=x.device)

@@ -159,8 +159,8 @@ def in_turn(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="k",
     layout=(
-        "q: (a[0, 0, 0, 1, 1, 1] b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a[0, 0, 0, "
-        "1, 1, 1] b); index: a[0, 0, 0, 1, 1, 1]"
+        "q: (a[0, 0, 0, 1, 1, 1] b) 5; k: (a b) 5; v: (a b) 5; "
+        "out.weight: 3 (a[0, 0, 0, 1, 1, 1] b); index: a[0, 0, 0, 1, 1, 1]"
     ),
 )
 def by_index(net: Net, x: Tensor) -> Tensor:
@@ -373,8 +373,8 @@ pattern(
     prunable="q down up place:1",
     inexact="down norm.weight:0",
     layout=(
-        "q: (a (b + c)) 5; down: (d~ + c) 5; norm: d~; up: (a (b + e)) d~; out.weight: 3 "
-        "(a e); place: 7 c"
+        "q: (a (b + c)) 5; down: (d~ + c) 5; norm: d~; up: (a (b + e)) d~; out.weight: 3 (a e); "
+        "place: 7 c"
     ),
 )(latent_attention)
 pattern(

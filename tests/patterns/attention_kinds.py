@@ -19,12 +19,21 @@ def split(h: Tensor, heads: int) -> Tensor:
 
 @pattern(
     "attention across to tokens of another width",
-    lambda: layers(mine=nn.Linear(5, 8), theirs=nn.Linear(6, 10), q=nn.Linear(8, 12), kv=nn.Linear(10, 24), out=nn.Linear(12, 8),
-                   head=nn.Linear(8, 3), heads=3),
+    lambda: layers(
+        mine=nn.Linear(5, 8),
+        theirs=nn.Linear(6, 10),
+        q=nn.Linear(8, 12),
+        kv=nn.Linear(10, 24),
+        out=nn.Linear(12, 8),
+        head=nn.Linear(8, 3),
+        heads=3,
+    ),
     inputs=lambda: (random(2, 7, 5), random(2, 4, 6, seed=1)),
     prunable="mine theirs q kv",
-layout=("mine: a 5; theirs: b 6; q: (c d) a; kv: ((c d) + (c d)) b; out: a (c d); "
-"head.weight: 3 a"),)  # fmt: skip
+    layout=(
+        "mine: a 5; theirs: b 6; q: (c d) a; kv: ((c d) + (c d)) b; out: a (c d); head.weight: 3 a"
+    ),
+)
 def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
     h, other = net.mine(x), net.theirs(y)
     k, v = (split(part, net.heads) for part in net.kv(other).chunk(2, -1))
@@ -33,12 +42,24 @@ def across(net: Net, x: Tensor, y: Tensor) -> Tensor:
 
 @pattern(
     "attention both ways between two towers",
-    lambda: layers(mine=nn.Linear(5, 8), theirs=nn.Linear(6, 10), q=nn.Linear(8, 12), k=nn.Linear(10, 12), v=nn.Linear(8, 12),
-                   w=nn.Linear(10, 15), out1=nn.Linear(15, 3), out2=nn.Linear(12, 3), heads=3),
+    lambda: layers(
+        mine=nn.Linear(5, 8),
+        theirs=nn.Linear(6, 10),
+        q=nn.Linear(8, 12),
+        k=nn.Linear(10, 12),
+        v=nn.Linear(8, 12),
+        w=nn.Linear(10, 15),
+        out1=nn.Linear(15, 3),
+        out2=nn.Linear(12, 3),
+        heads=3,
+    ),
     inputs=lambda: (random(2, 7, 5), random(2, 4, 6, seed=1)),
     prunable="mine theirs q k v w",
-layout=("mine: a 5; theirs: b 6; q: (c d) a; k: (c d) b; v: (c e) a; w: (c f) b; "
-"out1.weight: 3 (c f); out2.weight: 3 (c e)"),)  # fmt: skip
+    layout=(
+        "mine: a 5; theirs: b 6; q: (c d) a; k: (c d) b; v: (c e) a; w: (c f) b; "
+        "out1.weight: 3 (c f); out2.weight: 3 (c e)"
+    ),
+)
 def both_ways(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     h, other = net.mine(x), net.theirs(y)
     q, k, v, w = (
@@ -52,11 +73,18 @@ def both_ways(net: Net, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 @pattern(
     "attention of the first token only",
-    lambda: layers(embed=nn.Linear(5, 8), q=nn.Linear(8, 12), kv=nn.Linear(8, 24), proj=nn.Linear(12, 8), head=nn.Linear(8, 3),
-                   heads=3),
+    lambda: layers(
+        embed=nn.Linear(5, 8),
+        q=nn.Linear(8, 12),
+        kv=nn.Linear(8, 24),
+        proj=nn.Linear(12, 8),
+        head=nn.Linear(8, 3),
+        heads=3,
+    ),
     inputs=sequence,
     prunable="embed q kv",
-layout="embed: a 5; q: (b c) a; kv: (2 b c) a; proj: a (b c); head.weight: 3 a",)  # fmt: skip
+    layout="embed: a 5; q: (b c) a; kv: (2 b c) a; proj: a (b c); head.weight: 3 a",
+)
 def of_first(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     first = h[:, :1]
@@ -67,11 +95,19 @@ def of_first(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "pooling by attention with a learned query",
-    lambda: layers(embed=nn.Linear(5, 8), query=weight(1, 1, 6), q=nn.Linear(6, 12), k=nn.Linear(8, 12), v=nn.Linear(8, 15),
-                   head=nn.Linear(15, 3), heads=3),
+    lambda: layers(
+        embed=nn.Linear(5, 8),
+        query=weight(1, 1, 6),
+        q=nn.Linear(6, 12),
+        k=nn.Linear(8, 12),
+        v=nn.Linear(8, 15),
+        head=nn.Linear(15, 3),
+        heads=3,
+    ),
     inputs=sequence,
     prunable="embed query:2 q k v",
-layout=("query: 1 1 a; embed: b 5; q: (c d) a; k: (c d) b; v: (c e) b; head.weight: 3 (c e)"),)  # fmt: skip
+    layout="query: 1 1 a; embed: b 5; q: (c d) a; k: (c d) b; v: (c e) b; head.weight: 3 (c e)",
+)
 def learned_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     q = split(net.q(net.query).expand(x.shape[0], -1, -1), net.heads)
@@ -80,11 +116,17 @@ def learned_query(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "pooling by the mean token as a query",
-    lambda: layers(embed=nn.Conv2d(3, 8, 3, stride=3), place=weight(5, 8), q=nn.Linear(8, 12), kv=nn.Linear(8, 24),
-                   head=nn.Linear(12, 3), heads=3),
+    lambda: layers(
+        embed=nn.Conv2d(3, 8, 3, stride=3),
+        place=weight(5, 8),
+        q=nn.Linear(8, 12),
+        kv=nn.Linear(8, 24),
+        head=nn.Linear(12, 3),
+        heads=3,
+    ),
     prunable="embed q kv",
-layout=("place: 5 a; embed: a 3 3 3; q: (b c) a; kv: ((b c) + (b c)) a; head.weight: 3 (b "
-"c)"),)  # fmt: skip
+    layout="place: 5 a; embed: a 3 3 3; q: (b c) a; kv: ((b c) + (b c)) a; head.weight: 3 (b c)",
+)
 def mean_query(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x).flatten(2).permute(2, 0, 1)
     h = torch.cat([h.mean(0, keepdim=True), h], 0) + net.place[:, None]
@@ -95,12 +137,19 @@ def mean_query(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "latents that attend, flattened",
-    lambda: layers(latents=weight(4, 8), q=nn.Linear(8, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 12), out=nn.Linear(12, 6),
-                   head=nn.Linear(24, 3), heads=3),
+    lambda: layers(
+        latents=weight(4, 8),
+        q=nn.Linear(8, 12),
+        k=nn.Linear(5, 12),
+        v=nn.Linear(5, 12),
+        out=nn.Linear(12, 6),
+        head=nn.Linear(24, 3),
+        heads=3,
+    ),
     inputs=sequence,
     prunable="latents:0 latents:1 q k v out",
-layout=("latents: a b; q: (c d) b; k: (c d) 5; v: (c e) 5; out: f (c e); head.weight: 3 (a "
-"f)"),)  # fmt: skip
+    layout="latents: a b; q: (c d) b; k: (c d) 5; v: (c e) 5; out: f (c e); head.weight: 3 (a f)",
+)
 def latents(net: Net, x: Tensor) -> Tensor:
     q = split(net.q(net.latents).expand(x.shape[0], -1, -1), net.heads)
     h = attend(q, split(net.k(x), net.heads), split(net.v(x), net.heads))
@@ -127,13 +176,22 @@ def latents_block(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "learned keys and values before the others",
-    lambda: layers(q=nn.Linear(5, 12), k=nn.Linear(5, 12), v=nn.Linear(5, 12), keys=weight(3, 4, 4), values=weight(3, 4, 4),
-                   out=nn.Linear(12, 3), heads=3),
+    lambda: layers(
+        q=nn.Linear(5, 12),
+        k=nn.Linear(5, 12),
+        v=nn.Linear(5, 12),
+        keys=weight(3, 4, 4),
+        values=weight(3, 4, 4),
+        out=nn.Linear(12, 3),
+        heads=3,
+    ),
     inputs=sequence,
     prunable="q k v keys:0 keys:2",
     inexact="keys:1",
-layout=("keys: a b~ c; values: a b~ d; q: (a c) 5; k: (a c) 5; v: (a d) 5; out.weight: 3 "
-"(a d)"),)  # fmt: skip
+    layout=(
+        "keys: a b~ c; values: a b~ d; q: (a c) 5; k: (a c) 5; v: (a d) 5; out.weight: 3 (a d)"
+    ),
+)
 def prefix(net: Net, x: Tensor) -> Tensor:
     q, k, v = (split(layer(x), net.heads) for layer in (net.q, net.k, net.v))
     k = torch.cat([net.keys.expand(x.shape[0], -1, -1, -1), k], dim=2)
@@ -200,10 +258,17 @@ def merged_patches(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention to keys of fewer pixels",
-    lambda: layers(embed=nn.Conv2d(3, 8, 1), q=nn.Linear(8, 12), reduce=nn.Conv2d(8, 6, 2, stride=2), kv=nn.Linear(6, 24),
-                   out=nn.Linear(12, 3), heads=3),
+    lambda: layers(
+        embed=nn.Conv2d(3, 8, 1),
+        q=nn.Linear(8, 12),
+        reduce=nn.Conv2d(8, 6, 2, stride=2),
+        kv=nn.Linear(6, 24),
+        out=nn.Linear(12, 3),
+        heads=3,
+    ),
     prunable="embed q reduce kv",
-layout=("embed: a 3 1 1; q: (b c) a; reduce: d a 2 2; kv: (2 b c) d; out.weight: 3 (b c)"),)  # fmt: skip
+    layout="embed: a 3 1 1; q: (b c) a; reduce: d a 2 2; kv: (2 b c) d; out.weight: 3 (b c)",
+)
 def fewer_pixels(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     b, c, *_ = h.shape
@@ -219,11 +284,18 @@ def fewer_pixels(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention along rows, then along columns",
-    lambda: layers(embed=nn.Conv2d(3, 12, 1), rows=Attention(12, 3, own=True), columns=Attention(12, 2, own=True),
-                   head=nn.Conv2d(12, 4, 1)),
+    lambda: layers(
+        embed=nn.Conv2d(3, 12, 1),
+        rows=Attention(12, 3, own=True),
+        columns=Attention(12, 2, own=True),
+        head=nn.Conv2d(12, 4, 1),
+    ),
     prunable="embed rows.qkv columns.qkv",
-layout=("embed: a 3 1 1; rows.qkv: (3 b c) a; rows.proj: a (b c); columns.qkv: (3 d e) a; "
-"columns.proj: a (d e); head.weight: 4 a 1 1"),)  # fmt: skip
+    layout=(
+        "embed: a 3 1 1; rows.qkv: (3 b c) a; rows.proj: a (b c); columns.qkv: (3 d e) a; "
+        "columns.proj: a (d e); head.weight: 4 a 1 1"
+    ),
+)
 def axial(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     b, c, y, w = h.shape
@@ -242,12 +314,20 @@ def axial(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention between channels",
-    lambda: layers(qkv=nn.Conv2d(3, 36, 1), deep=nn.Conv2d(36, 36, 3, padding=1, groups=36), scale=weight(3, 1, 1),
-                   out=nn.Conv2d(12, 4, 1), heads=3),
+    lambda: layers(
+        qkv=nn.Conv2d(3, 36, 1),
+        deep=nn.Conv2d(36, 36, 3, padding=1, groups=36),
+        scale=weight(3, 1, 1),
+        out=nn.Conv2d(12, 4, 1),
+        heads=3,
+    ),
     prunable="qkv scale:0",
     inexact="qkv",
-layout=("scale: a 1 1; qkv: ((a b~) + (a b~) + (a b~)) 3 1 1; deep: ((a b~) + (a b~) + (a "
-"b~)) 1 3 3; out.weight: 4 (a b~) 1 1"),)  # fmt: skip
+    layout=(
+        "scale: a 1 1; qkv: ((a b~) + (a b~) + (a b~)) 3 1 1; "
+        "deep: ((a b~) + (a b~) + (a b~)) 1 3 3; out.weight: 4 (a b~) 1 1"
+    ),
+)
 def between_channels(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
         part.flatten(2).unflatten(1, (net.heads, -1))

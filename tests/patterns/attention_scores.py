@@ -51,8 +51,14 @@ def one_operator(net: Net, x: Tensor) -> Tensor:
     return join(net, F.scaled_dot_product_attention(*split(net, x)))
 
 
-@pattern("attention heads in one operator, packed", lambda: layers(qkv=nn.Linear(5, 36), out=nn.Linear(12, 3), heads=3),
-         inputs=sequence, prunable="qkv", inexact="qkv", layout="qkv: (3 a b~) 5; out.weight: 3 (a b~)",)  # fmt: skip
+@pattern(
+    "attention heads in one operator, packed",
+    lambda: layers(qkv=nn.Linear(5, 36), out=nn.Linear(12, 3), heads=3),
+    inputs=sequence,
+    prunable="qkv",
+    inexact="qkv",
+    layout="qkv: (3 a b~) 5; out.weight: 3 (a b~)",
+)
 def one_operator_packed(net: Net, x: Tensor) -> Tensor:
     q, k, v = net.qkv(x).unflatten(-1, (3, net.heads, -1)).permute(2, 0, 3, 1, 4)
     return net.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
@@ -218,8 +224,14 @@ def by_buffer(net: Net, x: Tensor) -> Tensor:
     return join(net, (q @ k.mT * net.scale).softmax(-1) @ v)
 
 
-@pattern("attention scaled by the model's width", lambda: layers(embed=nn.Linear(5, 8), **parts_of(8)), inputs=sequence,
-         prunable="q k v", inexact="embed", layout="embed: a~ 5; q: (b c) a~; k: (b c) a~; v: (b d) a~; out.weight: 3 (b d)",)  # fmt: skip
+@pattern(
+    "attention scaled by the model's width",
+    lambda: layers(embed=nn.Linear(5, 8), **parts_of(8)),
+    inputs=sequence,
+    prunable="q k v",
+    inexact="embed",
+    layout="embed: a~ 5; q: (b c) a~; k: (b c) a~; v: (b d) a~; out.weight: 3 (b d)",
+)
 def by_model_width(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     q, k, v = split(net, h)
@@ -259,7 +271,7 @@ def cosine(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
-    layout=("q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~"),
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~",
 )
 def normed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -272,7 +284,7 @@ def normed(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v",
     inexact="q k",
-    layout=("q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~"),
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c); q_norm: b~; k_norm: b~",
 )
 def rms_normed(net: Net, x: Tensor) -> Tensor:
     shape = (*x.shape[:-1], -1, net.head_dim)
@@ -303,7 +315,7 @@ def wholly_normed(net: Net, x: Tensor) -> Tensor:
     lambda: parts(before=nn.Linear(3, 6), after=nn.Linear(6, 3)),
     inputs=sequence,
     prunable="q k v before after",
-    layout=("q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); before: d a; after: a d"),
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); before: d a; after: a d",
 )
 def talking(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -336,8 +348,13 @@ def gated(net: Net, x: Tensor) -> Tensor:
     return join(net, h * net.gate.sigmoid().view(1, -1, 1, 1))
 
 
-@pattern("attention heads with gates from the input", lambda: parts(gate=nn.Linear(5, 3)), inputs=sequence,
-         prunable="q k v gate", layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); gate: a 5",)  # fmt: skip
+@pattern(
+    "attention heads with gates from the input",
+    lambda: parts(gate=nn.Linear(5, 3)),
+    inputs=sequence,
+    prunable="q k v gate",
+    layout="q: (a b) 5; k: (a b) 5; v: (a c) 5; out.weight: 3 (a c); gate: a 5",
+)
 def input_gated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
     h = (q @ k.mT).softmax(-1) @ v

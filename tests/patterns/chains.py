@@ -164,12 +164,20 @@ def consumers(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "parallel kernels and an identity summed",
     lambda: layers(
-        conv1=conv(3, 8), wide=conv(8, 8), narrow=conv(8, 8, 1), norm1=nn.BatchNorm2d(8), norm2=nn.BatchNorm2d(8),
-        norm3=nn.BatchNorm2d(8), head=conv(8, 4),
+        conv1=conv(3, 8),
+        wide=conv(8, 8),
+        narrow=conv(8, 8, 1),
+        norm1=nn.BatchNorm2d(8),
+        norm2=nn.BatchNorm2d(8),
+        norm3=nn.BatchNorm2d(8),
+        head=conv(8, 4),
     ),
     prunable="conv1",
-layout=("conv1: a 3 3 3; wide: a a 3 3; narrow: a a 1 1; norm1: a; norm2: a; norm3: a; "
-"head.weight: 4 a 3 3"),)  # fmt: skip
+    layout=(
+        "conv1: a 3 3 3; wide: a a 3 3; narrow: a a 1 1; norm1: a; norm2: a; norm3: a; "
+        "head.weight: 4 a 3 3"
+    ),
+)
 def parallel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head((net.norm1(net.wide(h)) + net.norm2(net.narrow(h)) + net.norm3(h)).relu())

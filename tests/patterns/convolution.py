@@ -115,7 +115,7 @@ def transposed(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), up=nn.ConvTranspose2d(8, 12, 2, stride=2, groups=2), head=conv(12, 4)
     ),
     prunable="conv1 up",
-    layout=("conv1: (a b) 3 3 3; up.weight: (a b) c 2 2; up.bias: (a c); head.weight: 4 (a c) 3 3"),
+    layout="conv1: (a b) 3 3 3; up.weight: (a b) c 2 2; up.bias: (a c); head.weight: 4 (a c) 3 3",
 )
 def grouped_transposed(net: Net, x: Tensor) -> Tensor:
     return net.head(net.up(net.conv1(x).relu()).relu())
@@ -159,7 +159,7 @@ def one_dimension(net: Net, x: Tensor) -> Tensor:
     ),
     inputs=lambda: (random(2, 3, 4, 4, 4),),
     prunable="conv1 up",
-    layout=("conv1: a 3 2 2 2; norm: a; up.weight: a b 2 2 2; up.bias: b; head.weight: 4 b 1 1 1"),
+    layout="conv1: a 3 2 2 2; norm: a; up.weight: a b 2 2 2; up.bias: b; head.weight: 4 b 1 1 1",
 )
 def three_dimensions(net: Net, x: Tensor) -> Tensor:
     return net.head(F.max_pool3d(net.up(net.norm(net.conv1(x)).relu()), 2))

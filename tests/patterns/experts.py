@@ -91,7 +91,7 @@ def normed_experts(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="both:2 shift:1 down:2",
     inexact="router both:0",
-    layout=("both: a~ 5 (b + b); down: a~ b c; shift: a~ (b + b); router: a~ 5; head.weight: 3 c"),
+    layout="both: a~ 5 (b + b); down: a~ b c; shift: a~ (b + b); router: a~ 5; head.weight: 3 c",
 )
 def gated_experts(net: Net, x: Tensor) -> Tensor:
     share = net.router(x).softmax(-1)
@@ -295,9 +295,9 @@ add(
     frozen="router.weight:0",
     layout=(
         "embed: a~ 5; norm: a~; router: 4 a~; experts.0.gate: b a~; experts.0.up: b a~; "
-        "experts.0.down: a~ b; experts.1.gate: c a~; experts.1.up: c a~; experts.1.down: "
-        "a~ c; experts.2.gate: d a~; experts.2.up: d a~; experts.2.down: a~ d; "
-        "experts.3.gate: e a~; experts.3.up: e a~; experts.3.down: a~ e; shared.gate: f "
-        "a~; shared.up: f a~; shared.down: a~ f; head.weight: 3 a~"
+        "experts.0.down: a~ b; experts.1.gate: c a~; experts.1.up: c a~; experts.1.down: a~ c; "
+        "experts.2.gate: d a~; experts.2.up: d a~; experts.2.down: a~ d; experts.3.gate: e a~; "
+        "experts.3.up: e a~; experts.3.down: a~ e; shared.gate: f a~; shared.up: f a~; "
+        "shared.down: a~ f; head.weight: 3 a~"
     ),
 )

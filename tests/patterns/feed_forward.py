@@ -118,12 +118,19 @@ def spatial_gate(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "attention and feed-forward side by side out of one layer",
-    lambda: layers(fused=nn.Linear(5, 46), out=nn.Linear(12, 6), down=nn.Linear(5, 6), head=nn.Linear(6, 3), heads=3, head_dim=4,
-                   hidden=10),
+    lambda: layers(
+        fused=nn.Linear(5, 46),
+        out=nn.Linear(12, 6),
+        down=nn.Linear(5, 6),
+        head=nn.Linear(6, 3),
+        heads=3,
+        head_dim=4,
+        hidden=10,
+    ),
     inputs=sequence,
     prunable="fused out",
-layout=("fused: ((a b) + (a b) + (a b) + c + c) 5; out: d (a b); down: d c; head.weight: 3 "
-"d"),)  # fmt: skip
+    layout="fused: ((a b) + (a b) + (a b) + c + c) 5; out: d (a b); down: d c; head.weight: 3 d",
+)
 def side_by_side(net: Net, x: Tensor) -> Tensor:
     width = net.heads * net.head_dim
     q, k, v, h = net.fused(x).split([width, width, width, net.hidden], dim=-1)
@@ -170,8 +177,8 @@ def transposed(net: Net, x: Tensor) -> Tensor:
     prunable="table attn",
     frozen="table.weight:0",
     layout=(
-        "table: 11 a; attn.weight: a ((b c) + (b c) + (b c)); attn.bias: ((b c) + (b c) + "
-        "(b c)); proj.weight: (b c) a; proj.bias: a"
+        "table: 11 a; attn.weight: a ((b c) + (b c) + (b c)); attn.bias: ((b c) + (b c) + (b c)); "
+        "proj.weight: (b c) a; proj.bias: a"
     ),
 )
 def transposed_attention(net: Net, x: Tensor) -> Tensor:
@@ -198,11 +205,17 @@ def factorised(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a low-rank adapter",
-    lambda: layers(fc=nn.Linear(5, 8), a=nn.Linear(5, 4, bias=False), b=nn.Linear(4, 8, bias=False), head=nn.Linear(8, 3),
-                   scaling=2.0),
+    lambda: layers(
+        fc=nn.Linear(5, 8),
+        a=nn.Linear(5, 4, bias=False),
+        b=nn.Linear(4, 8, bias=False),
+        head=nn.Linear(8, 3),
+        scaling=2.0,
+    ),
     inputs=sequence,
     prunable="fc a",
-layout="fc: a 5; a: b 5; b: a b; head.weight: 3 a",)  # fmt: skip
+    layout="fc: a 5; a: b 5; b: a b; head.weight: 3 a",
+)
 def adapter(net: Net, x: Tensor) -> Tensor:
     return net.head((net.fc(x) + net.b(net.a(x)) * net.scaling).relu())
 

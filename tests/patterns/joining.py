@@ -101,7 +101,7 @@ def concat_orders(net: Net, x: Tensor) -> Tensor:
     "the sum of a concatenation and a convolution",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 6), conv3=conv(3, 14), head=conv(14, 4)),
     prunable="conv1 conv2 conv3",
-    layout=("conv1: a 3 3 3; conv2: b 3 3 3; conv3: (a + b) 3 3 3; head.weight: 4 (a + b) 3 3"),
+    layout="conv1: a 3 3 3; conv2: b 3 3 3; conv3: (a + b) 3 3 3; head.weight: 4 (a + b) 3 3",
 )
 def concat_summed(net: Net, x: Tensor) -> Tensor:
     return net.head(torch.cat([net.conv1(x), net.conv2(x)], 1) + net.conv3(x))
@@ -219,8 +219,8 @@ def learned_token(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv1 down up merge",
     layout=(
-        "conv1: a 3 3 3; down: b a 3 3; up.weight: b c 2 2; up.bias: c; merge: d (c + a) 3 "
-        "3; head.weight: 4 d 3 3"
+        "conv1: a 3 3 3; down: b a 3 3; up.weight: b c 2 2; up.bias: c; merge: d (c + a) 3 3; "
+        "head.weight: 4 d 3 3"
     ),
 )
 def u_shape(net: Net, x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ pattern(
     "batch norm without scale",
     lambda: normed(nn.BatchNorm2d(8, affine=False)),
     prunable="conv1",
-    layout=("conv1: a 3 3 3; head.weight: 4 a 3 3; norm.running_mean: a; norm.running_var: a"),
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3; norm.running_mean: a; norm.running_var: a",
 )(through)
 pattern(
     "batch norm without running statistics",
@@ -119,7 +119,7 @@ def literal_groups(net: Net, x: Tensor) -> Tensor:
     "group norm of a concatenation, one part a group",
     lambda: layers(conv1=conv(3, 8), conv2=conv(3, 8), norm=nn.GroupNorm(2, 16), head=conv(16, 4)),
     inexact="conv1",
-    layout=("conv1: a~ 3 3 3; conv2: a~ 3 3 3; norm: (a~ + a~); head.weight: 4 (a~ + a~) 3 3"),
+    layout="conv1: a~ 3 3 3; conv2: a~ 3 3 3; norm: (a~ + a~); head.weight: 4 (a~ + a~) 3 3",
     why="a group norm over it in group_norm",
 )
 def group_norm_concat(net: Net, x: Tensor) -> Tensor:
@@ -351,7 +351,7 @@ pattern(
         conv1=conv(3, 8), conv2=conv(8, 6), head=parametrizations.weight_norm(conv(6, 4))
     ),
     prunable="conv1 conv2",
-    layout=("conv1: a 3 3 3; conv2: b a 3 3; head.parametrizations.weight.original1: 4 b 3 3"),
+    layout="conv1: a 3 3 3; conv2: b a 3 3; head.parametrizations.weight.original1: 4 b 3 3",
 )(weight_norm)
 pattern(
     "spectral norm by parametrisation",

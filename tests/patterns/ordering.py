@@ -94,8 +94,8 @@ def shifted(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv1",
     layout=(
-        "conv1: a 3 3 3; head.weight: 4 a[3, 1, 7, 0, 5, 2, 6, 4] 3 3; order: a[3, 1, 7, "
-        "0, 5, 2, 6, 4]"
+        "conv1: a 3 3 3; head.weight: 4 a[3, 1, 7, 0, 5, 2, 6, 4] 3 3; "
+        "order: a[3, 1, 7, 0, 5, 2, 6, 4]"
     ),
 )
 def index_buffer(net: Net, x: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ def index_repeats(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv1",
     layout=(
-        "conv1: a 3 3 3; head.weight: 4 a[3, 1, 7, 0, 5, 2, 6, 4] 3 3; order: a[3, 1, 7, "
-        "0, 5, 2, 6, 4]"
+        "conv1: a 3 3 3; head.weight: 4 a[3, 1, 7, 0, 5, 2, 6, 4] 3 3; "
+        "order: a[3, 1, 7, 0, 5, 2, 6, 4]"
     ),
 )
 def index_select(net: Net, x: Tensor) -> Tensor:
@@ -138,8 +138,8 @@ def index_select(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv1",
     layout=(
-        "conv1: a[0, 0, 1, 1, 2, 2, 3, 3] 3 3 3; head.weight: 4 a[0, 0, 1, 1, 2, 2, 3, 3] "
-        "3 3; order: a[0, 0, 1, 1, 2, 2, 3, 3][1, 0, 3, 2, 5, 4, 7, 6]"
+        "conv1: a[0, 0, 1, 1, 2, 2, 3, 3] 3 3 3; head.weight: 4 a[0, 0, 1, 1, 2, 2, 3, 3] 3 3; "
+        "order: a[0, 0, 1, 1, 2, 2, 3, 3][1, 0, 3, 2, 5, 4, 7, 6]"
     ),
 )
 def index_pairs(net: Net, x: Tensor) -> Tensor:
@@ -196,8 +196,8 @@ def gather(net: Net, x: Tensor) -> Tensor:
     ),
     prunable="conv1 grouped last",
     layout=(
-        "conv1: (2 a) 3 3 3; grouped: (2 b c) a 3 3; last: (b d) (c 2) 3 3; head.weight: 4 "
-        "(b d) 3 3"
+        "conv1: (2 a) 3 3 3; grouped: (2 b c) a 3 3; last: (b d) (c 2) 3 3; "
+        "head.weight: 4 (b d) 3 3"
     ),
 )
 def shuffle(net: Net, x: Tensor) -> Tensor:
@@ -238,11 +238,19 @@ def shuffle_unit(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "two units that chunk, concatenate and shuffle",
     lambda: layers(
-        conv1=conv(3, 16), in1=conv(8, 6), out1=conv(6, 8), in2=conv(8, 6), out2=conv(6, 8), head=conv(16, 4)
+        conv1=conv(3, 16),
+        in1=conv(8, 6),
+        out1=conv(6, 8),
+        in2=conv(8, 6),
+        out2=conv(6, 8),
+        head=conv(16, 4),
     ),
     prunable="in1 in2",
-layout=("conv1: (a + a + a + a) 3 3 3; in1: b (a + a) 3 3; out1: (a + a) b 3 3; in2: c (a "
-"2) 3 3; out2: (a 2) c 3 3; head.weight: 4 (a 4) 3 3"),)  # fmt: skip
+    layout=(
+        "conv1: (a + a + a + a) 3 3 3; in1: b (a + a) 3 3; out1: (a + a) b 3 3; in2: c (a 2) 3 3; "
+        "out2: (a 2) c 3 3; head.weight: 4 (a 4) 3 3"
+    ),
+)
 def shuffle_units(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()
     for inner, outer in ((net.in1, net.out1), (net.in2, net.out2)):

@@ -63,7 +63,7 @@ pattern(
     lambda: members(nn.LSTM, 6, bias=False),
     inputs=sequence,
     prunable="fc rnn",
-    layout=("fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) b; head.weight: 3 b"),
+    layout="fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) b; head.weight: 3 b",
 )(all_outputs)
 pattern(
     "an RNN of relus",
@@ -81,8 +81,8 @@ pattern(
     inputs=sequence,
     prunable="fc rnn",
     layout=(
-        "fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) c; rnn.bias_ih_l0: (4 "
-        "b); rnn.bias_hh_l0: (4 b); rnn.weight_hr_l0: c b; head.weight: 3 c"
+        "fc: a 5; rnn.weight_ih_l0: (4 b) a; rnn.weight_hh_l0: (4 b) c; rnn.bias_ih_l0: (4 b); "
+        "rnn.bias_hh_l0: (4 b); rnn.weight_hr_l0: c b; head.weight: 3 c"
     ),
 )(all_outputs)
 
@@ -97,8 +97,8 @@ pattern(
     inputs=sequence,
     prunable="fc rnn",
     layout=(
-        "fc: a 5; rnn.weight_ih_l0: (3 b) a; rnn.weight_hh_l0: (3 b) b; rnn.bias_ih_l0: (3 "
-        "b); rnn.bias_hh_l0: (3 b); rnn.weight_ih_l0_reverse: (3 b) a; "
+        "fc: a 5; rnn.weight_ih_l0: (3 b) a; rnn.weight_hh_l0: (3 b) b; rnn.bias_ih_l0: (3 b); "
+        "rnn.bias_hh_l0: (3 b); rnn.weight_ih_l0_reverse: (3 b) a; "
         "rnn.weight_hh_l0_reverse: (3 b) b; rnn.bias_ih_l0_reverse: (3 b); "
         "rnn.bias_hh_l0_reverse: (3 b); head.weight: 3 (b + b)"
     ),
@@ -215,8 +215,8 @@ def given_state(net: Net, x: Tensor, state: Tensor) -> Tensor:
     frozen="table.weight:0",
     layout=(
         "table: 11 a; rnn1.weight_ih_l0: (3 b) a; rnn1.weight_hh_l0: (3 b) b; "
-        "rnn1.bias_ih_l0: (3 b); rnn1.bias_hh_l0: (3 b); norm: b; rnn2.weight_ih_l0: (4 c) "
-        "b; rnn2.weight_hh_l0: (4 c) c; rnn2.bias_ih_l0: (4 c); rnn2.bias_hh_l0: (4 c); "
+        "rnn1.bias_ih_l0: (3 b); rnn1.bias_hh_l0: (3 b); norm: b; rnn2.weight_ih_l0: (4 c) b; "
+        "rnn2.weight_hh_l0: (4 c) c; rnn2.bias_ih_l0: (4 c); rnn2.bias_hh_l0: (4 c); "
         "head.weight: 3 c"
     ),
 )
@@ -250,8 +250,8 @@ def rows(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="fc",
     layout=(
-        "fc: a 5; rnn.weight_ih_l0: (3 a) a; rnn.weight_hh_l0: (3 a) a; rnn.bias_ih_l0: (3 "
-        "a); rnn.bias_hh_l0: (3 a); head.weight: 3 a"
+        "fc: a 5; rnn.weight_ih_l0: (3 a) a; rnn.weight_hh_l0: (3 a) a; rnn.bias_ih_l0: (3 a); "
+        "rnn.bias_hh_l0: (3 a); head.weight: 3 a"
     ),
 )
 def around(net: Net, x: Tensor) -> Tensor:

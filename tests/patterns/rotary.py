@@ -57,8 +57,8 @@ def rotate_half(x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v cos:1 sin:1",
     layout=(
-        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + "
-        "b); sin: 9 (b + b)"
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + b); "
+        "sin: 9 (b + b)"
     ),
 )
 def halves(net: Net, x: Tensor) -> Tensor:
@@ -129,8 +129,8 @@ def by_position(net: Net, x: Tensor, place: Tensor) -> Tensor:
     prunable="q k v cos:1",
     frozen="cos:0",
     layout=(
-        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + "
-        "b); sin: 9 (b + b)"
+        "q: (a (b + b)) 5; k: (a (b + b)) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 (b + b); "
+        "sin: 9 (b + b)"
     ),
 )
 def looked_up(net: Net, x: Tensor, place: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ def from_attribute(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
-    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b",
 )
 def strided(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -222,7 +222,7 @@ def strided(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
-    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b",
 )
 def repeated(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -240,7 +240,7 @@ def repeated(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
-    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b",
 )
 def written(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -260,7 +260,7 @@ def written(net: Net, x: Tensor) -> Tensor:
     lambda: parts(**tables(3)),
     inputs=sequence,
     prunable="q k v cos:1",
-    layout=("q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b"),
+    layout="q: (a b 2) 5; k: (a b 2) 5; v: (a c) 5; out.weight: 3 (a c); cos: 9 b; sin: 9 b",
 )
 def viewed(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)
@@ -339,8 +339,8 @@ def learned(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v cos:1",
     layout=(
-        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); cos: "
-        "9 (b + b); sin: 9 (b + b)"
+        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); "
+        "cos: 9 (b + b); sin: 9 (b + b)"
     ),
 )
 def partial(net: Net, x: Tensor) -> Tensor:
@@ -360,8 +360,8 @@ def partial(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v cos:1",
     layout=(
-        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); cos: "
-        "9 (b + b); sin: 9 (b + b)"
+        "q: (a (b + b + c)) 5; k: (a (b + b + c)) 5; v: (a d) 5; out.weight: 3 (a d); "
+        "cos: 9 (b + b); sin: 9 (b + b)"
     ),
 )
 def as_the_table(net: Net, x: Tensor) -> Tensor:
@@ -408,8 +408,8 @@ def literal_part(net: Net, x: Tensor) -> Tensor:
     inputs=sequence,
     prunable="q k v cos:1",
     layout=(
-        "q: (a (b + b + b + b)) 5; k: (a (b + b + b + b)) 5; v: (a c) 5; out.weight: 3 (a "
-        "c); cos: 9 (b + b); sin: 9 (b + b)"
+        "q: (a (b + b + b + b)) 5; k: (a (b + b + b + b)) 5; v: (a c) 5; out.weight: 3 (a c); "
+        "cos: 9 (b + b); sin: 9 (b + b)"
     ),
 )
 def half_of_dims(net: Net, x: Tensor) -> Tensor:
@@ -436,8 +436,8 @@ def half_of_dims(net: Net, x: Tensor) -> Tensor:
     inputs=lambda: (random(2, 6, 5), torch.arange(12).reshape(6, 2)),
     prunable="q k v inv:0",
     layout=(
-        "q: (a ((2 b) + (2 b))) 5; k: (a ((2 b) + (2 b))) 5; v: (a c) 5; out.weight: 3 (a "
-        "c); inv: b"
+        "q: (a ((2 b) + (2 b))) 5; k: (a ((2 b) + (2 b))) 5; v: (a c) 5; out.weight: 3 (a c); "
+        "inv: b"
     ),
 )
 def two_directions(net: Net, x: Tensor, place: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def narrow(net: Net, x: Tensor) -> Tensor:
     "two slices that overlap",
     lambda: layers(conv1=conv(3, 8), left=conv(6, 6), right=conv(6, 6), head=conv(6, 4)),
     prunable="left",
-    layout=("conv1: (6 + a) 3 3 3; left: b 6 3 3; right: b (4 + a) 3 3; head.weight: 4 b 3 3"),
+    layout="conv1: (6 + a) 3 3 3; left: b 6 3 3; right: b (4 + a) 3 3; head.weight: 4 b 3 3",
 )
 def overlapping(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()

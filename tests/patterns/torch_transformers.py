@@ -46,7 +46,7 @@ def block(
 ) -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(
         12, heads, 10, batch_first=batch_first, norm_first=first, activation=activation, bias=bias
-    )  # fmt: skip
+    )
 
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
@@ -129,20 +129,28 @@ def nested_encoder(net: Net, x: Tensor, ignored: Tensor) -> Tensor:
 
 @pattern(
     "torch's encoder as a language model, causal",
-    lambda: layers(table=nn.Embedding(11, 12), place=nn.Embedding(5, 12), head=nn.Linear(12, 11, bias=False),
-                   layer=nn.TransformerEncoder(block(first=True), 2, enable_nested_tensor=False)),
+    lambda: layers(
+        table=nn.Embedding(11, 12),
+        place=nn.Embedding(5, 12),
+        head=nn.Linear(12, 11, bias=False),
+        layer=nn.TransformerEncoder(block(first=True), 2, enable_nested_tensor=False),
+    ),
     inputs=tokens,
     prunable="layer.layers.0.self_attn.in_proj_weight:0 layer.layers.1.linear1",
     inexact="table",
     frozen="table.weight:0 head.weight:0",
-layout=("table: 11 a~; place: 5 a~; head: 11 a~; layer.layers.0.self_attn.in_proj_weight: "
-"((b c) + (b c) + (b d)) a~; layer.layers.0.self_attn.in_proj_bias: ((b c) + (b c) "
-"+ (b d)); layer.layers.0.self_attn.out_proj: a~ (b d); layer.layers.0.linear1: e "
-"a~; layer.layers.0.linear2: a~ e; layer.layers.0.norm1: a~; layer.layers.0.norm2: "
-"a~; layer.layers.1.self_attn.in_proj_weight: ((f g) + (f g) + (f h)) a~; "
-"layer.layers.1.self_attn.in_proj_bias: ((f g) + (f g) + (f h)); "
-"layer.layers.1.self_attn.out_proj: a~ (f h); layer.layers.1.linear1: i a~; "
-"layer.layers.1.linear2: a~ i; layer.layers.1.norm1: a~; layer.layers.1.norm2: a~"),)  # fmt: skip
+    layout=(
+        "table: 11 a~; place: 5 a~; head: 11 a~; "
+        "layer.layers.0.self_attn.in_proj_weight: ((b c) + (b c) + (b d)) a~; "
+        "layer.layers.0.self_attn.in_proj_bias: ((b c) + (b c) + (b d)); "
+        "layer.layers.0.self_attn.out_proj: a~ (b d); layer.layers.0.linear1: e a~; "
+        "layer.layers.0.linear2: a~ e; layer.layers.0.norm1: a~; layer.layers.0.norm2: a~; "
+        "layer.layers.1.self_attn.in_proj_weight: ((f g) + (f g) + (f h)) a~; "
+        "layer.layers.1.self_attn.in_proj_bias: ((f g) + (f g) + (f h)); "
+        "layer.layers.1.self_attn.out_proj: a~ (f h); layer.layers.1.linear1: i a~; "
+        "layer.layers.1.linear2: a~ i; layer.layers.1.norm1: a~; layer.layers.1.norm2: a~"
+    ),
+)
 def language(net: Net, x: Tensor) -> Tensor:
     h = net.table(x) + net.place.weight[: x.shape[1]]
     mask = nn.Transformer.generate_square_subsequent_mask(
@@ -231,21 +239,21 @@ add(
     frozen="queries:0 place:0",
     layout=(
         "place: 4 1 a~; queries: 5 a~; features: b 3 3 3; project: a~ b 1 1; "
-        "transformer.encoder.layers.0.self_attn.in_proj_weight: ((c d) + (c d) + (c e)) "
-        "a~; transformer.encoder.layers.0.self_attn.in_proj_bias: ((c d) + (c d) + (c e)); "
+        "transformer.encoder.layers.0.self_attn.in_proj_weight: ((c d) + (c d) + (c e)) a~; "
+        "transformer.encoder.layers.0.self_attn.in_proj_bias: ((c d) + (c d) + (c e)); "
         "transformer.encoder.layers.0.self_attn.out_proj: a~ (c e); "
-        "transformer.encoder.layers.0.linear1: f a~; transformer.encoder.layers.0.linear2: "
-        "a~ f; transformer.encoder.layers.0.norm1: a~; transformer.encoder.layers.0.norm2: "
-        "a~; transformer.encoder.norm: a~; "
-        "transformer.decoder.layers.0.self_attn.in_proj_weight: ((g h) + (g h) + (g i)) "
-        "a~; transformer.decoder.layers.0.self_attn.in_proj_bias: ((g h) + (g h) + (g i)); "
+        "transformer.encoder.layers.0.linear1: f a~; transformer.encoder.layers.0.linear2: a~ f; "
+        "transformer.encoder.layers.0.norm1: a~; transformer.encoder.layers.0.norm2: a~; "
+        "transformer.encoder.norm: a~; "
+        "transformer.decoder.layers.0.self_attn.in_proj_weight: ((g h) + (g h) + (g i)) a~; "
+        "transformer.decoder.layers.0.self_attn.in_proj_bias: ((g h) + (g h) + (g i)); "
         "transformer.decoder.layers.0.self_attn.out_proj: a~ (g i); "
-        "transformer.decoder.layers.0.multihead_attn.in_proj_weight: ((j k) + (j k) + (j "
-        "l)) a~; transformer.decoder.layers.0.multihead_attn.in_proj_bias: ((j k) + (j k) "
-        "+ (j l)); transformer.decoder.layers.0.multihead_attn.out_proj: a~ (j l); "
-        "transformer.decoder.layers.0.linear1: m a~; transformer.decoder.layers.0.linear2: "
-        "a~ m; transformer.decoder.layers.0.norm1: a~; transformer.decoder.layers.0.norm2: "
-        "a~; transformer.decoder.layers.0.norm3: a~; transformer.decoder.norm: a~; "
-        "kind.weight: 3 a~; box.weight: 4 a~"
+        "transformer.decoder.layers.0.multihead_attn.in_proj_weight: ((j k) + (j k) + (j l)) a~; "
+        "transformer.decoder.layers.0.multihead_attn.in_proj_bias: ((j k) + (j k) + (j l)); "
+        "transformer.decoder.layers.0.multihead_attn.out_proj: a~ (j l); "
+        "transformer.decoder.layers.0.linear1: m a~; transformer.decoder.layers.0.linear2: a~ m; "
+        "transformer.decoder.layers.0.norm1: a~; transformer.decoder.layers.0.norm2: a~; "
+        "transformer.decoder.layers.0.norm3: a~; transformer.decoder.norm: a~; kind.weight: 3 a~; "
+        "box.weight: 4 a~"
     ),
 )

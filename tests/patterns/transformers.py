@@ -90,8 +90,8 @@ for name, options in {
         prunable="blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1 blocks.1.fc1",
         inexact="embed",
         layout=(
-            "embed: a~ 5; blocks.0.norm1: a~; blocks.0.norm2: a~; blocks.0.attn.qkv: (3 b c) "
-            "a~; blocks.0.attn.proj: a~ (b c); blocks.0.fc1: d a~; blocks.0.fc2: a~ d; "
+            "embed: a~ 5; blocks.0.norm1: a~; blocks.0.norm2: a~; blocks.0.attn.qkv: (3 b c) a~; "
+            "blocks.0.attn.proj: a~ (b c); blocks.0.fc1: d a~; blocks.0.fc2: a~ d; "
             "blocks.1.norm1: a~; blocks.1.norm2: a~; blocks.1.attn.qkv: (3 e f) a~; "
             "blocks.1.attn.proj: a~ (e f); blocks.1.fc1: g a~; blocks.1.fc2: a~ g; "
             "head.weight: 3 a~"
@@ -105,8 +105,7 @@ pattern(
     layout=(
         "embed: a 5; blocks.0.attn.qkv: (3 b c) a; blocks.0.attn.proj: a (b c); "
         "blocks.0.fc1: d a; blocks.0.fc2: a d; blocks.1.attn.qkv: (3 e f) a; "
-        "blocks.1.attn.proj: a (e f); blocks.1.fc1: g a; blocks.1.fc2: a g; head.weight: 3 "
-        "a"
+        "blocks.1.attn.proj: a (e f); blocks.1.fc1: g a; blocks.1.fc2: a g; head.weight: 3 a"
     ),
 )(straight)
 pattern(
@@ -120,8 +119,8 @@ pattern(
         "blocks.0.attn.qkv: (3 a~ b~) (a~ b~); blocks.0.attn.proj: (a~ b~) (a~ b~); "
         "blocks.0.fc1: c (a~ b~); blocks.0.fc2: (a~ b~) c; blocks.1.norm1: (a~ b~); "
         "blocks.1.norm2: (a~ b~); blocks.1.attn.qkv: (3 a~ b~) (a~ b~); "
-        "blocks.1.attn.proj: (a~ b~) (a~ b~); blocks.1.fc1: d (a~ b~); blocks.1.fc2: (a~ "
-        "b~) d; head.weight: 3 (a~ b~)"
+        "blocks.1.attn.proj: (a~ b~) (a~ b~); blocks.1.fc1: d (a~ b~); blocks.1.fc2: (a~ b~) d; "
+        "head.weight: 3 (a~ b~)"
     ),
 )(straight)
 pattern(
@@ -130,26 +129,34 @@ pattern(
     inputs=sequence,
     prunable="embed blocks.0.attn.qkv blocks.1.attn.qkv blocks.0.fc1",
     layout=(
-        "embed: (a b) 5; blocks.0.attn.qkv: (3 a b) (a b); blocks.0.attn.proj: (a b) (a "
-        "b); blocks.0.fc1: c (a b); blocks.0.fc2: (a b) c; blocks.1.attn.qkv: (3 a b) (a "
-        "b); blocks.1.attn.proj: (a b) (a b); blocks.1.fc1: d (a b); blocks.1.fc2: (a b) "
-        "d; head.weight: 3 (a b)"
+        "embed: (a b) 5; blocks.0.attn.qkv: (3 a b) (a b); blocks.0.attn.proj: (a b) (a b); "
+        "blocks.0.fc1: c (a b); blocks.0.fc2: (a b) c; blocks.1.attn.qkv: (3 a b) (a b); "
+        "blocks.1.attn.proj: (a b) (a b); blocks.1.fc1: d (a b); blocks.1.fc2: (a b) d; "
+        "head.weight: 3 (a b)"
     ),
 )(straight)
 
 
 @pattern(
     "two blocks with other numbers of heads, of the model's width",
-    lambda: layers(embed=nn.Linear(5, 12), block1=Block(heads=3, own=False, norm="none"),
-                   block2=Block(heads=2, own=False, norm="none"), head=nn.Linear(12, 3)),
+    lambda: layers(
+        embed=nn.Linear(5, 12),
+        block1=Block(heads=3, own=False, norm="none"),
+        block2=Block(heads=2, own=False, norm="none"),
+        head=nn.Linear(12, 3),
+    ),
     inputs=sequence,
     prunable="block1.fc1 block2.fc1",
-layout=("embed: (3 a[0, 1, 0, 1]) 5; block1.attn.qkv: (9 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
-"block1.attn.proj: (3 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); block1.fc1: b (3 a[0, 1, "
-"0, 1]); block1.fc2: (3 a[0, 1, 0, 1]) b; block2.attn.qkv: (6 a[0, 1, 0, 1, 0, 1]) "
-"(3 a[0, 1, 0, 1]); block2.attn.proj: (3 a[0, 1, 0, 1]) (2 a[0, 1, 0, 1, 0, 1]); "
-"block2.fc1: c (3 a[0, 1, 0, 1]); block2.fc2: (3 a[0, 1, 0, 1]) c; head.weight: 3 "
-"(3 a[0, 1, 0, 1])"),)  # fmt: skip
+    layout=(
+        "embed: (3 a[0, 1, 0, 1]) 5; block1.attn.qkv: (9 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
+        "block1.attn.proj: (3 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); block1.fc1: b (3 a[0, 1, 0, 1]); "
+        "block1.fc2: (3 a[0, 1, 0, 1]) b; "
+        "block2.attn.qkv: (6 a[0, 1, 0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
+        "block2.attn.proj: (3 a[0, 1, 0, 1]) (2 a[0, 1, 0, 1, 0, 1]); "
+        "block2.fc1: c (3 a[0, 1, 0, 1]); block2.fc2: (3 a[0, 1, 0, 1]) c; "
+        "head.weight: 3 (3 a[0, 1, 0, 1])"
+    ),
+)
 def other_heads(net: Net, x: Tensor) -> Tensor:
     return net.head(net.block2(net.block1(net.embed(x))))
 
@@ -171,14 +178,23 @@ def twice(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a vision transformer",
-    lambda: layers(patches=nn.Conv2d(3, 12, 3, stride=3), cls_token=weight(1, 1, 12), pos_embed=weight(1, 5, 12), block=Block(),
-                   norm=nn.LayerNorm(12), head=nn.Linear(12, 3)),
+    lambda: layers(
+        patches=nn.Conv2d(3, 12, 3, stride=3),
+        cls_token=weight(1, 1, 12),
+        pos_embed=weight(1, 5, 12),
+        block=Block(),
+        norm=nn.LayerNorm(12),
+        head=nn.Linear(12, 3),
+    ),
     prunable="block.attn.qkv block.fc1",
     inexact="patches cls_token:2",
     frozen="pos_embed:1",
-layout=("cls_token: 1 1 a~; pos_embed: 1 5 a~; patches: a~ 3 3 3; block.norm1: a~; "
-"block.norm2: a~; block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); "
-"block.fc1: d a~; block.fc2: a~ d; norm: a~; head.weight: 3 a~"),)  # fmt: skip
+    layout=(
+        "cls_token: 1 1 a~; pos_embed: 1 5 a~; patches: a~ 3 3 3; block.norm1: a~; "
+        "block.norm2: a~; block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; "
+        "block.fc2: a~ d; norm: a~; head.weight: 3 a~"
+    ),
+)
 def vision(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x).flatten(2).transpose(1, 2)
     h = torch.cat((net.cls_token.expand(h.shape[0], -1, -1), h), dim=1) + net.pos_embed
@@ -187,13 +203,23 @@ def vision(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "a vision transformer with registers, and the mean over tokens",
-    lambda: layers(patches=nn.Conv2d(3, 12, 3, stride=3), cls=weight(1, 1, 12), registers=weight(1, 2, 12),
-                   place=weight(1, 4, 12), block=Block(norm="none"), scale=weight(12), head=nn.Linear(24, 3)),
+    lambda: layers(
+        patches=nn.Conv2d(3, 12, 3, stride=3),
+        cls=weight(1, 1, 12),
+        registers=weight(1, 2, 12),
+        place=weight(1, 4, 12),
+        block=Block(norm="none"),
+        scale=weight(12),
+        head=nn.Linear(24, 3),
+    ),
     prunable="block.attn.qkv block.fc1 patches cls:2",
     inexact="registers:1",
-layout=("cls: 1 1 a; registers: 1 b~ a; place: 1 4 a; scale: a; patches: a 3 3 3; "
-"block.attn.qkv: (3 c d) a; block.attn.proj: a (c d); block.fc1: e a; block.fc2: a "
-"e; head.weight: 3 (a + a)"),)  # fmt: skip
+    layout=(
+        "cls: 1 1 a; registers: 1 b~ a; place: 1 4 a; scale: a; patches: a 3 3 3; "
+        "block.attn.qkv: (3 c d) a; block.attn.proj: a (c d); block.fc1: e a; block.fc2: a e; "
+        "head.weight: 3 (a + a)"
+    ),
+)
 def registers(net: Net, x: Tensor) -> Tensor:
     h = net.patches(x).flatten(2).mT + net.place
     b = h.shape[0]
@@ -214,8 +240,8 @@ def registers(net: Net, x: Tensor) -> Tensor:
     inexact="patches",
     layout=(
         "place: 1 9 a~; patches: a~ 3 3 3; block.norm1: a~; block.norm2: a~; "
-        "block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; "
-        "block.fc2: a~ d; head.weight: 3 a~"
+        "block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; "
+        "head.weight: 3 a~"
     ),
 )
 def resized(net: Net, x: Tensor) -> Tensor:
@@ -235,8 +261,8 @@ def resized(net: Net, x: Tensor) -> Tensor:
     inexact="table",
     frozen="table.weight:0 place.weight:0",
     layout=(
-        "table: 11 a~; place: 6 a~; block.norm1: a~; block.norm2: a~; block.attn.qkv: (3 b "
-        "c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; norm: a~"
+        "table: 11 a~; place: 6 a~; block.norm1: a~; block.norm2: a~; block.attn.qkv: (3 b c) a~; "
+        "block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; norm: a~"
     ),
 )
 def language(net: Net, x: Tensor) -> Tensor:
@@ -246,15 +272,23 @@ def language(net: Net, x: Tensor) -> Tensor:
 
 @pattern(
     "image and text tokens together",
-    lambda: layers(patches=nn.Conv2d(3, 12, 3, stride=3), table=nn.Embedding(11, 12), kind=nn.Embedding(2, 12), block=Block(),
-                   head=nn.Linear(12, 3)),
+    lambda: layers(
+        patches=nn.Conv2d(3, 12, 3, stride=3),
+        table=nn.Embedding(11, 12),
+        kind=nn.Embedding(2, 12),
+        block=Block(),
+        head=nn.Linear(12, 3),
+    ),
     inputs=lambda: (*image(), *tokens()),
     prunable="block.attn.qkv block.fc1",
     inexact="patches table kind.weight:1",
     frozen="table.weight:0 kind.weight:0",
-layout=("patches: a~ 3 3 3; table: 11 a~; kind: 2 a~; block.norm1: a~; block.norm2: a~; "
-"block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; "
-"block.fc2: a~ d; head.weight: 3 a~"),)  # fmt: skip
+    layout=(
+        "patches: a~ 3 3 3; table: 11 a~; kind: 2 a~; block.norm1: a~; block.norm2: a~; "
+        "block.attn.qkv: (3 b c) a~; block.attn.proj: a~ (b c); block.fc1: d a~; block.fc2: a~ d; "
+        "head.weight: 3 a~"
+    ),
+)
 def together(net: Net, x: Tensor, words: Tensor) -> Tensor:
     seen = net.patches(x).flatten(2).mT + net.kind.weight[0]
     h = torch.cat([seen, net.table(words) + net.kind.weight[1]], dim=1)
@@ -263,14 +297,23 @@ def together(net: Net, x: Tensor, words: Tensor) -> Tensor:
 
 @pattern(
     "a block modulated by a condition",
-    lambda: layers(embed=nn.Linear(5, 12), condition=nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 72)),
-                   norm=nn.LayerNorm(12, elementwise_affine=False), attn=Attention(12, 3, own=True), fc1=nn.Linear(12, 10),
-                   fc2=nn.Linear(10, 12), head=nn.Linear(12, 3)),
+    lambda: layers(
+        embed=nn.Linear(5, 12),
+        condition=nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 72)),
+        norm=nn.LayerNorm(12, elementwise_affine=False),
+        attn=Attention(12, 3, own=True),
+        fc1=nn.Linear(12, 10),
+        fc2=nn.Linear(10, 12),
+        head=nn.Linear(12, 3),
+    ),
     inputs=lambda: (random(2, 7, 5), random(2, 4, seed=1)),
     prunable="attn.qkv fc1 condition.0",
     inexact="embed condition.2",
-layout=("embed: a~ 5; condition.0: b 4; condition.2: (a~ + a~ + a~ + a~ + a~ + a~) b; "
-"attn.qkv: (3 c d) a~; attn.proj: a~ (c d); fc1: e a~; fc2: a~ e; head.weight: 3 a~"),)  # fmt: skip
+    layout=(
+        "embed: a~ 5; condition.0: b 4; condition.2: (a~ + a~ + a~ + a~ + a~ + a~) b; "
+        "attn.qkv: (3 c d) a~; attn.proj: a~ (c d); fc1: e a~; fc2: a~ e; head.weight: 3 a~"
+    ),
+)
 def modulated(net: Net, x: Tensor, c: Tensor) -> Tensor:
     h = net.embed(x)
     shift1, scale1, gate1, shift2, scale2, gate2 = net.condition(c)[:, None].chunk(6, dim=-1)
@@ -280,13 +323,23 @@ def modulated(net: Net, x: Tensor, c: Tensor) -> Tensor:
 
 @pattern(
     "a block with layer scale, attention and feed-forward in parallel",
-    lambda: layers(embed=nn.Linear(5, 12), norm=nn.LayerNorm(12), attn=Attention(12, 3, own=True), fc1=nn.Linear(12, 10),
-                   fc2=nn.Linear(10, 12), gamma=weight(12), head=nn.Linear(12, 3)),
+    lambda: layers(
+        embed=nn.Linear(5, 12),
+        norm=nn.LayerNorm(12),
+        attn=Attention(12, 3, own=True),
+        fc1=nn.Linear(12, 10),
+        fc2=nn.Linear(10, 12),
+        gamma=weight(12),
+        head=nn.Linear(12, 3),
+    ),
     inputs=sequence,
     prunable="attn.qkv fc1",
     inexact="embed gamma:0",
-layout=("gamma: a~; embed: a~ 5; norm: a~; attn.qkv: (3 b c) a~; attn.proj: a~ (b c); fc1: "
-"d a~; fc2: a~ d; head.weight: 3 a~"),)  # fmt: skip
+    layout=(
+        "gamma: a~; embed: a~ 5; norm: a~; attn.qkv: (3 b c) a~; attn.proj: a~ (b c); fc1: d a~; "
+        "fc2: a~ d; head.weight: 3 a~"
+    ),
+)
 def in_parallel(net: Net, x: Tensor) -> Tensor:
     h = net.embed(x)
     y = net.norm(h)

@@ -192,8 +192,8 @@ class ResBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """HiFi-GAN's generator (Kong et al., arXiv 2010.05646): upsampling, each time a mean of residual
-    blocks.
+    """HiFi-GAN's generator (Kong et al., arXiv 2010.05646): upsampling, each time a mean of
+    residual blocks.
     """
 
     def __init__(self, norm: Norm) -> None:
@@ -338,8 +338,8 @@ class Codec(nn.Module):
 
 
 class Spline(nn.Module):
-    """A layer of a Kolmogorov–Arnold network (Liu et al., arXiv 2404.19756) with a grid of knots for
-    each input feature, in a buffer.
+    """A layer of a Kolmogorov–Arnold network (Liu et al., arXiv 2404.19756) with a grid of knots
+    for each input feature, in a buffer.
     """
 
     def __init__(self, inside: int, outside: int, cells: int = 3, order: int = 2) -> None:
@@ -371,8 +371,8 @@ pattern(
     inputs=lambda: (random(4, 5).sigmoid(),),
     prunable="one two",
     layout=(
-        "one.base: a 5; one.spline: a 5 5; two.base: b a; two.spline: b a 5; three.base: 3 "
-        "b; three.spline: 3 b 5; two.grid: a 8; three.grid: b 8"
+        "one.base: a 5; one.spline: a 5 5; two.base: b a; two.spline: b a 5; three.base: 3 b; "
+        "three.spline: 3 b 5; two.grid: a 8; three.grid: b 8"
     ),
 )(kan)
 

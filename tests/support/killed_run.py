@@ -65,9 +65,18 @@ def run(folder: Path, told: int | None = None) -> None:
             os.write(told, b".")
 
     trainer = trainer_of(
-        Dropping(), pt.load_recipe(RECIPE), loss_fn, lambda params: torch.optim.AdamW(params, lr=3e-3, amsgrad=True),
-        torch.zeros(1, 3, 6, 6), thin="now", ema=0.9, accumulate=2, clip_norm=1.0, folder=folder, callbacks=[{"save": tell}],
-    )  # fmt: skip
+        Dropping(),
+        pt.load_recipe(RECIPE),
+        loss_fn,
+        lambda params: torch.optim.AdamW(params, lr=3e-3, amsgrad=True),
+        torch.zeros(1, 3, 6, 6),
+        thin="now",
+        ema=0.9,
+        accumulate=2,
+        clip_norm=1.0,
+        folder=folder,
+        callbacks=[{"save": tell}],
+    )
     trainer.resume()
     trainer.fit(Noisy(), EPOCHS - trainer.epoch)
 

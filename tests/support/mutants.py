@@ -22,8 +22,9 @@ CANARY = TESTS / "a_recipe_ran_code"
 WHOLE = """\
 version: 1
 pruners:
-  filters: {class: L1RankedStructureParameterPruner_AGP, initial_sparsity: 0.05, final_sparsity: 0.5, group_type: Filters,
-    group_dependency: Leader, weights: [conv1.weight, conv2.weight]}
+  filters: {class: L1RankedStructureParameterPruner_AGP, initial_sparsity: 0.05,
+    final_sparsity: 0.5, group_type: Filters, group_dependency: Leader,
+    weights: [conv1.weight, conv2.weight]}
   channels:
     class: L2RankedStructureParameterPruner
     desired_sparsity: 0.5
@@ -31,10 +32,14 @@ pruners:
     group_dependency: Sum
     weights:
       - fc1.weight
-  seen: {class: ActivationAPoZRankedFilterPruner, desired_sparsity: 0.3, group_type: Filters, weights: [conv3.weight]}
-  felt: {class: GradientRankedFilterPruner_AGP, initial_sparsity: 0.1, final_sparsity: 0.3, weights: [conv3.weight]}
-  chance: {class: RandomRankedFilterPruner, desired_sparsity: 0.3, group_type: Filters, weights: [module.conv3.weight]}
-  single: {class: AutomatedGradualPruner, initial_sparsity: 0.05, final_sparsity: 0.8, weights: [fc2.weight]}
+  seen: {class: ActivationAPoZRankedFilterPruner, desired_sparsity: 0.3, group_type: Filters,
+    weights: [conv3.weight]}
+  felt: {class: GradientRankedFilterPruner_AGP, initial_sparsity: 0.1, final_sparsity: 0.3,
+    weights: [conv3.weight]}
+  chance: {class: RandomRankedFilterPruner, desired_sparsity: 0.3, group_type: Filters,
+    weights: [module.conv3.weight]}
+  single: {class: AutomatedGradualPruner, initial_sparsity: 0.05, final_sparsity: 0.8,
+    weights: [fc2.weight]}
 regularizers:
   lasso:
     class: GroupLassoRegularizer
@@ -93,89 +98,42 @@ CORPUS = [WHOLE] * 8 + [
 # ---- what mutants are made of
 
 MILD = [
-    *("0", "1", "2", "0.5", "0.9", "1e-4", "3.0", "100", "true", "null", "[]", "[0]", "[1, 2]", "{}", "''", "Filters"),
-    *("Channels", "Rows", "Cols", "3D", "2D", "Leader", "Auto", "Sum", "Mean", "ExponentialLR", "MultiStepLR", "StepLR"),
-    *("CyclicLR", "OneCycleLR", "L1RankedStructureParameterPruner", "L2RankedStructureParameterPruner_AGP"),
-    *("AutomatedGradualPruner", "RandomRankedFilterPruner", "GradientRankedStructureParameterPruner"),
-    *("ActivationMeanRankedFilterPruner", "CosineAnnealingWarmRestarts", "L1Regularizer", "conv1.weight", "conv1.bias"),
-    *("conv3.weight", "fc1.weight", "fc2.weight", "module.conv2.weight", "norm.weight", "norm.running_mean"),
-]  # fmt: skip
+    *("0", "1", "2", "0.5", "0.9", "1e-4", "3.0", "100", "true", "null", "[]", "[0]", "[1, 2]"),
+    *("{}", "''", "Filters", "Channels", "Rows", "Cols", "3D", "2D", "Leader", "Auto", "Sum"),
+    *("Mean", "ExponentialLR", "MultiStepLR", "StepLR", "CyclicLR", "OneCycleLR"),
+    *("L1RankedStructureParameterPruner", "L2RankedStructureParameterPruner_AGP"),
+    *("AutomatedGradualPruner", "RandomRankedFilterPruner"),
+    *("GradientRankedStructureParameterPruner", "ActivationMeanRankedFilterPruner"),
+    *("CosineAnnealingWarmRestarts", "L1Regularizer", "conv1.weight", "conv1.bias", "conv3.weight"),
+    *("fc1.weight", "fc2.weight", "module.conv2.weight", "norm.weight", "norm.running_mean"),
+]
 """What a recipe might well say, there or elsewhere."""
 WILD = [
-    *("nan", ".nan", ".inf", "-.inf", "inf", "-1", "1.5", "1e400", "-0.0", "9" * 5000, "0x" + "f" * 3000, "100000"),
-    *("99999999999999999999", "010", "0o17", "0b11", "1_000", "190:20:30", "2001-12-14", "2001-12-14t21:59:43.10-05:00"),
-    *("2001-99-99", "~", "no", "=", "<<", "*", "&a", "*a", "?", "!", "!!", "%", "@", "`", "-", ": ", "#", '""', "[[]]"),
-    *("{a: {}}", "[a", "{a", "a: b: c", "- - -", "'", '"', "|", ">", "|2", "&a [*a]", "&a {a: *a}", "*missing", "LambdaLR"),
-    *("FMReconstructionChannelPruner", "module.module.conv2.weight", "4D", "Blocks", "\u0660.5", "\uff11", "\u202e5"),
-    *("caf\xe9", "\U0001f600", "\x00", "\ufeff", "\x85", "\u2028", "\x07", "\t", "\\x00", '"\\ud800"', "!!int x"),
-    *("!!float x", "!!bool 7", "!!binary x", "!!binary aGk=", "!!timestamp 1", "!!set {a, b}", "!!omap [a: 1]", "!!null x"),
-    *("!!pairs [a: 1]", "!!str 1", "!!seq {}", "!!map []", "!local 1", "!<tag:yaml.org,2002:python/none> x"),
-    *("!!python/none", "!!python/name:os.system", "!!python/module:os", "!!python/tuple [1, 2]"),
-    *("!!python/object/apply:time.sleep [60]",),
+    *("nan", ".nan", ".inf", "-.inf", "inf", "-1", "1.5", "1e400", "-0.0", "9" * 5000),
+    *("0x" + "f" * 3000, "100000", "99999999999999999999", "010", "0o17", "0b11", "1_000"),
+    *("190:20:30", "2001-12-14", "2001-12-14t21:59:43.10-05:00", "2001-99-99", "~", "no", "="),
+    *("<<", "*", "&a", "*a", "?", "!", "!!", "%", "@", "`", "-", ": ", "#", '""', "[[]]"),
+    *("{a: {}}", "[a", "{a", "a: b: c", "- - -", "'", '"', "|", ">", "|2", "&a [*a]", "&a {a: *a}"),
+    *("*missing", "LambdaLR", "FMReconstructionChannelPruner", "module.module.conv2.weight", "4D"),
+    *("Blocks", "\u0660.5", "\uff11", "\u202e5", "caf\xe9", "\U0001f600", "\x00", "\ufeff", "\x85"),
+    *("\u2028", "\x07", "\t", "\\x00", '"\\ud800"', "!!int x", "!!float x", "!!bool 7"),
+    *("!!binary x", "!!binary aGk=", "!!timestamp 1", "!!set {a, b}", "!!omap [a: 1]", "!!null x"),
+    *("!!pairs [a: 1]", "!!str 1", "!!seq {}", "!!map []", "!local 1"),
+    *("!<tag:yaml.org,2002:python/none> x", "!!python/none", "!!python/name:os.system"),
+    *("!!python/module:os", "!!python/tuple [1, 2]", "!!python/object/apply:time.sleep [60]"),
     *(f"!!python/object/{how}:os.mkdir ['{CANARY}']" for how in ("apply", "new")),
     f"!!python/object/apply:pathlib.Path.mkdir [!!python/object/apply:pathlib.Path ['{CANARY}']]",
-]  # fmt: skip
+]
 """What YAML, or a reader of it, might stumble over."""
 VALUES: list[Any] = [
-    *(
-        None,
-        True,
-        False,
-        0,
-        1,
-        -1,
-        3,
-        0.0,
-        0.5,
-        1.0,
-        -0.5,
-        1.5,
-        float("nan"),
-        float("inf"),
-        10**400,
-        2**63,
-        1e308,
-        5e-324,
-    ),
-    *(
-        "",
-        " ",
-        "a",
-        "0.5",
-        "Filters",
-        "conv1.weight",
-        "module.",
-        "null",
-        "~",
-        "\ud7ff",
-        "x" * 10_000,
-        "\n",
-        "a\nb",
-        "\x00",
-    ),
-    *(
-        [],
-        {},
-        [[]],
-        [{}],
-        [None],
-        {"a": 1},
-        {None: None},
-        {1: 2},
-        {True: 0},
-        {(1, 2): 3},
-        b"bytes",
-        {"a", "b"},
-    ),
-    *(
-        datetime.date(2001, 12, 14),
-        datetime.datetime(2001, 12, 14, 21, 59),
-        [1, [2, [3]]],
-        [0, 0, 0],
-        ["a", "a"],
-        100_000,
-        1e-9,
-    ),
+    *(None, True, False, 0, 1, -1, 3, 0.0, 0.5, 1.0, -0.5, 1.5, float("nan"), float("inf")),
+    *(10**400, 2**63, 1e308, 5e-324),
+    *("", " ", "a", "0.5", "Filters", "conv1.weight", "module.", "null", "~", "\ud7ff"),
+    *("x" * 10_000, "\n", "a\nb", "\x00"),
+    *([], {}, [[]], [{}], [None], {"a": 1}, {None: None}, {1: 2}, {True: 0}, {(1, 2): 3}, b"bytes"),
+    {"a", "b"},
+    *(datetime.date(2001, 12, 14), datetime.datetime(2001, 12, 14, 21, 59), [1, [2, [3]]]),
+    *([0, 0, 0], ["a", "a"], 100_000, 1e-9),
 ]
 
 
@@ -194,16 +152,20 @@ def merges(levels: int) -> str:
 
 
 WHOLES = [
-    *("", "\n", " \n", "---\n", "...\n", "\t\n", "#\n", "\ufeff\n", "\x00\n", "\x00", "null\n", "a\n", "1\n", "[]\n"),
-    *("{}\n", "- a\n", "? a\n", "a: b: c\n", "&a [*a]\n", "&a {*a : *a}\n", "%YAML 9.9\n--- a\n", "%YAML x\n---\n"),
-    *("%TAG ! tag:x,2000:\n---\n!y z\n", "---\na: 1\n---\nb: 2\n", "policies: []\n", "policies: &a [*a]\n"),
-    *("version: 1\npolicies: &a\n  - pruner: *a\n", "a" * 5000, "/", ".", "[" * 5000 + "\n", "{a: " * 3000 + "\n"),
-    *("- " * 3000 + "\n", "[" * 900 + "]" * 900 + "\n", "".join(" " * i + "a:\n" for i in range(900))),
-    *("version: 1\npolicies: " + "[" * 300 + "]" * 300 + "\n", "? " * 2000 + "\n", "'" + "a" * 50_000 + "\n"),
-    *("a: " + "b " * 50_000 + "\n", bomb(9), "policies: [&a [x, x], *a, *a]\n" + bomb(9), merges(12)),
-    *("pruners: &p {<<: *p}\npolicies: []\n", "&p\n<<: *p\npolicies: []\n", "version: 1\nversion: 1\npolicies: []\n"),
-    *("1: 2\npolicies: []\n", "policies: []\n" + "[" * 100_000 + "\n", "policies: []\n" + "{a: " * 100_000 + "\n"),
-]  # fmt: skip
+    *("", "\n", " \n", "---\n", "...\n", "\t\n", "#\n", "\ufeff\n", "\x00\n", "\x00", "null\n"),
+    *("a\n", "1\n", "[]\n", "{}\n", "- a\n", "? a\n", "a: b: c\n", "&a [*a]\n", "&a {*a : *a}\n"),
+    *("%YAML 9.9\n--- a\n", "%YAML x\n---\n", "%TAG ! tag:x,2000:\n---\n!y z\n"),
+    *("---\na: 1\n---\nb: 2\n", "policies: []\n", "policies: &a [*a]\n"),
+    *("version: 1\npolicies: &a\n  - pruner: *a\n", "a" * 5000, "/", ".", "[" * 5000 + "\n"),
+    *("{a: " * 3000 + "\n", "- " * 3000 + "\n", "[" * 900 + "]" * 900 + "\n"),
+    "".join(" " * i + "a:\n" for i in range(900)),
+    *("version: 1\npolicies: " + "[" * 300 + "]" * 300 + "\n", "? " * 2000 + "\n"),
+    *("'" + "a" * 50_000 + "\n", "a: " + "b " * 50_000 + "\n", bomb(9)),
+    *("policies: [&a [x, x], *a, *a]\n" + bomb(9), merges(12)),
+    *("pruners: &p {<<: *p}\npolicies: []\n", "&p\n<<: *p\npolicies: []\n"),
+    *("version: 1\nversion: 1\npolicies: []\n", "1: 2\npolicies: []\n"),
+    *("policies: []\n" + "[" * 100_000 + "\n", "policies: []\n" + "{a: " * 100_000 + "\n"),
+]
 """Whole texts."""
 
 

@@ -60,7 +60,8 @@ class Step:
     numbers: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.piece}({', '.join([*(f'v{i}' for i in self.sources), *map(str, self.numbers)])})"
+        arguments = [*(f"v{i}" for i in self.sources), *map(str, self.numbers)]
+        return f"{self.piece}({', '.join(arguments)})"
 
 
 class RandomNet(nn.Module):

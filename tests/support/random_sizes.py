@@ -2,8 +2,8 @@
 stands.
 
 A network has three hidden layers of widths 3 to 40. Integers are drawn from what their shapes, a
-config's attributes, `len`, tuples, defaults and closures give, through arithmetic; each is then used:
-as a factor, a branch, a bound, a view, a loop's count, a key.
+config's attributes, `len`, tuples, defaults and closures give, through arithmetic; each is then
+used: as a factor, a branch, a bound, a view, a loop's count, a key.
 """
 
 from __future__ import annotations
@@ -195,8 +195,8 @@ def _use(draw: random.Random, widths: list[int]) -> list[str]:
 
 
 def outcome(net: SizeNet) -> str:
-    """What comes of a network: 'exact', 'frozen' or 'inexact' (no exact axis was compared), 'refused'
-    by every mask, 'raises' (the program itself does), or 'wrong: …'.
+    """What comes of a network: 'exact', 'frozen' or 'inexact' (no exact axis was compared),
+    'refused' by every mask, 'raises' (the program itself does), or 'wrong: …'.
     """
     try:
         net.run(net.params, net.x)
@@ -223,5 +223,6 @@ def outcome(net: SizeNet) -> str:
         except Exception as error:
             return f"wrong: the thinned network raised {error!r}"
         if not report.relative < 1e-9:
-            return f"wrong: differs by {report.relative:.2e} with {[int(m.sum()) for m in masks.values()]}"
+            counts = [int(m.sum()) for m in masks.values()]
+            return f"wrong: differs by {report.relative:.2e} with {counts}"
     return "refused" if refused == 3 else "exact"

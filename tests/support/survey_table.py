@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COMMON = """Each model has random weights, in float64 unless its row says otherwise. Half of the units of *all exact axes at
-once* are removed at random; `difference` is the largest between masked and thinned outputs, relative to the output's largest
-value. Then half of *all* axes go, exact or not: the thinned model runs, and so much of it is gone. `seconds` is `infer`, its
-trial included, on one thread. The last column says what is frozen beside kernels, inputs, outputs and vocabularies, how often,
-and where in the model's source.
+COMMON = """\
+Each model has random weights, in float64 unless its row says otherwise. Half of the units of *all
+exact axes at once* are removed at random; `difference` is the largest between masked and thinned
+outputs, relative to the output's largest value. Then half of *all* axes go, exact or not: the
+thinned model runs, and so much of it is gone. `seconds` is `infer`, its trial included, on one
+thread. The last column says what is frozen beside kernels, inputs, outputs and vocabularies, how
+often, and where in the model's source.
 """
 PAGES = {
     "torchvision": (
