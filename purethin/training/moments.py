@@ -123,13 +123,7 @@ def restore(
                     }
                 )
     for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
-        options.update(
-            {
-                k: tuple(v) if isinstance(options.get(k), tuple) else v
-                for k, v in kept.items()
-                if k != "params"
-            }
-        )
+        options.update({k: v for k, v in kept.items() if k != "params"})
         with torch.no_grad():
             for name in group.keys() & saved["others"].keys():
                 group[name].copy_(saved["others"][name])

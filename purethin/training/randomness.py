@@ -1,6 +1,4 @@
-"""The states of the random generators that a training draws from, as tensors: taken and put
-back.
-"""
+"""The states of the random generators that a training draws from: taken and put back."""
 
 from __future__ import annotations
 
@@ -15,24 +13,14 @@ from torch import Tensor
 
 def generators() -> dict[str, Any]:
     """torch's on the CPU and on each CUDA device, Python's, and NumPy's where NumPy is loaded."""
-    version, words, gauss = random.getstate()
     out: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": {
-            "version": version,
-            "words": torch.tensor(words, dtype=torch.int64),
-            "gauss": gauss,
-        },
+        "python": random.getstate(),
     }
     if (numpy := sys.modules.get("numpy")) is not None:
-        kind, words, position, has_gauss, gauss = numpy.random.get_state()
-        words = torch.tensor(words.tolist(), dtype=torch.int64)
-        out["numpy"] = {
-            "kind": kind,
-            "words": words,
-            "rest": [int(position), int(has_gauss), float(gauss)],
-        }
+        kind, words, *rest = numpy.random.get_state()
+        out["numpy"] = (kind, words.tolist(), *rest)
     return out
 
 
@@ -41,14 +29,11 @@ def set_generators(state: dict[str, Any]) -> None:
     torch.set_rng_state(_bytes(state["torch"]))
     for device, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(_bytes(one), device)
-    python = state["python"]
-    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    random.setstate(state["python"])
     if "numpy" in state:
         import numpy
 
-        rest = state["numpy"]["rest"]
-        words = numpy.array(state["numpy"]["words"].tolist(), dtype=numpy.uint32)
-        numpy.random.set_state((state["numpy"]["kind"], words, *rest))
+        numpy.random.set_state(state["numpy"])
 
 
 def fork_generators(number: int) -> None:

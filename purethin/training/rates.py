@@ -44,11 +44,11 @@ class Rates:
         """
         self._begun = {}
         for name, values in state.items():
-            own = self._make(name).state_dict()
-            counted = {
-                k: Counter(v) if isinstance(own.get(k), Counter) else v for k, v in values.items()
-            }
-            self._begun[name].load_state_dict(counted)
+            scheduler = self._make(name)
+            own = scheduler.state_dict()  # a file has dicts alone
+            scheduler.load_state_dict(
+                {k: Counter(v) if isinstance(own.get(k), Counter) else v for k, v in values.items()}
+            )
 
     def _make(self, name: str) -> Any:
         if name not in self._begun:

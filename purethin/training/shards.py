@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from purethin.errors import CheckpointError
+from purethin.storage import safetensors_library
 from purethin.training.network import Engine
 
 
@@ -32,11 +33,11 @@ def write(folder: Path, tensors: Mapping[str, Tensor], engine: Engine) -> dict[s
 
     Args:
         folder: it is there, for all of them.
-        tensors: spread ones, and others that are the same everywhere.
+        tensors: spread ones, by name.
         engine: the run's.
 
     Returns:
-        `{"file": the new folder's name, "digest": {file name: digest}}`.
+        `{"folder": the new folder's name, "digests": {file name: digest}}`.
 
     Raises:
         CheckpointError: it cannot be written, or this torch has no safetensors form.
@@ -55,22 +56,18 @@ def write(folder: Path, tensors: Mapping[str, Tensor], engine: Engine) -> dict[s
     except (OSError, library.CheckpointException) as error:
         raise CheckpointError(f"{place} cannot be written: {error}") from error
     return {
-        "file": place.name,
-        "digest": {name: d for part in engine.gathered(mine) for name, d in part.items()},
+        "folder": place.name,
+        "digests": {name: d for part in engine.gathered(mine) for name, d in part.items()},
     }
 
 
-def read(
-    place: Path, digests: Mapping[str, str], spread: Collection[str], engine: Engine
-) -> dict[str, Tensor]:
-    """What `write` wrote, each tensor laid out for this engine; as many processes as there are now
-    call it.
+def read(place: Path, digests: Mapping[str, str], engine: Engine) -> dict[str, Tensor]:
+    """What `write` wrote, spread by this engine; as many processes as there are now call it.
 
     Args:
         place: the folder.
         digests: of its files, as `write` returned them.
-        spread: the names of those tensors that were spread.
-        engine: gives the tensors that these are read into; the others come whole, on the CPU.
+        engine: gives the tensors that these are read into.
 
     Raises:
         CheckpointError: a file is missing, truncated or edited.
@@ -79,12 +76,10 @@ def read(
     for name, written in [*digests.items()][engine.rank :: len(engine.gathered(None))]:
         check(place / name, written)
     reader = storage.HuggingFaceStorageReader(str(place))
-    tensors: dict[str, Tensor] = {}
-    for name, known in reader.read_metadata().state_dict_metadata.items():
-        shape, dtype = known.size, known.properties.dtype
-        tensors[name] = (
-            engine.blank(shape, dtype) if name in spread else torch.empty(shape, dtype=dtype)
-        )
+    tensors = {
+        name: engine.blank(known.size, known.properties.dtype)
+        for name, known in reader.read_metadata().state_dict_metadata.items()
+    }
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "torch.distributed is disabled"
@@ -102,7 +97,11 @@ def check(file: Path, written: str) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    if digest(file) != written:
+    try:
+        found = digest(file)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
+    if found != written:
         raise CheckpointError(
             f"{file} was truncated or edited since the state was written: restore it, or start anew"
         )
@@ -120,6 +119,7 @@ def digest(file: Path) -> str:
 def _libraries() -> tuple[Any, Any]:
     import torch.distributed.checkpoint as library
 
+    safetensors_library()
     try:
         from torch.distributed.checkpoint import hf_storage
     except ImportError as error:

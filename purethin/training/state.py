@@ -6,7 +6,7 @@ Invariant: a state that is refused changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from purethin.errors import CheckpointError
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
 from purethin.training.batches import order_of, set_order
-from purethin.training.checkpoint import outline
 from purethin.training.events import Record
 from purethin.training.live import Live
 from purethin.training.network import Engine
@@ -61,8 +60,8 @@ class Run:
         order = self.order or ({} if self.loader is None else order_of(self.loader))
         return {
             **self.live.state,
-            "spec": self.live.spec,
-            "recipe": outline(self.recipe),
+            "spec": self.live.spec.to_yaml(),
+            "recipe": _outline(self.recipe),
             "epoch": self.epoch,
             "step": self.step,
             "rates": self.rates.state,
@@ -78,11 +77,11 @@ class Run:
         Raises:
             CheckpointError: it is of another network, recipe or optimizer.
         """
-        if state["spec"] != self.live.spec:
+        if (spec := Spec.from_yaml(state["spec"])) != self.live.spec:
             raise CheckpointError(
-                f"this state is of another network: {_difference(state['spec'], self.live.spec)}"
+                f"this state is of another network: {_difference(spec, self.live.spec)}"
             )
-        if state["recipe"] != outline(self.recipe):
+        if state["recipe"] != _outline(self.recipe):
             raise CheckpointError(
                 "this state is of another recipe: go on with the recipe that it began with; to "
                 "change course, start a new run from trainer.model()"
@@ -122,3 +121,16 @@ def _difference(saved: Spec, own: Spec) -> str:
         "their specs differ beside the layout: it was inferred by another version, or from other "
         "inputs"
     )
+
+
+def _outline(value: Any) -> Any:
+    """Frozen data as plain data, without the fields that do not count when compared: to tell
+    whether a recipe is the same.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _outline(getattr(value, f.name)) for f in fields(value) if f.compare}
+    if isinstance(value, Mapping):
+        return {str(key): _outline(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_outline(entry) for entry in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

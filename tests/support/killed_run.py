@@ -8,7 +8,6 @@ kills fell where. Forks rather than starts anew, so that a kill costs no import.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import signal
@@ -26,6 +25,7 @@ from trainers import trainer_of
 
 import purethin as pt
 from purethin.training import checkpoint
+from purethin.tree import named
 
 EPOCHS = 12
 
@@ -88,11 +88,11 @@ def digest(folder: Path) -> str:
     assert state["epoch"] == EPOCHS
     for record in state["history"]:
         del record["seconds"]
-    tensors: dict[str, Tensor] = {}
-    plain = json.dumps(checkpoint.encoded(state, "state", tensors), sort_keys=True)
-    out = hashlib.sha256(plain.encode())
-    for name in sorted(tensors):
-        out.update(name.encode() + bytes(tensors[name].flatten().view(torch.uint8).tolist()))
+    out = hashlib.sha256()
+    for name, leaf in named(state).items():
+        tensor = isinstance(leaf, Tensor)
+        values = bytes(leaf.flatten().view(torch.uint8).tolist()) if tensor else repr(leaf).encode()
+        out.update(name.encode() + values)
     return out.hexdigest()
 
 
