@@ -11,64 +11,44 @@ from collections.abc import Collection
 import yaml
 
 from purethin.errors import nearest
-from purethin.recipes.located import Fields, empty, fail, value
+from purethin.recipes import nodes
+from purethin.recipes.nodes import Fields
 
-_RANKED = "use L1RankedStructureParameterPruner (or its _AGP form)"
-_SINGLE = (
-    "it zeroes single weights by a rule of its own; use AutomatedGradualPruner, or to thin, "
-    f"{_RANKED[4:]}"
-)
-_DROPS = f"it drops other filters at every batch and removes none; {_RANKED}"
-_FUNCTION = "it needs a function, which YAML cannot hold; use ExponentialLR or MultiStepLR"
-_SCHEDULERS = "it needs schedulers as arguments; list them under lr_schedulers, each with a policy"
-_ELEMENTS = (
-    "it pulls single weights, or blocks, and no unit becomes empty; use GroupLassoRegularizer"
-)
-_TRAINING = (
-    "it belongs to the training script: put it into the trainer's loss function, and remove it here"
-)
-CLASSES = {
-    "MagnitudeParameterPruner": _SINGLE,
-    "SparsityLevelParameterPruner": _SINGLE,
-    "SensitivityPruner": _SINGLE,
-    "SplicingPruner": _SINGLE,
-    "BaiduRNNPruner": _SINGLE,
-    "StructuredAGP": "name its ranking: L1RankedStructureParameterPruner_AGP",
-    "StructuredAutomatedGradualPruner": (
-        "it is an older name; use L1RankedStructureParameterPruner_AGP"
-    ),
+_AGP = "L1RankedStructureParameterPruner_AGP"
+_RANKED = f"use L1RankedStructureParameterPruner or {_AGP}"
+_REASONS = {
+    "MagnitudeParameterPruner SparsityLevelParameterPruner SensitivityPruner SplicingPruner "
+    "BaiduRNNPruner": "it zeroes single weights by a rule of its own; use AutomatedGradualPruner, "
+    "or to thin, L1RankedStructureParameterPruner",
+    "RandomLevelStructureParameterPruner BernoulliFilterPruner": "it drops other filters at every "
+    f"batch and removes none; {_RANKED}",
+    "StructuredAGP": f"name its ranking: {_AGP}",
+    "StructuredAutomatedGradualPruner": f"it is an older name; use {_AGP}",
     "LpRankedStructureParameterPruner": f"name its power; {_RANKED}",
-    "StructureParameterPruner": (
-        "it prunes below a fixed threshold; use L1RankedStructureParameterPruner with "
-        "desired_sparsity"
-    ),
-    "ActivationRankedFilterPruner": (
-        "name its statistic: ActivationAPoZRankedFilterPruner or …Mean…"
-    ),
-    "FMReconstructionChannelPruner": (
-        f"it solves for new weights from feature maps; {_RANKED} with group_type: Channels"
-    ),
-    "RandomLevelStructureParameterPruner": _DROPS,
-    "BernoulliFilterPruner": _DROPS,
+    "StructureParameterPruner": "it prunes below a fixed threshold; use "
+    "L1RankedStructureParameterPruner with desired_sparsity",
+    "ActivationRankedFilterPruner": "name its statistic: ActivationAPoZRankedFilterPruner or "
+    "ActivationMeanRankedFilterPruner",
+    "FMReconstructionChannelPruner": "it solves for new weights from feature maps; "
+    f"{_RANKED} with group_type: Channels",
     "L1RegularizedWeights": "use L1Regularizer",
     "L2Regularizer": "use the optimizer's weight_decay",
     "GroupVarianceRegularizer": "it leaves no group near zero; use GroupLassoRegularizer",
-    "DistributionRegularizer": _ELEMENTS,
-    "PotentialWellLatticeRegularizer": _ELEMENTS,
+    "DistributionRegularizer PotentialWellLatticeRegularizer": "it pulls single weights, or "
+    "blocks, and no unit becomes empty; use GroupLassoRegularizer",
     "ResnetCifarChannelRemover": "it is an older name; use ChannelRemover",
     "ResnetCifarFilterRemover": "it is an older name; use FilterRemover",
-    "ResnetCifarLayerRemover": "whole layers stay; use FilterRemover",
-    "ResnetLayerRemover": "whole layers stay; use FilterRemover",
-    "LotteryTicket": _TRAINING,
-    "LotteryTicketExtension": _TRAINING,
-    "KnowledgeDistillationPolicy": _TRAINING,
+    "ResnetCifarLayerRemover ResnetLayerRemover": "whole layers stay; use FilterRemover",
+    "LotteryTicket LotteryTicketExtension KnowledgeDistillationPolicy": "it belongs to the "
+    "training script: put it into the trainer's loss function, and remove it here",
     "MultiStepMultiGammaLR": "it is Distiller's own; use torch's MultiStepLR",
-    "LambdaLR": _FUNCTION,
-    "MultiplicativeLR": _FUNCTION,
+    "LambdaLR MultiplicativeLR": "it needs a function, which YAML cannot hold; use ExponentialLR "
+    "or MultiStepLR",
     "ReduceLROnPlateau": "it needs a metric at each step; use ExponentialLR or MultiStepLR",
-    "ChainedScheduler": _SCHEDULERS,
-    "SequentialLR": _SCHEDULERS,
+    "ChainedScheduler SequentialLR": "it needs schedulers as arguments; list them under "
+    "lr_schedulers, each with a policy",
 }
+CLASSES = {name: why for names, why in _REASONS.items() for name in names.split()}
 """Classes: pruners, regularizers, extensions, learning-rate schedulers."""
 SECTIONS = {"quantizers": "purethin does not quantize; thin first, then quantize the result"}
 """Sections, and the policies of their instances."""
@@ -89,9 +69,7 @@ ARGUMENTS = {
         "`weights`"
     ),
     "kwargs": "it holds the shape of blocks, and blocks leave no smaller network",
-    "group_size": (
-        "units are removed one by one; for multiples use pt.select(scores, sparsity, round_to=…)"
-    ),
+    "group_size": "units are removed one by one; pt.select(…, round_to=…) keeps multiples",
     "rounding_fn": "of n units floor(sparsity · n) are removed",
     "noise": "the ranking is repeatable; for a random one use RandomRankedStructureParameterPruner",
     "magnitude_fn": "the class names the norm: L1Ranked… or L2Ranked…",
@@ -117,13 +95,12 @@ def class_of(
         RecipeError: it names none, one that is refused (with why), or one that nobody knows.
     """
     if "class" not in entries:
-        fail(at, f"'{name}' lacks its class; write `class:` and one of {', '.join(known)}")
-    node = entries["class"][1]
-    kind = str(value(node))
+        nodes.fail(at, f"'{name}' lacks its class; write `class:` and one of {', '.join(known)}")
+    kind = str(nodes.value(node := entries["class"][1]))
     if refused := CLASSES.get(kind) or CLASSES.get(kind.removesuffix("_AGP")):
-        fail(node, f"{kind} is not supported: {refused}")
+        nodes.fail(node, f"{kind} is not supported: {refused}")
     if kind not in known:
-        fail(node, f"no class is named '{kind}' here; {nearest(kind, known)}")
+        nodes.fail(node, f"no class is named '{kind}' here; {nearest(kind, known)}")
     return kind, {key: entry for key, entry in entries.items() if key != "class"}
 
 
@@ -136,6 +113,8 @@ def off(name: str, at: yaml.Node, entry: yaml.Node) -> bool:
     """
     if name not in ARGUMENTS:
         return False
-    if not (empty(entry) or (isinstance(entry, yaml.ScalarNode) and value(entry) is False)):
-        fail(at, f"'{name}' is not supported: {ARGUMENTS[name]}; remove it")
+    if not (
+        nodes.empty(entry) or (isinstance(entry, yaml.ScalarNode) and nodes.value(entry) is False)
+    ):
+        nodes.fail(at, f"'{name}' is not supported: {ARGUMENTS[name]}; remove it")
     return True

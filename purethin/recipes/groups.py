@@ -14,17 +14,11 @@ from typing import NoReturn
 from purethin import axes as ax
 from purethin.errors import nearest
 from purethin.measures import KINDS, Measure
-from purethin.recipes.located import fail
+from purethin.recipes.nodes import fail
 from purethin.recipes.pruners import GROUP_TYPES, Pruner
 from purethin.spec import Spec
 
-_OTHER = {
-    "Filters": "Channels",
-    "3D": "Channels",
-    "Channels": "Filters",
-    "Rows": "Cols",
-    "Cols": "Rows",
-}
+_OTHER = {"Channels": "Filters", "Rows": "Cols", "Cols": "Rows"}  # of Filters and 3D: Channels
 
 
 @dataclass(frozen=True)
@@ -73,34 +67,33 @@ def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
             several axes; several listed weights carry one axis without `group_dependency`; or a
             Leader's axis is of another size than one that it leads.
     """
-    if pruner.group_type is None:
-        elements_of(pruner, spec)
+    kind, dependency = pruner.group_type, pruner.group_dependency
+    if kind is None:
         return []
     found: dict[str, list[Listed]] = {}
     for name, place in placed(pruner):
-        listed = locate(name, place, pruner.group_type, spec)
-        for axis in _axes(pruner.group_type, listed, spec):
+        listed = locate(name, place, kind, spec)
+        for axis in _axes(kind, listed, spec):
             found.setdefault(axis, []).append(listed)
-    if pruner.group_dependency == "Leader":
-        return _led(pruner, found, spec)
-    if pruner.group_dependency in ("Sum", "Mean"):
-        return [_together(pruner, members, axis) for axis, members in found.items()]
+    if dependency == "Leader":
+        return _led(kind, found, spec)
+    groups = []
     for axis, members in found.items():
-        if len(members) > 1 and pruner.group_dependency is None:
+        if len(members) > 1 and dependency is None:
             _refuse_shared(pruner, axis, members, spec)
-    return [
-        _alone(f"{pruner.group_type} of {members[0].weight}", members[0], axis)
-        for axis, members in found.items()
-    ]
+        why = f"{kind} of {members[0].weight}"
+        if together := dependency in ("Sum", "Mean"):
+            more = f" and {len(members) - 1} more" if len(members) > 1 else ""
+            why = f"{kind}, {dependency.lower()} of {members[0].weight}{more}"
+        by = [Ranking(m.weight, m.dim, axis) for m in (members if together else members[:1])]
+        groups.append(Group((axis,), tuple(by), why, mean=dependency == "Mean"))
+    return groups
 
 
 def measures_of(pruner: Pruner, groups: Iterable[Group]) -> list[Measure]:
     """What a pruner must know of data before it ranks these groups."""
-    if pruner.criterion not in KINDS:
-        return []
-    return [
-        Measure(pruner.criterion, r.weight, r.dim, r.axis) for group in groups for r in group.by
-    ]
+    by = [r for group in groups for r in group.by] if pruner.criterion in KINDS else []
+    return [Measure(pruner.criterion, r.weight, r.dim, r.axis) for r in by]
 
 
 def refuse_rivals(
@@ -116,30 +109,24 @@ def refuse_rivals(
         RecipeError: two do; names the axis, both, and what ties their weights.
     """
     owner: dict[str, tuple[str, Group]] = {}
-    for name in together:
-        for group in groups[name]:
-            for axis in group.axes:
-                first, its = owner.setdefault(axis, (name, group))
-                if first != name:
-                    fail(
-                        pruners[name].place,
-                        f"pruners '{first}' (by {its.leader}) and '{name}' (by {group.leader}) "
-                        f"both prune the axis '{axis}' "
-                        f"({spec.axes[axis].size} units) in the same epoch.{_meeting(axis, spec)} "
-                        "Each would keep other units: "
-                        "list the weights in one pruner, with `group_dependency: Auto`, or give "
-                        "the pruners different epochs",
-                    )
+    for name, group in [(n, group) for n in together for group in groups[n]]:
+        for axis in group.axes:
+            first, its = owner.setdefault(axis, (name, group))
+            if first != name:
+                fail(
+                    pruners[name].place,
+                    f"pruners '{first}' (by {its.leader}) and '{name}' (by {group.leader}) both "
+                    f"prune the axis '{axis}' ({spec.axes[axis].size} units) in the same epoch."
+                    f"{_meeting(axis, spec)} Each would keep other units: list the weights in one "
+                    "pruner, with `group_dependency: Auto`, or give the pruners different epochs",
+                )
     single: dict[str, str] = {}
     for name in together:
         for weight in elements_of(pruners[name], spec):
             if (first := single.setdefault(weight, name)) != name:
-                fail(
-                    pruners[name].place,
-                    f"pruners '{first}' and '{name}' both zero single weights of {weight} in the "
-                    "same epoch: "
-                    "list it in one of them, or give the pruners different epochs",
-                )
+                remedy = "list it in one of them, or give the pruners different epochs"
+                both = f"pruners '{first}' and '{name}' both zero single weights of {weight}"
+                fail(pruners[name].place, f"{both} in the same epoch: {remedy}")
 
 
 def elements_of(pruner: Pruner, spec: Spec) -> list[str]:
@@ -148,9 +135,8 @@ def elements_of(pruner: Pruner, spec: Spec) -> list[str]:
     Raises:
         RecipeError: one is unknown.
     """
-    if pruner.group_type is not None:
-        return []
-    return [resolve(name, place, spec) for name, place in placed(pruner)]
+    listed = placed(pruner) if pruner.group_type is None else []
+    return [resolve(name, place, spec) for name, place in listed]
 
 
 def placed(of: Pruner) -> list[tuple[str, str]]:
@@ -158,54 +144,42 @@ def placed(of: Pruner) -> list[tuple[str, str]]:
     return list(zip(of.weights, of.places or [of.place] * len(of.weights), strict=True))
 
 
-def _alone(why: str, listed: Listed, axis: str) -> Group:
-    return Group((axis,), (Ranking(listed.weight, listed.dim, axis),), why)
-
-
-def _together(pruner: Pruner, members: Sequence[Listed], axis: str) -> Group:
-    by = tuple(Ranking(m.weight, m.dim, axis) for m in members)
-    more = f" and {len(by) - 1} more" if len(by) > 1 else ""
-    why = (
-        f"{pruner.group_type}, {str(pruner.group_dependency).lower()} of {members[0].weight}{more}"
-    )
-    return Group((axis,), by, why, mean=pruner.group_dependency == "Mean")
-
-
-def _led(pruner: Pruner, found: Mapping[str, list[Listed]], spec: Spec) -> list[Group]:
+def _led(kind: str, found: Mapping[str, list[Listed]], spec: Spec) -> list[Group]:
     """The first listed weight ranks its own axes, and by them those of the others."""
     leader = next(iter(found.values()))[0]
     own = [axis for axis, members in found.items() if members[0] == leader]
-    why = f"{pruner.group_type}, led by {leader.weight}"
-    for axis, members in found.items():
+    size = spec.axes[own[0]].size
+    for axis, (first, *_) in found.items():
         if axis in own:
             continue
         if len(own) > 1:
             fail(
-                members[0].place,
-                f"{members[0].weight} carries the axis '{axis}', which the Leader {leader.weight} "
-                "lacks; the Leader has several "
-                f"({', '.join(own)}), and which of them should rank it is not said: write "
-                "`group_dependency: Auto`",
+                first.place,
+                f"{first.weight} carries the axis '{axis}', which the Leader {leader.weight} "
+                f"lacks; the Leader has several ({', '.join(own)}), and which of them should rank "
+                "it is not said: write `group_dependency: Auto`",
             )
-        if spec.axes[axis].size != spec.axes[own[0]].size:
+        if spec.axes[axis].size != size:
             fail(
-                members[0].place,
-                f"{members[0].weight} has {spec.axes[axis].size} units ('{axis}'), but the Leader "
-                f"{leader.weight} ranks "
-                f"{spec.axes[own[0]].size} ('{own[0]}'): list it in a pruner of its own, or write "
-                "`group_dependency: Auto`",
+                first.place,
+                f"{first.weight} has {spec.axes[axis].size} units ('{axis}'), but the Leader "
+                f"{leader.weight} ranks {size} ('{own[0]}'): list it in a pruner of its own, or "
+                "write `group_dependency: Auto`",
             )
-    if len(own) > 1:
-        return [_alone(why, leader, axis) for axis in own]
-    return [Group(tuple(found), (Ranking(leader.weight, leader.dim, own[0]),), why)]
+    alike = [(axis,) for axis in own] if len(own) > 1 else [tuple(found)]
+    why = f"{kind}, led by {leader.weight}"
+    return [
+        Group(axes, (Ranking(leader.weight, leader.dim, axis),), why)
+        for axis, axes in zip(own, alike, strict=True)
+    ]
 
 
 def _refuse_shared(pruner: Pruner, axis: str, members: Sequence[Listed], spec: Spec) -> NoReturn:
-    met = _meeting(axis, spec) or " They read one tensor."
     fail(
         members[1].place,
         f"pruner '{pruner.name}' lists {len(members)} weights that share the axis '{axis}' "
-        f"({spec.axes[axis].size} units): {', '.join(m.weight for m in members)}.{met} "
+        f"({spec.axes[axis].size} units): {', '.join(m.weight for m in members)}."
+        f"{_meeting(axis, spec) or ' They read one tensor.'} "
         "Ranked one by one they would keep different units. Write\n"
         "    group_dependency: Leader   # the first listed weight ranks for all\n"
         "or\n"
@@ -226,16 +200,14 @@ def resolve(name: str, place: str, spec: Spec) -> str:
     """The parameter that a recipe means: `module.`, which a parallel wrapper puts in, may be there
     or not, wherever it is.
     """
-    for candidate in (name, name.removeprefix("module."), f"module.{name}"):
+    bare = name.removeprefix("module.")
+    for candidate in (name, bare, f"module.{name}"):
         if candidate in spec.layout:
             return candidate
     alike = [known for known in spec.layout if _bare(known) == _bare(name)]
-    if len(alike) == 1:
-        return alike[0]
-    fail(
-        place,
-        f"no parameter is named '{name}'; {nearest(name.removeprefix('module.'), spec.layout)}",
-    )
+    if len(alike) != 1:
+        fail(place, f"no parameter is named '{name}'; {nearest(bare, spec.layout)}")
+    return alike[0]
 
 
 def _bare(name: str) -> list[str]:
@@ -253,29 +225,20 @@ def locate(name: str, place: str, group_type: str, spec: Spec) -> Listed:
         RecipeError: there is no such weight, or it has no such dim.
     """
     weight = resolve(name, place, spec)
-    rank = len(spec.layout[weight])
-    if rank < 2:
-        fail(
-            place,
-            f"{weight} has {rank} dimensions and no {group_type}: list its layer's convolution or "
-            "linear weight",
-        )
+    layout = spec.layout[weight]
+    has = f"{weight} has {len(layout)} dimensions"
+    if len(layout) < 2:
+        remedy = "list its layer's convolution or linear weight"
+        fail(place, f"{has} and no {group_type}: {remedy}")
     if group_type in ("Rows", "Cols"):
-        if rank != 2:
+        if len(layout) != 2:
             other = "Filters" if group_type == "Rows" else "Channels"
-            fail(
-                place,
-                f"{weight} has {rank} dimensions; {group_type} are of matrices: write `group_type: "
-                f"{other}`",
-            )
+            fail(place, f"{has}; {group_type} are of matrices: write `group_type: {other}`")
         return Listed(weight, place, 0 if group_type == "Rows" else 1)
-    first = list(ax.names(spec.layout[weight][0]))
-    depthwise = rank > 2 and spec.layout[weight][1] == ax.ONE
-    transposed = (
-        bool(first)
-        and not depthwise
-        and not any((weight, 0) in spec.axes[axis].producers for axis in first)
-    )
+    first = list(ax.names(layout[0]))
+    depthwise = len(layout) > 2 and layout[1] == ax.ONE
+    made = any((weight, 0) in spec.axes[axis].producers for axis in first)
+    transposed = bool(first) and not depthwise and not made
     return Listed(weight, place, int(transposed == (GROUP_TYPES[group_type] == "filters")))
 
 
@@ -286,35 +249,32 @@ def prunable(listed: Listed, spec: Spec) -> list[str]:
 
 
 def _axes(group_type: str, listed: Listed, spec: Spec) -> list[str]:
-    """The axes along the dim that is meant; several where it is a concatenation."""
-    expr = spec.layout[listed.weight][listed.dim]
-    names = list(dict.fromkeys(ax.names(expr)))
-    where = f"{listed.weight} cannot be pruned by {group_type}"
-    if not names:
-        reasons = [
-            f.reason for f in spec.frozen if (f.parameter, f.dim) == (listed.weight, listed.dim)
-        ]
-        other = spec.layout[listed.weight][1 - listed.dim]
-        hint = (
-            f" (its dim {1 - listed.dim} is '{other}': write `group_type: {_OTHER[group_type]}` to "
-            "prune that)"
-        )
-        fail(
-            listed.place,
-            f"{where}: its dim {listed.dim} is frozen ({(reasons or [f'its size is {expr}'])[0]}); "
-            "remove it from the list"
-            f"{hint if any(ax.names(other)) else ''}",
-        )
+    """The axes along the dim that is meant; several where it is a concatenation.
+
+    Raises:
+        RecipeError: there are none, with the reason.
+    """
+    weight, dim = listed.weight, listed.dim
+    if found := prunable(listed, spec):
+        return found
+    expr, other = spec.layout[weight][dim], spec.layout[weight][1 - dim]
+    where = f"{weight} cannot be pruned by {group_type}: its dim {dim} is"
     if crossed := _crossed(expr):
         example = ", ".join(f"'{name}': 0.5" for name in dict.fromkeys(ax.names(crossed)))
         fail(
             listed.place,
-            f"{where}: its dim {listed.dim} is '{expr}', a product of several axes, and which of "
-            "them should lose units is not "
-            "said; remove it from the list, and prune them by name: pt.select(scores, "
+            f"{where} '{expr}', a product of several axes, and which of them should lose units is "
+            "not said; remove it from the list, and prune them by name: pt.select(scores, "
             f"{{{example}}})",
         )
-    return names
+    reasons = [f.reason for f in spec.frozen if (f.parameter, f.dim) == (weight, dim)]
+    kind = _OTHER.get(group_type, "Channels")
+    hint = f" (its dim {1 - dim} is '{other}': write `group_type: {kind}` to prune that)"
+    fail(
+        listed.place,
+        f"{where} frozen ({(reasons or [f'its size is {expr}'])[0]}); remove it from the list"
+        f"{hint if any(ax.names(other)) else ''}",
+    )
 
 
 def _crossed(expr: ax.Axes) -> ax.Axes | None:

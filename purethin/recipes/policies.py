@@ -15,27 +15,14 @@ from typing import Any, Generic, TypeVar
 import yaml
 
 from purethin.errors import nearest
+from purethin.recipes import nodes
 from purethin.recipes.agp import agp
 from purethin.recipes.distiller import SECTIONS, off
-from purethin.recipes.located import (
-    Fields,
-    empty,
-    fail,
-    mapping,
-    place,
-    read,
-    said,
-    sequence,
-    truth,
-    value,
-    whole,
-)
+from purethin.recipes.nodes import Fields, said
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Regularizer
 
 T_co = TypeVar("T_co", covariant=True)
-KINDS = ("pruner", "regularizer", "extension", "lr_scheduler")
-"""What a policy is of."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ class Policy(Generic[T_co]):
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`: what acts."""
+        """What acts: pruner, regularizer, extension or lr_scheduler."""
         of = {Pruner: "pruner", Regularizer: "regularizer", Thinner: "extension"}
         return of.get(type(self.instance), "lr_scheduler")
 
@@ -104,12 +91,12 @@ def sparsity_at(policy: Policy[Pruner], epoch: int) -> float:
 
 @dataclass(frozen=True)
 class _Arguments:
-    keep_mask: bool = said(truth, default=False)
+    keep_mask: bool = said(nodes.truth, default=False)
 
 
 @dataclass(frozen=True)
 class _PrunerArguments(_Arguments):
-    mini_batch_pruning_frequency: int = said(whole, default=0)
+    mini_batch_pruning_frequency: int = said(nodes.whole, default=0)
 
 
 @dataclass(frozen=True)
@@ -117,12 +104,18 @@ class _NoArguments:
     pass
 
 
-_ARGUMENTS: dict[str, type] = {"pruner": _PrunerArguments, "regularizer": _Arguments}
+_ARGUMENTS: dict[str, type] = {
+    "pruner": _PrunerArguments,
+    "regularizer": _Arguments,
+    "extension": _NoArguments,
+    "lr_scheduler": _NoArguments,
+}
+"""What a policy is of, and the `args` that it reads."""
 
 
 def _epochs(node: yaml.Node, what: str) -> tuple[int, ...]:
-    if not (epochs := {whole(e, "an epoch") for e in sequence(node, what)}):
-        fail(node, "`epochs` is empty: this policy would never act")
+    if not (epochs := {nodes.whole(e, "an epoch") for e in nodes.sequence(node, what)}):
+        nodes.fail(node, "`epochs` is empty: this policy would never act")
     return tuple(sorted(epochs))
 
 
@@ -131,9 +124,9 @@ class _Times:
     """When a policy acts: at epochs, or in a range."""
 
     epochs: tuple[int, ...] = said(_epochs, default=())
-    starting_epoch: int = said(whole, default=0)
-    ending_epoch: int = said(whole, default=0)
-    frequency: int = said(partial(whole, least=1), default=1)
+    starting_epoch: int = said(nodes.whole, default=0)
+    ending_epoch: int = said(nodes.whole, default=0)
+    frequency: int = said(partial(nodes.whole, least=1), default=1)
 
 
 def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Policy[Any]:
@@ -146,20 +139,18 @@ def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Poli
     Raises:
         RecipeError: it is of no instance, has no time or two, or asks for what is refused.
     """
-    entries = mapping(node, "a policy")
+    entries = nodes.mapping(node, "a policy")
     for key, (at, _) in entries.items():
         if refused := SECTIONS.get(f"{key}s"):
-            fail(at, f"a policy of a {key}: {refused}; remove the policy")
-    kinds = [k for k in entries if k in KINDS]
-    times = {k: e for k, e in entries.items() if k not in KINDS}
-    says = read(_Times, times, node, "a policy", "a policy has no")
+            nodes.fail(at, f"a policy of a {key}: {refused}; remove the policy")
+    kinds = [k for k in entries if k in _ARGUMENTS]
+    times = {k: e for k, e in entries.items() if k not in kinds}
+    says = nodes.read(_Times, times, node, "a policy", "a policy has no")
     if len(kinds) != 1:
-        given = ", ".join(kinds) or "none"
-        fail(node, f"a policy has exactly one of {', '.join(KINDS)}; this has {given}")
-    kind = kinds[0]
-    instance, arguments = _instance(kind, entries[kind][1], known[kind])
-    gradual = isinstance(instance, Pruner) and instance.gradual
-    _check_times(node, times, says, ranged_only=gradual)
+        one, given = ", ".join(_ARGUMENTS), ", ".join(kinds) or "none"
+        nodes.fail(node, f"a policy has exactly one of {one}; this has {given}")
+    instance, arguments = _instance(kinds[0], entries[kinds[0]][1], known[kinds[0]])
+    _check_times(node, times, says, gradual=isinstance(instance, Pruner) and instance.gradual)
     epochs = says.epochs or tuple(range(says.starting_epoch, says.ending_epoch, says.frequency))
     return Policy(
         instance,
@@ -168,54 +159,49 @@ def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Poli
         says.ending_epoch or epochs[-1] + 1,
         getattr(arguments, "mini_batch_pruning_frequency", 0),
         isinstance(instance, Regularizer) and bool(instance.threshold) and arguments.keep_mask,
-        place(node),
+        nodes.place(node),
     )
 
 
 def _instance(kind: str, node: yaml.Node, known: Mapping[str, Any]) -> tuple[Any, Any]:
     """What acts, and the arguments of its policy."""
-    inner = mapping(node, f"the policy's {kind}")
+    inner = nodes.mapping(node, f"the policy's {kind}")
     for key, (at, _) in inner.items():
         if key not in ("instance_name", "args"):
-            fail(at, f"'{key}' of a policy's {kind} is not known; only instance_name and args are")
+            only = "only instance_name and args are"
+            nodes.fail(at, f"'{key}' of a policy's {kind} is not known; {only}")
     if "instance_name" not in inner:
         names = ", ".join(known) or "none is defined"
-        fail(node, f"write `instance_name:` and one of: {names}")
-    named = inner["instance_name"][1]
-    name = str(value(named))
+        nodes.fail(node, f"write `instance_name:` and one of: {names}")
+    name = str(nodes.value(named := inner["instance_name"][1]))
     if name not in known:
-        fail(named, f"no {kind} is named '{name}'; {nearest(name, known)}")
+        nodes.fail(named, f"no {kind} is named '{name}'; {nearest(name, known)}")
     given: Fields = {}
-    if "args" in inner and not empty(inner["args"][1]):
-        given = mapping(inner["args"][1], "args")
-    asked = {k: e for k, e in given.items() if not off(k, *e) or kind != "pruner"}
+    if "args" in inner and not nodes.empty(inner["args"][1]):
+        given = nodes.mapping(inner["args"][1], "args")
+    asked = {k: e for k, e in given.items() if kind != "pruner" or not off(k, *e)}
     unknown = f"a policy's {kind} has no argument"
-    return known[name], read(_ARGUMENTS.get(kind, _NoArguments), asked, node, "args", unknown)
+    return known[name], nodes.read(_ARGUMENTS[kind], asked, node, "args", unknown)
 
 
-def _check_times(node: yaml.Node, entries: Fields, says: _Times, *, ranged_only: bool) -> None:
+def _check_times(node: yaml.Node, entries: Fields, says: _Times, *, gradual: bool) -> None:
     """That a policy has epochs or a range, and acts."""
     ranged = [k for k in entries if k != "epochs"]
-    if "epochs" in entries and ranged:
-        fail(
-            entries[ranged[0]][0],
-            f"a policy has `epochs` or a range, not both: remove `epochs` or {', '.join(ranged)}",
-        )
-    if "epochs" in entries and ranged_only:
-        fail(
-            entries["epochs"][0],
-            "an _AGP pruner needs a range: write starting_epoch, ending_epoch and frequency",
-        )
-    for key in () if "epochs" in entries else ("starting_epoch", "ending_epoch"):
-        if key not in entries:
-            fail(
-                node,
-                f"this policy lacks '{key}': write starting_epoch, ending_epoch and frequency, or "
-                "epochs: […]",
+    if "epochs" in entries:
+        if ranged:
+            which = f"remove `epochs` or {', '.join(ranged)}"
+            nodes.fail(
+                entries[ranged[0]][0], f"a policy has `epochs` or a range, not both: {which}"
             )
-    if ranged and says.ending_epoch <= says.starting_epoch:
-        fail(
-            entries["ending_epoch"][1],
-            f"ending_epoch {says.ending_epoch} (exclusive) is not after starting_epoch "
-            f"{says.starting_epoch}: this policy would never act",
-        )
+        if gradual:
+            remedy = "write starting_epoch, ending_epoch and frequency"
+            nodes.fail(entries["epochs"][0], f"an _AGP pruner needs a range: {remedy}")
+        return
+    for key in ("starting_epoch", "ending_epoch"):
+        if key not in entries:
+            remedy = "write starting_epoch, ending_epoch and frequency, or epochs: […]"
+            nodes.fail(node, f"this policy lacks '{key}': {remedy}")
+    if says.ending_epoch <= says.starting_epoch:
+        late = f"is not after starting_epoch {says.starting_epoch}: this policy would never act"
+        end = entries["ending_epoch"][1]
+        nodes.fail(end, f"ending_epoch {says.ending_epoch} (exclusive) {late}")

@@ -7,26 +7,15 @@ A pruner knows no network: `groups_of` says which axes it means on one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 
 import yaml
 
 from purethin.errors import nearest
+from purethin.recipes import nodes
 from purethin.recipes.distiller import GROUPS, class_of, off
-from purethin.recipes.located import (
-    Fields,
-    empty,
-    fail,
-    fraction,
-    mapping,
-    one_of,
-    place,
-    read,
-    said,
-    sequence,
-    value,
-)
+from purethin.recipes.nodes import Fields, said
 
 CRITERIA = {
     "L1Ranked": "l1",
@@ -95,57 +84,44 @@ class Pruner:
 
 def read_group_type(node: yaml.Node, _: str = "group_type") -> str:
     """One of `GROUP_TYPES`."""
-    kind = str(value(node))
+    kind = str(nodes.value(node))
     if kind in GROUPS:
         why = f"removes {GROUPS[kind]}, which leaves no smaller network; use Filters or Channels"
-        fail(node, f"group_type {kind} {why}")
+        nodes.fail(node, f"group_type {kind} {why}")
     if kind not in GROUP_TYPES:
-        fail(node, f"no group_type is named '{kind}'; {nearest(kind, GROUP_TYPES)}")
+        nodes.fail(node, f"no group_type is named '{kind}'; {nearest(kind, GROUP_TYPES)}")
     return kind
 
 
 def _weights(node: yaml.Node, _: str) -> dict[str, str]:
     """`{weight: place}`; one word is a list of one, as Distiller's own schedules have it."""
-    word = isinstance(node, yaml.ScalarNode) and not empty(node)
+    word = isinstance(node, yaml.ScalarNode) and not nodes.empty(node)
     weights: dict[str, str] = {}
-    for item in [node] if word else sequence(node, "weights"):
-        weight = str(value(item))
+    for item in [node] if word else nodes.sequence(node, "weights"):
+        weight = str(nodes.value(item))
         if weight.removeprefix("module.") in {w.removeprefix("module.") for w in weights}:
-            fail(item, f"'{weight}' is listed twice; list each weight once")
-        weights[weight] = place(item)
+            nodes.fail(item, f"'{weight}' is listed twice; list each weight once")
+        weights[weight] = nodes.place(item)
     return weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Once:
     weights: Mapping[str, str] = said(_weights, "[…]")
-    desired_sparsity: float = said(fraction, "0.5")
-
-    @property
-    def amounts(self) -> tuple[float, float]:
-        return self.desired_sparsity, self.desired_sparsity
+    desired_sparsity: float = said(nodes.fraction, "0.5")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Gradually:
     weights: Mapping[str, str] = said(_weights, "[…]")
-    initial_sparsity: float = said(fraction, "0.5")
-    final_sparsity: float = said(fraction, "0.5")
-
-    @property
-    def amounts(self) -> tuple[float, float]:
-        return self.initial_sparsity, self.final_sparsity
+    initial_sparsity: float = said(nodes.fraction, "0.5")
+    final_sparsity: float = said(nodes.fraction, "0.5")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Units:
     group_type: str = said(read_group_type, "Filters")
-    group_dependency: str | None = said(partial(one_of, allowed=DEPENDENCIES), default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Filters(_Units):
-    group_type: str = said(read_group_type, default="Filters")
+    group_dependency: str | None = said(partial(nodes.one_of, allowed=DEPENDENCIES), default=None)
 
 
 @dataclass(frozen=True)
@@ -158,69 +134,55 @@ class _UnitsGradually(_Gradually, _Units):
     pass
 
 
-@dataclass(frozen=True)
-class _FiltersOnce(_Once, _Filters):
-    pass
-
-
-@dataclass(frozen=True)
-class _FiltersGradually(_Gradually, _Filters):
-    pass
-
-
-def _form(kind: str) -> type[_Once] | type[_Gradually]:
-    """What a class of pruner reads."""
-    if kind == ELEMENTS:
-        return _Gradually
-    if kind.endswith("_AGP"):
-        return _FiltersGradually if "FilterPruner" in kind else _UnitsGradually
-    return _FiltersOnce if "FilterPruner" in kind else _UnitsOnce
-
-
 def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
     """A pruner from its entry under `pruners`.
 
     Raises:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
     """
-    kind, entries = class_of(name, at, mapping(node, f"pruner '{name}'"), _CLASSES)
-    form = _form(kind)
+    kind, entries = class_of(name, at, nodes.mapping(node, f"pruner '{name}'"), _CLASSES)
     entries = {k: e for k, e in entries.items() if not off(k, *e)}
-    _check_amounts(entries, form, kind)
-    says = read(form, entries, at, f"pruner '{name}'", f"{kind} has no argument")
+    if kind != ELEMENTS:
+        entries = _units(kind, entries)
+    form = _UnitsGradually if kind.endswith("_AGP") else _UnitsOnce
+    form = _Gradually if kind == ELEMENTS else form
+    says = nodes.read(form, entries, at, f"pruner '{name}'", f"{kind} has no argument")
     if not says.weights:
-        fail(entries["weights"][1], f"pruner '{name}' lists no weights")
-    initial, final = says.amounts
+        nodes.fail(entries["weights"][1], f"pruner '{name}' lists no weights")
+    gradual = isinstance(says, _Gradually)
+    initial = says.initial_sparsity if gradual else says.desired_sparsity
+    final = says.final_sparsity if gradual else says.desired_sparsity
     if initial > final:
-        fail(
-            entries["final_sparsity"][1],
-            f"final_sparsity {final} is below initial_sparsity {initial}: what is removed stays "
-            "removed",
-        )
-    units = says if isinstance(says, _Units) else None
-    if isinstance(units, _Filters) and GROUP_TYPES[units.group_type] != "filters":
-        other = kind.replace("FilterPruner", "StructureParameterPruner")
-        fail(
-            entries["group_type"][1],
-            f"{kind} prunes Filters; for {units.group_type} write `class: {other}`",
-        )
+        why = f"is below initial_sparsity {initial}: what is removed stays removed"
+        nodes.fail(entries["final_sparsity"][1], f"final_sparsity {final} {why}")
     return Pruner(
         name,
         next((c for first, c in CRITERIA.items() if kind.startswith(first)), "magnitude"),
         tuple(says.weights),
-        units and units.group_type,
-        units and units.group_dependency,
+        getattr(says, "group_type", None),
+        getattr(says, "group_dependency", None),
         initial,
         final,
-        isinstance(says, _Gradually),
-        place(at),
+        gradual,
+        nodes.place(at),
         tuple(says.weights.values()),
     )
 
 
-def _check_amounts(entries: Fields, form: type, kind: str) -> None:
-    """That a pruner is not given the sparsity of its other form, at once or gradually."""
-    for key in ("initial_sparsity", "final_sparsity", "desired_sparsity"):
-        if key in entries and kind != ELEMENTS and key not in {f.name for f in fields(form)}:
-            other = kind.removesuffix("_AGP") if kind.endswith("_AGP") else f"{kind}_AGP"
-            fail(entries[key][0], f"{kind} has no argument '{key}'; that is of {other}; use that")
+def _units(kind: str, entries: Fields) -> Fields:
+    """The entries of a pruner of units, whose class says that it prunes Filters, or is gradual."""
+    gradual = kind.endswith("_AGP")
+    other = kind.removesuffix("_AGP") if gradual else f"{kind}_AGP"
+    for key in ("desired_sparsity",) if gradual else ("initial_sparsity", "final_sparsity"):
+        if key in entries:
+            at, why = entries[key][0], f"that is of {other}; use that"
+            nodes.fail(at, f"{kind} has no argument '{key}'; {why}")
+    if "FilterPruner" not in kind:
+        return entries
+    filters = yaml.ScalarNode("tag:yaml.org,2002:str", "Filters")
+    at, node = entries.get("group_type", (filters, filters))
+    given = read_group_type(node)
+    if GROUP_TYPES[given] != "filters":
+        other = kind.replace("FilterPruner", "StructureParameterPruner")
+        nodes.fail(node, f"{kind} prunes Filters; for {given} write `class: {other}`")
+    return {**entries, "group_type": (at, node)}

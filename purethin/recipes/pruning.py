@@ -174,6 +174,6 @@ def bound(
     for policy in timetable.of(Pruner):
         for epoch in policy.epochs:
             acting.setdefault(epoch, []).append(policy.instance.name)
-    for together in {tuple(dict.fromkeys(names)) for names in acting.values()}:
+    for together in dict.fromkeys(tuple(dict.fromkeys(names)) for names in acting.values()):
         refuse_rivals(groups, known, together, spec)
     return Pruning(timetable, spec, groups, singles, penalties)

@@ -10,24 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from purethin.errors import RecipeError, nearest
+from purethin.recipes import nodes
 from purethin.recipes.distiller import SECTIONS, class_of
-from purethin.recipes.located import (
-    Fields,
-    compose,
-    empty,
-    fail,
-    mapping,
-    one_of,
-    read,
-    said,
-    sequence,
-    value,
-)
+from purethin.recipes.nodes import Fields, said
 from purethin.recipes.policies import Policy, Thinner, read_policy
 from purethin.recipes.pruners import Pruner, read_pruner
 from purethin.recipes.pruning import Pruning, bound
@@ -36,7 +26,6 @@ from purethin.recipes.schedulers import Scheduler, read_scheduler
 from purethin.recipes.timetable import Timetable
 from purethin.spec import Spec
 
-_Read = TypeVar("_Read")
 _SECTIONS = ("version", "pruners", "regularizers", "extensions", "lr_schedulers", "policies")
 
 
@@ -77,7 +66,7 @@ class Recipe(Timetable):
         >>> Recipe.from_yaml("version: 1\npolicies: []").last_epoch
         -1
         """
-        if (root := compose(text, source)) is None:
+        if (root := nodes.compose(text, source)) is None:
             raise RecipeError(
                 f"{source}: empty; a recipe has version, pruners, extensions, lr_schedulers and "
                 "policies"
@@ -163,69 +152,67 @@ def load_recipe(source: str | Path) -> Recipe:
 
 
 def _recipe(root: yaml.Node, title: str) -> Recipe:
-    top = mapping(root, "the recipe")
+    top = nodes.mapping(root, "the recipe")
     for key, (at, node) in top.items():
-        if key in SECTIONS and not empty(node):
-            fail(at, f"'{key}': {SECTIONS[key]}; remove the section and its policies")
+        if key in SECTIONS and not nodes.empty(node):
+            nodes.fail(at, f"'{key}': {SECTIONS[key]}; remove the section and its policies")
         if key not in _SECTIONS and key not in SECTIONS:
-            fail(at, f"no section is named '{key}'; {nearest(key, _SECTIONS)}")
-    if "version" in top and (version := value(top["version"][1])) != 1:
-        fail(top["version"][1], f"version {version} is not known; write `version: 1`")
-    section = partial(_section, top)
-    pruners = section("pruners", read_pruner)
-    regularizers = section("regularizers", read_regularizer)
-    thinners, schedulers = section("extensions", _thinner), section("lr_schedulers", read_scheduler)
-    known = {
-        "pruner": pruners,
-        "regularizer": regularizers,
-        "extension": thinners,
-        "lr_scheduler": schedulers,
-    }
-    policies: tuple[Policy[Any], ...]
-    if scheduled := "policies" in top:
-        policies = tuple(read_policy(n, known) for n in sequence(top["policies"][1], "policies"))
+            nodes.fail(at, f"no section is named '{key}'; {nearest(key, _SECTIONS)}")
+    if "version" in top and (version := nodes.value(top["version"][1])) != 1:
+        nodes.fail(top["version"][1], f"version {version} is not known; write `version: 1`")
+    known = {kind: _section(top, f"{kind}s", read) for kind, read in _READERS.items()}
+    pruners = known["pruner"]
+    if "policies" in top:
+        listed = nodes.sequence(top["policies"][1], "policies")
+        policies = tuple(read_policy(entry, known) for entry in listed)
     elif pruners:
-        policies = tuple(
-            Policy(pruner, epochs=(0,), frequency=1, end=1) for pruner in pruners.values()
-        )
+        policies = tuple(Policy(pruner, (0,), frequency=1, end=1) for pruner in pruners.values())
     else:
-        fail(
-            root,
-            "no policies: nothing would ever act; write `policies:` with a list of what acts when",
-        )
+        remedy = "write `policies:` with a list of what acts when"
+        nodes.fail(root, f"no policies: nothing would ever act; {remedy}")
     return Recipe(
         source=title,
         pruners=pruners,
-        thinners=thinners,
-        schedulers=schedulers,
+        thinners=known["extension"],
+        schedulers=known["lr_scheduler"],
         policies=policies,
-        regularizers=regularizers,
-        scheduled=scheduled,
+        regularizers=known["regularizer"],
+        scheduled="policies" in top,
     )
 
 
 def _section(
-    top: Fields, name: str, read: Callable[[str, yaml.Node, yaml.Node], _Read]
-) -> dict[str, _Read]:
-    if name not in top or empty(top[name][1]):
+    top: Fields, name: str, read: Callable[[str, yaml.Node, yaml.Node], Any]
+) -> dict[str, Any]:
+    if name not in top or nodes.empty(top[name][1]):
         return {}
-    entries = mapping(top[name][1], name).items()
+    entries = nodes.mapping(top[name][1], name).items()
     return {instance: read(instance, at, node) for instance, (at, node) in entries}
+
+
+_FUNCTIONS = partial(nodes.one_of, allowed=("remove_filters", "remove_channels"))
 
 
 @dataclass(frozen=True)
 class _Thinner:
     """What an extension says; it said to Distiller what the spec knows."""
 
-    thinning_func_str: str | None = said(
-        partial(one_of, allowed=("remove_filters", "remove_channels")), default=None
-    )
+    thinning_func_str: str | None = said(_FUNCTIONS, default=None)
     arch: object = said(lambda node, _: node, default=None)
     dataset: object = said(lambda node, _: node, default=None)
 
 
 def _thinner(name: str, at: yaml.Node, node: yaml.Node) -> Thinner:
-    known = ("FilterRemover", "ChannelRemover", "StructureRemover")
-    _, entries = class_of(name, at, mapping(node, f"extension '{name}'"), known)
-    read(_Thinner, entries, at, f"extension '{name}'", "a thinning extension has no argument")
+    owner, known = f"extension '{name}'", ("FilterRemover", "ChannelRemover", "StructureRemover")
+    _, entries = class_of(name, at, nodes.mapping(node, owner), known)
+    nodes.read(_Thinner, entries, at, owner, "a thinning extension has no argument")
     return Thinner(name)
+
+
+_READERS: dict[str, Callable[[str, yaml.Node, yaml.Node], Any]] = {
+    "pruner": read_pruner,
+    "regularizer": read_regularizer,
+    "extension": _thinner,
+    "lr_scheduler": read_scheduler,
+}
+"""Of the instances under `pruners`, `regularizers` and so on."""

@@ -8,7 +8,7 @@ to its gradient.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import prod
 
 import torch
@@ -18,19 +18,10 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.criteria import wide
 from purethin.errors import MaskError, nearest
+from purethin.recipes import nodes
 from purethin.recipes.distiller import class_of
 from purethin.recipes.groups import Listed, locate, prunable, resolve
-from purethin.recipes.located import (
-    empty,
-    fail,
-    mapping,
-    number,
-    place,
-    read,
-    said,
-    sequence,
-    value,
-)
+from purethin.recipes.nodes import said
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
 from purethin.thinning import kept_sizes, masked_leaf
@@ -72,42 +63,42 @@ Regim = tuple[str, float, str | None]
 
 def _regims(node: yaml.Node, what: str) -> dict[str, Regim]:
     return {
-        weight: (place(at), number(entry, "the strength"), None)
-        for weight, (at, entry) in mapping(node, what).items()
+        weight: (nodes.place(at), nodes.number(entry, "the strength"), None)
+        for weight, (at, entry) in nodes.mapping(node, what).items()
     }
 
 
 def _group_regims(node: yaml.Node, what: str) -> dict[str, Regim]:
-    found: dict[str, Regim] = {}
-    for weight, (at, entry) in mapping(node, what).items():
-        parts = sequence(entry, "a strength and a group type")
-        if len(parts) != 2:
-            more = (
-                ": a threshold is `threshold_criteria`, and what follows a weight the network says"
-            )
-            fail(
-                entry,
-                "a strength and a group type are two entries, as [0.0008, Filters]; here are "
-                f"{len(parts)}{more if len(parts) > 2 else ''}",
-            )
-        found[weight] = place(at), number(parts[0], "the strength"), read_group_type(parts[1])
-    return found
+    return {
+        weight: (nodes.place(at), *_pair(entry))
+        for weight, (at, entry) in nodes.mapping(node, what).items()
+    }
+
+
+def _pair(node: yaml.Node) -> tuple[float, str]:
+    """A strength and a group type."""
+    parts = nodes.sequence(node, "a strength and a group type")
+    if (count := len(parts)) != 2:
+        more = ": a threshold is `threshold_criteria`, and what follows a weight the network says"
+        two = "a strength and a group type are two entries, as [0.0008, Filters]"
+        nodes.fail(node, f"{two}; here are {count}{more if count > 2 else ''}")
+    return nodes.number(parts[0], "the strength"), read_group_type(parts[1])
 
 
 def _threshold(node: yaml.Node, _: str) -> str | None:
-    if (given := value(node)) is not None and given not in _CRITERIA:
-        fail(node, f"no threshold_criteria is '{given}'; {nearest(str(given), _CRITERIA)}")
+    if (given := nodes.value(node)) is not None and given not in _CRITERIA:
+        nodes.fail(node, f"no threshold_criteria is '{given}'; {nearest(str(given), _CRITERIA)}")
     return given
 
 
 def _no_threshold(node: yaml.Node, what: str) -> None:
-    if not empty(node):
-        fail(
-            node,
-            f"{what} of an L1Regularizer would zero single weights by its strength: remove it, and "
-            "use GroupLassoRegularizer to remove groups, or AutomatedGradualPruner to zero single "
-            "weights",
+    if not nodes.empty(node):
+        remedy = (
+            "remove it, and use GroupLassoRegularizer to remove groups, or AutomatedGradualPruner "
+            "to zero single weights"
         )
+        why = f"{what} of an L1Regularizer would zero single weights by its strength"
+        nodes.fail(node, f"{why}: {remedy}")
 
 
 @dataclass(frozen=True)
@@ -132,18 +123,16 @@ def read_regularizer(name: str, at: yaml.Node, node: yaml.Node) -> Regularizer:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
     """
     owner = f"regularizer '{name}'"
-    kind, entries = class_of(name, at, mapping(node, owner), _FORMS)
-    says = read(_FORMS[kind], entries, at, owner, f"{kind} has no argument")
+    kind, entries = class_of(name, at, nodes.mapping(node, owner), _FORMS)
+    says = nodes.read(_FORMS[kind], entries, at, owner, f"{kind} has no argument")
     if not says.reg_regims:
-        example = (
-            "{conv1.weight: [0.0008, Filters]}"
-            if kind != "L1Regularizer"
-            else "{bn1.weight: 0.0001}"
-        )
-        fail(entries["reg_regims"][1], f"{owner} lists no weights: write `reg_regims: {example}`")
+        example = fields(_FORMS[kind])[0].metadata["example"]
+        why = f"{owner} lists no weights: write `reg_regims: {example}`"
+        nodes.fail(entries["reg_regims"][1], why)
     places, strengths, kinds = zip(*says.reg_regims.values(), strict=True)
     threshold = says.threshold_criteria
-    return Regularizer(name, tuple(says.reg_regims), strengths, kinds, threshold, place(at), places)
+    weights = tuple(says.reg_regims)
+    return Regularizer(name, weights, strengths, kinds, threshold, nodes.place(at), places)
 
 
 # ---- on a network

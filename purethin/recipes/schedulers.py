@@ -14,8 +14,8 @@ import torch
 import yaml
 from torch.optim import lr_scheduler
 
+from purethin.recipes import nodes
 from purethin.recipes.distiller import CLASSES, class_of
-from purethin.recipes.located import fail, mapping, read, said, sequence, values, whole
 
 
 @dataclass(frozen=True)
@@ -46,47 +46,33 @@ def read_scheduler(name: str, at: yaml.Node, node: yaml.Node) -> Scheduler:
     classes = {
         k: v
         for k, v in vars(lr_scheduler).items()
-        if inspect.isclass(v)
-        and issubclass(v, lr_scheduler.LRScheduler)
-        and k.endswith(("LR", "Restarts"))
-        and not k.startswith("_")
-        and k not in CLASSES
+        if k.endswith(("LR", "Restarts")) and not k.startswith("_") and k not in CLASSES
     }
-    kind, entries = class_of(name, at, mapping(node, owner), classes)
+    given = nodes.mapping(node, owner)
+    kind, entries = class_of(name, at, given, classes)
     form = _form(classes[kind])
-    says = read(form, entries, at, f"{owner} of {kind}", f"{kind} has no argument")
+    says = nodes.read(form, entries, at, f"{owner} of {kind}", f"{kind} has no argument")
     scheduler = Scheduler(name, kind, {key: getattr(says, key) for key in entries})
-    _try(scheduler, classes[kind], mapping(node, owner)["class"][1])
+    _try(scheduler, given["class"][1])
     return scheduler
 
 
 def _form(made: type) -> type:
     """A dataclass with a field for each of a scheduler's arguments."""
-    given = ("self", "optimizer", "last_epoch", "verbose")
-    return make_dataclass(
-        "Arguments",
-        [
-            (
-                p.name,
-                Any,
-                said(_milestones if p.name == "milestones" else values, "…", **_default(p)),
-            )
-            for p in inspect.signature(made).parameters.values()
-            if p.name not in given
-        ],
-        kw_only=True,
-    )
-
-
-def _default(parameter: inspect.Parameter) -> dict[str, Any]:
-    return {} if parameter.default is inspect.Parameter.empty else {"default": None}
+    arguments: list[Any] = []
+    for p in inspect.signature(made).parameters.values():
+        if p.name not in ("self", "optimizer", "last_epoch", "verbose"):
+            reader = _milestones if p.name == "milestones" else nodes.values
+            default = {} if p.default is p.empty else {"default": None}
+            arguments.append((p.name, Any, nodes.said(reader, "…", **default)))
+    return make_dataclass("Arguments", arguments, kw_only=True)
 
 
 def _milestones(node: yaml.Node, what: str) -> list[int]:
-    return [whole(item, "a milestone") for item in sequence(node, what)]
+    return [nodes.whole(item, "a milestone") for item in nodes.sequence(node, what)]
 
 
-def _try(scheduler: Scheduler, made: Any, at: yaml.Node) -> None:
+def _try(scheduler: Scheduler, at: yaml.Node) -> None:
     """Build a scheduler over an optimizer of nothing and step it once, so that torch's error
     comes now and has a line.
     """
@@ -96,15 +82,8 @@ def _try(scheduler: Scheduler, made: Any, at: yaml.Node) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
-            stepped = made(optimizer, **scheduler.arguments)
+            stepped = build_schedulers([scheduler], optimizer)[scheduler.name]
             optimizer.step()
             stepped.step()
-    except (
-        TypeError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        LookupError,
-        AttributeError,
-    ) as error:
-        fail(at, f"torch refuses these arguments of {scheduler.kind}: {error}")
+    except Exception as error:
+        nodes.fail(at, f"torch refuses these arguments of {scheduler.kind}: {error}")

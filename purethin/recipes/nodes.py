@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, field, fields
-from math import isfinite, nan
+from math import isfinite
 from sys import float_info
 from typing import Any, NoReturn, TypeVar
 
@@ -20,19 +20,17 @@ T = TypeVar("T")
 Fields = dict[str, tuple[yaml.Node, yaml.Node]]
 """A mapping's `{key: (the key's node, the value's node)}`."""
 
-_CORE = tuple(
-    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")
-)
-_MOST = 200_000  # what a published schedule of Distiller has for "never"
-_LONGEST = 500  # a message repeats what it is about
-_DEEPEST = 50
+_CORE = {f"tag:yaml.org,2002:{k}" for k in ("null", "bool", "int", "float", "str", "seq", "map")}
 _MERGE = "tag:yaml.org,2002:merge"
+_MOST = 200_000  # what a published schedule of Distiller has for "never"
+_DEEPEST = 50
+_LONGEST = 500  # a message repeats what it is about
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 """What YAML 1.2 and a reader take for a number, and YAML 1.1 for a word: 1e-4."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, whose time grows with the square of how deep brackets nest: a recipe's nest three
+    """PyYAML's, whose time grows with the square of how deep brackets nest; a recipe's nest three
     deep.
     """
 
@@ -52,22 +50,15 @@ def compose(text: str, title: str) -> yaml.Node | None:
         loader = _Loader(text)
         loader.name = title
         return loader.get_single_node()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        if isinstance(error, yaml.reader.ReaderError):  # it knows how many characters it had read
-            before = text[: error.position]
-            line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-            raise RecipeError(
-                f"{title}:{line}:{column}: not YAML: the character {error.character!r}"
-            ) from error
-        at = f"{title}:{mark.line + 1}:{mark.column + 1}" if mark else f"{title}:1:1"
-        raise RecipeError(f"{at}: not YAML: {getattr(error, 'problem', None) or error}") from error
     except RecursionError as error:
         raise RecipeError(f"{title}:1:1: nested too deeply for a recipe") from error
-    except (
-        ValueError
-    ) as error:  # of a directive such as `%YAML`, whose numbers PyYAML reads unguarded
-        raise RecipeError(f"{title}:1:1: not YAML: {error}") from error
+    except Exception as error:  # of `%YAML x` PyYAML lets a ValueError pass
+        at = getattr(error, "position", 0)
+        line, column = text.count("\n", 0, at), at - text.rfind("\n", 0, at) - 1
+        if mark := getattr(error, "problem_mark", None):
+            line, column = mark.line, mark.column
+        why = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        raise RecipeError(f"{title}:{line + 1}:{column + 1}: not YAML: {why}") from error
 
 
 def place(node: yaml.Node) -> str:
@@ -87,21 +78,15 @@ def mapping(node: yaml.Node, what: str) -> Fields:
     """
     out: Fields = {}
     seen, todo = {id(node)}, [node]
-    while todo:
-        # a merged mapping may merge others, or itself: each is read once, and a key's first wins
-        entries = _entries(todo.pop(), what)
-        merged = entries.pop("<<", None)
-        for name, entry in entries.items():
-            out.setdefault(name, entry)
-        if merged is not None:
-            parts = (
-                sequence(merged[1], "<<")
-                if isinstance(merged[1], yaml.SequenceNode)
-                else [merged[1]]
-            )
-            fresh = [part for part in dict.fromkeys(parts) if id(part) not in seen]
-            seen |= {id(part) for part in fresh}
-            todo += reversed(fresh)
+    while todo:  # a merged mapping may merge others, or itself: each is read once
+        own = _entries(todo.pop(), what)
+        if merged := own.pop("<<", None):
+            several = isinstance(merged[1], yaml.SequenceNode)
+            parts = sequence(merged[1], "<<") if several else [merged[1]]
+            fresh = {id(part): part for part in parts if id(part) not in seen}
+            seen |= fresh.keys()
+            todo += reversed(fresh.values())
+        out |= {name: entry for name, entry in own.items() if name not in out}
     return out
 
 
@@ -116,11 +101,8 @@ def _entries(node: yaml.Node, what: str) -> Fields:
             fail(key, f"a name in {what} is one word, not {_kind(key)}")
         name = "<<" if key.tag == _MERGE else str(value(key))
         if name in out:
-            fail(
-                key,
-                f"'{name}' stands twice in {what}; first at line "
-                f"{out[name][0].start_mark.line + 1}",
-            )
+            first = out[name][0].start_mark.line + 1
+            fail(key, f"'{name}' stands twice in {what}; first at line {first}")
         out[name] = (key, entry)
     return out
 
@@ -138,17 +120,14 @@ def value(node: yaml.Node) -> Any:
     _plain(node)
     if not isinstance(node, yaml.ScalarNode):
         fail(node, f"a number or a word is expected, not {_kind(node)}")
-    if len(node.value) > _LONGEST:
-        fail(
-            node,
-            f"'{_short(node.value)}' has {len(node.value):,} characters; a name or a number has at "
-            f"most {_LONGEST}",
-        )
+    if (length := len(node.value)) > _LONGEST:
+        most = f"a name or a number has at most {_LONGEST}"
+        fail(node, f"'{_short(node.value)}' has {length:,} characters; {most}")
     if node.style is None and _NUMBER.fullmatch(node.value):
         return float(node.value)
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
-    except (yaml.YAMLError, ValueError, OverflowError, LookupError) as error:
+    except Exception as error:  # `!!float half`, `!!bool 7`, 2001-99-99
         fail(node, f"'{_short(node.value)}' is not a plain value: {error}")
 
 
@@ -168,32 +147,34 @@ def _finite(node: yaml.Node) -> Any:
 
 def fraction(node: yaml.Node, what: str) -> float:
     """A number from 0 to 1."""
-    if not 0 <= (given := _number(node)) <= 1:
-        fail(
-            node, f"{what} is {_said(node)}; it is the fraction removed, from 0 to 1 (0.5 for half)"
-        )
-    return float(given)
+    return float(_number(node, what, 0, 1, "the fraction removed, from 0 to 1 (0.5 for half)"))
 
 
 def number(node: yaml.Node, what: str) -> float:
     """A finite number from 0."""
-    if not 0 <= (given := _number(node)) <= float_info.max:
-        fail(node, f"{what} is {_said(node)}; it is a number from 0, as 0.0008")
-    return float(given)
+    return float(_number(node, what, 0, float_info.max, "a number from 0, as 0.0008"))
 
 
 def whole(node: yaml.Node, what: str, least: int = 0) -> int:
     """A whole number from `least` to two hundred thousand, beyond which no epoch is."""
-    given = _number(node)
-    if not isinstance(given, int) or not least <= given <= _MOST:
-        fail(node, f"{what} is {_said(node)}; it is a whole number from {least} to {_MOST:,}")
+    meant = f"a whole number from {least} to {_MOST:,}"
+    return _number(node, what, least, _MOST, meant, kind=int)
+
+
+def _number(
+    node: yaml.Node, what: str, least: float, most: float, meant: str, kind: Any = (int, float)
+) -> Any:
+    given = value(node)
+    typed = isinstance(given, kind) and not isinstance(given, bool)
+    if not typed or not least <= given <= most:
+        fail(node, f"{what} is {_short(given)}; it is {meant}")
     return given
 
 
 def truth(node: yaml.Node, what: str) -> bool:
     """True or false."""
     if not isinstance(given := value(node), bool):
-        fail(node, f"{what} is {_said(node)}; it is true or false")
+        fail(node, f"{what} is {_short(given)}; it is true or false")
     return given
 
 
@@ -206,16 +187,6 @@ def one_of(node: yaml.Node, what: str, allowed: Iterable[str]) -> str | None:
     return given
 
 
-def _number(node: yaml.Node) -> int | float:
-    """A number; nan where there is none."""
-    given = value(node)
-    return given if isinstance(given, int | float) and not isinstance(given, bool) else nan
-
-
-def _said(node: yaml.Node) -> str:
-    return _short(value(node))
-
-
 def empty(node: yaml.Node) -> bool:
     """Whether a node holds nothing: null, [] or {}."""
     return not node.value if isinstance(node, yaml.CollectionNode) else value(node) is None
@@ -223,24 +194,18 @@ def empty(node: yaml.Node) -> bool:
 
 def _plain(node: yaml.Node) -> None:
     if node.tag not in _CORE:
-        fail(
-            node,
-            f"the tag {node.tag} would make an object; a recipe holds plain values only: remove it",
-        )
+        why = "would make an object; a recipe holds plain values only: remove it"
+        fail(node, f"the tag {node.tag} {why}")
 
 
 def _kind(node: yaml.Node) -> str:
-    return {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(
-        type(node)
-    ) or f"'{_short(node.value)}'"
+    kinds = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
+    return kinds.get(type(node)) or f"'{_short(node.value)}'"
 
 
 def _short(given: Any) -> str:
-    """A value as text that fits a line; a number of thousands of digits has none."""
-    try:
-        text = str(given)
-    except ValueError:
-        return "a number beyond all bounds"
+    """A value as text that fits a line."""
+    text = str(given)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -271,7 +236,7 @@ def read(cls: type[T], entries: Fields, at: yaml.Node, owner: str, unknown: str)
     Raises:
         RecipeError: an entry is unknown, lacks, or cannot be read.
     """
-    known = {f.name: f for f in fields(cls) if "read" in f.metadata}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key, (key_at, _) in entries.items():
         if key not in known:
             fail(key_at, f"{unknown} '{key}'; {nearest(key, known)}")
