@@ -8,14 +8,20 @@ layout is a row of them, `conv1 3 7 7`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import torch
 from torch import Tensor
 
 from purethin.errors import MaskError, SpecError
+
+Run = tuple[int | None, int | None, int | None]
+"""Start, stop and step of some positions; open ends are None."""
+Index = tuple[int | Run, ...]
 
 
 @dataclass(frozen=True)
@@ -60,18 +66,20 @@ class Sum:
 
 @dataclass(frozen=True)
 class Take:
-    """The units of `base` at these positions, in this order; a run is `(start, stop, step)`, open
-    ends None.
-    """
+    """The units of `base` at these positions, in this order."""
 
     base: Axes
-    index: tuple[int | tuple[int | None, int | None, int | None], ...]
+    index: Index
 
     def __str__(self) -> str:
         return f"{self.base}[{', '.join(map(_index_text, self.index))}]"
 
     def positions(self, size: int) -> list[int]:
-        """The positions in a base of this size, spelled out."""
+        """The positions in a base of this size, spelled out.
+
+        Raises:
+            SpecError: one lies beyond it.
+        """
         out: list[int] = []
         for entry in self.index:
             out.extend([entry] if isinstance(entry, int) else range(*slice(*entry).indices(size)))
@@ -84,77 +92,142 @@ class Take:
 
 
 Axes = Name | Fixed | Product | Sum | Take
-ONE = Fixed(1)
 
 
-def product(parts: Iterable[Axes]) -> Axes:
+def parts(expr: Axes) -> tuple[Axes, ...]:
+    """Factors, terms, or the base of a take; none of a name and an integer."""
+    match expr:
+        case Product(inner) | Sum(inner):
+            return inner
+        case Take(base):
+            return (base,)
+    return ()
+
+
+# ---- the forms, made
+
+
+def product(factors: Iterable[Axes]) -> Axes:
     """The product in normal form: nested products flattened, ones dropped, neighbouring integers
     multiplied.
     """
-    flat: list[Axes] = []
-    for part in parts:
-        for f in part.factors if isinstance(part, Product) else (part,):
-            if f == ONE:
-                continue
-            if isinstance(f, Fixed) and flat and isinstance(last := flat[-1], Fixed):
-                flat[-1] = Fixed(last.size * f.size)
-            else:
-                flat.append(f)
-    return ONE if not flat else flat[0] if len(flat) == 1 else Product(tuple(flat))
+    return _normal(Product, factors, 1, operator.mul)
 
 
-def total(parts: Iterable[Axes]) -> Axes:
+def total(terms: Iterable[Axes]) -> Axes:
     """The sum in normal form: nested sums flattened, zeros dropped, neighbouring integers added."""
+    return _normal(Sum, terms, 0, operator.add)
+
+
+def _normal(
+    form: type[Product | Sum], inner: Iterable[Axes], unit: int, merge: Callable[[int, int], int]
+) -> Axes:
     flat: list[Axes] = []
-    for part in parts:
-        for t in part.terms if isinstance(part, Sum) else (part,):
-            if t == Fixed(0):
-                continue
-            if isinstance(t, Fixed) and flat and isinstance(last := flat[-1], Fixed):
-                flat[-1] = Fixed(last.size + t.size)
-            else:
-                flat.append(t)
-    return Fixed(0) if not flat else flat[0] if len(flat) == 1 else Sum(tuple(flat))
+    for part in (x for p in inner for x in (parts(p) if isinstance(p, form) else (p,))):
+        match flat[-1:], part:
+            case [Fixed(a)], Fixed(b):
+                flat[-1] = Fixed(merge(a, b))
+            case _ if part != Fixed(unit):
+                flat.append(part)
+    return form(tuple(flat)) if len(flat) > 1 else flat[0] if flat else Fixed(unit)
 
 
 def take(base: Axes, positions: Sequence[int], size: int) -> Axes:
     """`base` of this size reindexed, in the shortest notation: runs of equal step become slices."""
-    positions = list(positions)
-    if positions == list(range(size)):
+    positions, whole = list(positions), list(range(size))
+    if positions == whole:
         return base
     if not positions:
         return Fixed(0)
-    if positions == list(range(size))[::-1]:
-        return Take(base, ((None, None, -1),))
-    return Take(base, tuple(_runs(positions)))
+    return Take(base, ((None, None, -1),) if positions == whole[::-1] else (*_runs(positions),))
+
+
+def rebuilt(expr: Axes, change: Callable[[Axes], Axes]) -> Axes:
+    """The form over its changed parts, in normal form; as it is written where none changes."""
+    inner = parts(expr)
+    new = tuple(map(change, inner))
+    if all(a is b for a, b in zip(inner, new, strict=True)):
+        return expr
+    match expr, new:
+        case Take(), (Fixed(number),):
+            return Fixed(len(expr.positions(number)))
+        case Take(_, index), _:
+            return Take(new[0], index)
+    return (product if isinstance(expr, Product) else total)(new)
+
+
+def substituted(expr: Axes, fixed: Mapping[str, int]) -> Axes:
+    """The expression with these names as integers of their sizes."""
+    if isinstance(expr, Name):
+        return Fixed(fixed[expr.name]) if expr.name in fixed else expr
+    return rebuilt(expr, lambda part: substituted(part, fixed))
+
+
+def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Axes:
+    """The expression over the axes' remaining units: takes are renumbered, the rest stays as
+    written.
+    """
+    if isinstance(expr, Take) and (kept := keep(expr.base, masks, sizes)) is not None:
+        new = (kept.cumsum(0) - 1).tolist()
+        positions = [new[i] for i in expr.positions(len(new)) if kept[i]]
+        return take(thinned(expr.base, masks, sizes), positions, int(kept.sum()))
+    return rebuilt(expr, lambda part: thinned(part, masks, sizes))
+
+
+# ---- the forms, read
+
+
+def walk(expr: Axes) -> Iterator[Axes]:
+    """The expression and all that it is made of, outer ones first, left to right."""
+    yield expr
+    for part in parts(expr):
+        yield from walk(part)
 
 
 def names(expr: Axes) -> Iterator[str]:
     """Every axis name in the expression, left to right, repeats included."""
-    if isinstance(expr, Name):
-        yield expr.name
-    for part in parts(expr):
-        yield from names(part)
+    return (e.name for e in walk(expr) if isinstance(e, Name))
 
 
 def size(expr: Axes, sizes: Mapping[str, int]) -> int:
     """The number of entries, from the sizes of the named axes.
 
+    Raises:
+        SpecError: an axis has no known size, or a take reaches beyond its base.
+
     >>> from purethin.notation import parse
     >>> size(parse("(a (b + 2))"), {"a": 3, "b": 4})
     18
     """
-    if isinstance(expr, Name):
-        if expr.name not in sizes:
-            raise SpecError(f"the axis '{expr.name}' has no known size")
-        return sizes[expr.name]
-    if isinstance(expr, Fixed):
-        return expr.size
-    if isinstance(expr, Product):
-        return prod(size(f, sizes) for f in expr.factors)
-    if isinstance(expr, Sum):
-        return sum(size(t, sizes) for t in expr.terms)
+    match expr:
+        case Name(name):
+            if name not in sizes:
+                raise SpecError(f"the axis '{name}' has no known size")
+            return sizes[name]
+        case Fixed(number):
+            return number
+        case Product(factors):
+            return prod(size(f, sizes) for f in factors)
+        case Sum(terms):
+            return sum(size(t, sizes) for t in terms)
     return len(expr.positions(size(expr.base, sizes)))
+
+
+def _entries(
+    expr: Axes, leaf: Callable[[Name | Fixed], Tensor], times: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """A value for each entry: of names and integers by `leaf`; `times` joins those of factors."""
+    match expr:
+        case Sum(terms):
+            return torch.cat([_entries(t, leaf, times) for t in terms])
+        case Take(base):
+            values = _entries(base, leaf, times)
+            at = torch.tensor(expr.positions(len(values)), dtype=torch.long, device=values.device)
+            return values[at]
+        case Product(factors):
+            rows = (_entries(f, leaf, times) for f in factors)
+            return reduce(lambda a, b: times(a[:, None], b[None, :]).flatten(), rows)
+    return leaf(expr)
 
 
 def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor | None:
@@ -163,6 +236,9 @@ def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> T
 
     None where no mask touches it. Works under `vmap` and `grad`.
 
+    Raises:
+        MaskError: a mask has another length than its axis.
+
     >>> from purethin.notation import parse
     >>> keep(parse("(a 2)"), {"a": torch.tensor([True, False])}, {"a": 2})
     tensor([ True,  True, False, False])
@@ -170,38 +246,17 @@ def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> T
     touched = [masks[n] for n in names(expr) if n in masks]
     if not touched:
         return None
-    like = (
-        touched[0]
-        if all(m.dtype == torch.bool for m in touched)
-        else next(m for m in touched if m.dtype != torch.bool)
-    )
-    return _keep(expr, masks, sizes, like)
+    like = next((m for m in touched if m.dtype != torch.bool), touched[0])
 
-
-def _keep(
-    expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int], like: Tensor
-) -> Tensor:
-    if isinstance(expr, Name) and expr.name in masks:
-        mask = masks[expr.name]
-        if mask.shape != (sizes[expr.name],):
-            raise MaskError(
-                f"the mask of '{expr.name}' has shape {tuple(mask.shape)}, not "
-                f"({sizes[expr.name]},)"
-            )
+    def leaf(part: Name | Fixed) -> Tensor:
+        if isinstance(part, Fixed) or part.name not in masks:
+            return torch.ones(size(part, sizes), dtype=like.dtype, device=like.device)
+        mask, want = masks[part.name], (sizes[part.name],)
+        if mask.shape != want:
+            raise MaskError(f"the mask of '{part}' has shape {tuple(mask.shape)}, not {want}")
         return mask.to(like.dtype)
-    if isinstance(expr, Name | Fixed):
-        return torch.ones(size(expr, sizes), dtype=like.dtype, device=like.device)
-    if isinstance(expr, Sum):
-        return torch.cat([_keep(t, masks, sizes, like) for t in expr.terms])
-    if isinstance(expr, Take):
-        base = _keep(expr.base, masks, sizes, like)
-        return base[
-            torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device=base.device)
-        ]
-    out = _keep(expr.factors[0], masks, sizes, like)
-    for factor in expr.factors[1:]:
-        out = (out[:, None] * _keep(factor, masks, sizes, like)[None, :]).flatten()
-    return out
+
+    return _entries(expr, leaf, operator.mul)
 
 
 def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
@@ -212,51 +267,16 @@ def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
     >>> units(parse("(a 2)"), "a", {"a": 2})
     tensor([0, 0, 1, 1])
     """
-    if isinstance(expr, Sum):
-        return torch.cat([units(t, name, sizes) for t in expr.terms])
-    if isinstance(expr, Take):
-        base = units(expr.base, name, sizes)
-        return base[torch.tensor(expr.positions(base.shape[0]), dtype=torch.long, device="cpu")]
-    if isinstance(expr, Product):
-        out = units(expr.factors[0], name, sizes)
-        for factor in expr.factors[1:]:
-            inner = units(factor, name, sizes)
-            out = torch.where(out[:, None] >= 0, out[:, None], inner[None, :]).flatten()
-        return out
-    if expr == Name(name):
-        return torch.arange(sizes[name], device="cpu")
-    return torch.full((size(expr, sizes),), -1, device="cpu")
+
+    def leaf(part: Name | Fixed) -> Tensor:
+        if part == Name(name):
+            return torch.arange(sizes[name], device="cpu")
+        return torch.full((size(part, sizes),), -1, device="cpu")
+
+    return _entries(expr, leaf, lambda outer, inner: torch.where(outer >= 0, outer, inner))
 
 
-def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Axes:
-    """The expression over the axes' remaining units: takes are renumbered, the rest stays as
-    written.
-    """
-    if isinstance(expr, Product):
-        return Product(tuple(thinned(f, masks, sizes) for f in expr.factors))
-    if isinstance(expr, Sum):
-        terms = tuple(thinned(t, masks, sizes) for t in expr.terms)
-        return total(terms) if Fixed(0) in terms else Sum(terms)
-    kept = keep(expr.base, masks, sizes) if isinstance(expr, Take) else None
-    if not isinstance(expr, Take) or kept is None:
-        return expr
-    new = (kept.cumsum(0) - 1).tolist()
-    left = [new[i] for i in expr.positions(len(new)) if kept[i]]
-    return take(thinned(expr.base, masks, sizes), left, int(kept.sum()))
-
-
-def substituted(expr: Axes, fixed: Mapping[str, int]) -> Axes:
-    """The expression with these names as integers of their sizes."""
-    if isinstance(expr, Name):
-        return Fixed(fixed[expr.name]) if expr.name in fixed else expr
-    if isinstance(expr, Product):
-        return product(substituted(f, fixed) for f in expr.factors)
-    if isinstance(expr, Sum):
-        return total(substituted(t, fixed) for t in expr.terms)
-    if isinstance(expr, Take):
-        base = substituted(expr.base, fixed)
-        return Fixed(size(expr, fixed)) if isinstance(base, Fixed) else Take(base, expr.index)
-    return expr
+# ---- the forms as text
 
 
 def layout_text(dims: Sequence[Axes]) -> str:
@@ -264,23 +284,14 @@ def layout_text(dims: Sequence[Axes]) -> str:
     return " ".join(map(str, dims)) or "scalar"
 
 
-def parts(expr: Axes) -> tuple[Axes, ...]:
-    """Factors, terms, or the base of a take; none of a name and an integer."""
-    if isinstance(expr, Product):
-        return expr.factors
-    if isinstance(expr, Sum):
-        return expr.terms
-    return (expr.base,) if isinstance(expr, Take) else ()
-
-
-def _index_text(entry: int | tuple[int | None, int | None, int | None]) -> str:
+def _index_text(entry: int | Run) -> str:
     if isinstance(entry, int):
         return str(entry)
     start, stop, step = ("" if x is None else str(x) for x in entry)
     return f"{start}:{stop}" + (f":{step}" if step else "")
 
 
-def _runs(positions: list[int]) -> Iterator[int | tuple[int | None, int | None, int | None]]:
+def _runs(positions: list[int]) -> Iterator[int | Run]:
     i = 0
     while i < len(positions):
         j = i + 1

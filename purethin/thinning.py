@@ -4,6 +4,7 @@ left. All pure.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -246,28 +247,8 @@ def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
     expression.
     """
     masks = masks or {}
-    left = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
-    known: dict[Axes, int] = {}
-
-    def kept(expr: Axes) -> int:
-        if expr not in known:
-            if isinstance(expr, ax.Name):
-                known[expr] = left[expr.name]
-            elif isinstance(expr, ax.Take):
-                keep = ax.keep(expr, masks, spec.sizes)
-                known[expr] = ax.size(expr, spec.sizes) if keep is None else int(keep.sum())
-            elif isinstance(expr, ax.Sum):
-                known[expr] = sum(map(kept, expr.terms))
-            elif isinstance(expr, ax.Product):
-                out = 1
-                for factor in expr.factors:
-                    out *= kept(factor)
-                known[expr] = out
-            else:
-                known[expr] = expr.size
-        return known[expr]
-
-    return kept
+    kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    return functools.cache(lambda e: ax.size(ax.thinned(e, masks, spec.sizes), kept))
 
 
 def config_of(spec: Spec, masks: Masks) -> Config:
