@@ -92,6 +92,7 @@ class Take:
 
 
 Axes = Name | Fixed | Product | Sum | Take
+ONE = Fixed(1)
 
 
 def parts(expr: Axes) -> tuple[Axes, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping
 
 from purethin import axes as ax
@@ -49,16 +50,23 @@ def _size_of(axis: str, rows: Collection[tuple[Axes, int]], known: Mapping[str, 
     entry. Where there is none, the largest with which the first is not too large; None where a take
     leaves it open.
     """
-    sizes = [{**known, axis: n} for n in range(1, sum(want for _, want in rows) + 1)]
-    fitting = [s for s in sizes if all(_size_or_none(expr, s) == want for expr, want in rows)]
-    for s in fitting:
-        met = {unit for expr, _ in rows for unit in ax.units(expr, axis, s).tolist()}
-        if met >= {*range(s[axis])}:
-            return s[axis]
     (expr, want), *_ = rows
+    sizes = range(1, sum(size for _, size in rows) + 1)
+    first, end = (
+        cut(sizes, want, key=lambda n: _size_or_none(expr, {**known, axis: n}) or 0)
+        for cut in (bisect_left, bisect_right)
+    )
+    fitting = [
+        n
+        for n in sizes[first:end]
+        if all(_size_or_none(e, {**known, axis: n}) == size for e, size in rows)
+    ]
+    for n in fitting:
+        met = (ax.units(e, axis, {**known, axis: n}).tolist() for e, _ in rows)
+        if {*range(n)} <= {unit for units in met for unit in units}:
+            return n
     taken = any(isinstance(e, Take) and axis in ax.names(e) for e in ax.walk(expr))
-    below = (s[axis] for s in sizes if ax.size(expr, s) <= want)
-    return None if fitting or taken else max(below, default=1)
+    return None if fitting or taken else max(end, 1)
 
 
 def _size_or_none(expr: Axes, sizes: Mapping[str, int]) -> int | None:
