@@ -29,8 +29,8 @@ from purethin.recipes.plan import plan as plan
 from purethin.recipes.recipe import Recipe as Recipe
 from purethin.recipes.recipe import load_recipe as load_recipe
 from purethin.recipes.writing import recipe_for as recipe_for
+from purethin.records import Axis as Axis
 from purethin.selection import select as select
-from purethin.spec import Axis as Axis
 from purethin.spec import Masks as Masks
 from purethin.spec import Scores as Scores
 from purethin.spec import Spec as Spec

@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from purethin.modules import rebuild
 from purethin.outputs import results
-from purethin.spec import Frozen, Masks, Spec
+from purethin.records import Frozen
+from purethin.spec import Masks, Spec
 from purethin.thinning import mask, thin
 from purethin.tree import TensorTree
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from purethin.spec import Masks, Spec, itemsize
-from purethin.thinning import check_masks, kept_sizes
+import torch
+
+from purethin.checks import check_masks, kept_sizes
+from purethin.spec import Masks, Spec
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,6 @@ def cost(spec: Spec, masks: Masks | None = None) -> Cost:
     Raises:
         MaskError: the masks do not fit the spec.
 
-    >>> import torch
     >>> spec = Spec.from_layout({"w": "h 3"}, {"w": torch.zeros(4, 3)})
     >>> cost(spec, {"h": torch.arange(4) < 1}).parameters
     3
@@ -46,5 +47,5 @@ def cost(spec: Spec, masks: Masks | None = None) -> Cost:
     return Cost(
         macs=sum(k * prod(map(kept, dims)) for k, dims in spec.macs),
         parameters=sum(n for name, n in elements.items() if name not in spec.buffers),
-        bytes=sum(n * itemsize(spec.dtypes[name]) for name, n in elements.items()),
+        bytes=sum(n * getattr(torch, spec.dtypes[name]).itemsize for name, n in elements.items()),
     )

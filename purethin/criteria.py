@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.checks import check_fits
 from purethin.errors import MaskError, SpecError
-from purethin.spec import Axis, Scores, Spec, check_fits
+from purethin.records import Axis
+from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree, named
 
 

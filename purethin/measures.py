@@ -19,9 +19,11 @@ from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from purethin import axes as ax
+from purethin.checks import check_fits
 from purethin.criteria import activation_mean, apoz, change, onto_units, per_unit
 from purethin.errors import SpecError, nearest
-from purethin.spec import Activation, Spec, check_fits
+from purethin.records import Activation
+from purethin.spec import Spec
 from purethin.tree import TensorTree, named
 
 _OF_ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {

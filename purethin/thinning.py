@@ -4,8 +4,7 @@ left. All pure.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,10 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.axes import Axes
-from purethin.errors import MaskError, SpecError, nearest
-from purethin.spec import Condition, Elements, Masks, Spec, check_fits, rewritten
+from purethin.checks import check_conditions, check_elements, check_fits, check_masks, kept_sizes
+from purethin.errors import MaskError, SpecError
+from purethin.rewriting import rewritten
+from purethin.spec import Elements, Masks, Spec
 from purethin.tree import TensorTree, map_named, named
 
 Config = dict[str, dict[str, Any]]
@@ -242,15 +243,6 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
     return rewritten(spec, lambda e: ax.thinned(e, masks, spec.sizes), sizes)
 
 
-def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
-    """A function from an expression to the number of its entries that stay, cached by
-    expression.
-    """
-    masks = masks or {}
-    kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
-    return functools.cache(lambda e: ax.size(ax.thinned(e, masks, spec.sizes), kept))
-
-
 def config_of(spec: Spec, masks: Masks) -> Config:
     """The module attributes whose values change under these masks."""
     kept, dense = kept_sizes(spec, masks), kept_sizes(spec, None)
@@ -267,104 +259,6 @@ def config_of(spec: Spec, masks: Masks) -> Config:
         if module in config:
             config[module] = {CLASS: name, **config[module]}
     return config
-
-
-def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) -> None:
-    """That masks of axes fit a spec.
-
-    Raises:
-        MaskError: an unknown axis, a wrong length or dtype, or (unless allowed, as when zeroing) an
-            axis with no unit left.
-    """
-    if not isinstance(masks, Mapping):
-        raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
-    for name, m in masks.items():
-        if name in spec.layout and name not in spec.axes:
-            raise MaskError(
-                f"'{name}' is a parameter, and masks are of axes: to zero single elements of it "
-                f"write pt.mask(params, spec, masks, elements={{'{name}': …}})"
-            )
-        if name not in spec.axes:
-            raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
-        size = spec.axes[name].size
-        _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
-        if not all_removed_allowed and not bool(m.any()):
-            raise MaskError(
-                f"the mask of '{name}' removes all {m.numel()} units: keep at least one"
-            )
-
-
-def check_elements(spec: Spec, elements: Elements) -> None:
-    """That masks of single elements fit a spec.
-
-    Raises:
-        MaskError: an unknown parameter, a wrong shape or dtype.
-    """
-    for name, m in elements.items():
-        if name not in spec.layout:
-            raise MaskError(f"no parameter is named '{name}'; {nearest(name, spec.layout)}")
-        _check_mask(name, m, spec.shape(name), "the parameter has another", floats=True)
-
-
-def _check_mask(name: str, m: object, want: tuple[int, ...], why: str, *, floats: bool) -> None:
-    if not isinstance(m, Tensor):
-        raise MaskError(
-            f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: "
-            "scores > 0"
-        )
-    if tuple(m.shape) != want:
-        raise MaskError(
-            f"the mask of '{name}' has shape {tuple(m.shape)}, but {why}: give shape {want}"
-        )
-    if m.dtype != torch.bool and not (floats and m.is_floating_point()):
-        raise MaskError(
-            f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0"
-        )
-
-
-def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:
-    """The first comparison of the traced forward that would come out otherwise, with the two sizes
-    that it would compare.
-    """
-    kept = kept_sizes(spec, masks)
-    for c in spec.conditions:
-        left, right = kept(c.left), kept(c.right)
-        if _RELATIONS[c.relation](left, right) != c.held:
-            return c, left, right
-    return None
-
-
-def check_conditions(spec: Spec, masks: Masks) -> None:
-    """That thinning by these masks changes no branch of the traced forward.
-
-    Raises:
-        MaskError: it would.
-    """
-    if (broken := broken_condition(spec, masks)) is not None:
-        c, left, right = broken
-        if c.relation == "%":
-            raise MaskError(
-                f"'{c.left}' must stay a multiple of {right} and would be {left}: the thinned "
-                "network would take another branch, "
-                f"or fail ({c.place}); give select round_to={right}"
-            )
-        raise MaskError(
-            f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced "
-            "and is not with "
-            f"{left} and {right}: the thinned network would take another branch; "
-            "keep more units of "
-            f"{', '.join(dict.fromkeys([*ax.names(c.left), *ax.names(c.right)]))}"
-        )
-
-
-_RELATIONS: dict[str, Callable[[int, int], bool]] = {
-    "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    ">=": lambda a, b: a >= b,
-    "==": lambda a, b: a == b,
-    "%": lambda a, b: a % b == 0,
-}
 
 
 def _keeps(spec: Spec, name: str, masks: Masks, *, spare: bool = False) -> list[tuple[int, Tensor]]:

@@ -15,8 +15,8 @@ from resnet_cifar import resnet20, resnet56
 from torch import Tensor, nn
 
 import purethin as pt
+from purethin.checks import kept_sizes
 from purethin.recipes.rows import Row
-from purethin.thinning import kept_sizes
 
 RECIPES = Path(__file__).parent / "recipes"
 CIFAR = torch.zeros(1, 3, 32, 32)

@@ -11,8 +11,10 @@ FILES = house.files_of(Path(__file__).parents[1] / "purethin")
 ROWS = """
     errors
     axes tree outputs table multihead
-    notation layouts
+    notation layouts records
+    document
     spec
+    checks rewriting
     thinning
     criteria selection costs modules
     measures storage comparison

@@ -94,7 +94,7 @@ def test_sizes_are_solved_from_the_shapes(
     [
         (
             {"conv.wieght": "c 3 3 3"},
-            ["'conv.wieght'", "no parameter", "did you mean 'conv.weight'?"],
+            ["'conv.wieght'", "not a parameter", "did you mean 'conv.weight'?"],
         ),
         (
             {"conv.weight": "c 3 (3 3)"},

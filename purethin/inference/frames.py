@@ -19,7 +19,7 @@ from purethin.inference.rules.call import Call
 from purethin.inference.solver import Node, expression, leaves
 from purethin.inference.states import data_of
 from purethin.inference.trace import Trace
-from purethin.spec import Activation, Role
+from purethin.records import Activation, Role
 
 
 @dataclass

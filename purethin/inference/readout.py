@@ -18,7 +18,8 @@ from purethin.inference.solver import Node, expression, find, freeze, leaves
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import judged
 from purethin.inference.trace import Trace
-from purethin.spec import Condition, Frozen, Spec, axes_of, dtype_name
+from purethin.records import Axis, Condition, Frozen, placed
+from purethin.spec import Spec, dtype_name
 
 
 def settle(traced: Traced) -> None:
@@ -59,16 +60,22 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         return expression(n, names.__getitem__)
 
     layout = {n: tuple(map(text, ds)) for n, ds in dims.items()}
+    producers = by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names)
+    axes = {
+        name: Axis(
+            name,
+            v.size,
+            exact=v not in verdict.inexact,
+            reason=str(verdict.inexact[v]) if v in verdict.inexact else None,
+            producers=producers.get(name, ()),
+            spared=verdict.spared.get(v, ()),
+            finite=v not in verdict.nonfinite,
+        )
+        for v, name in names.items()
+    }
     return Spec(
         layout=layout,
-        axes=axes_of(
-            layout,
-            {name: v.size for v, name in names.items()},
-            {names[v]: str(why) for v, why in verdict.inexact.items() if v in names},
-            by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names),
-            {names[v]: places for v, places in verdict.spared.items() if v in names},
-            {names[v] for v in verdict.nonfinite if v in names},
-        ),
+        axes=placed(layout, axes),
         frozen=tuple(_frozen(dims)),
         dtypes={n: dtype_name(t) for n, t in traced.named.items()},
         buffers=traced.buffers,

@@ -16,6 +16,7 @@ import optree
 import torch
 
 from purethin import axes as ax
+from purethin.checks import broken_condition
 from purethin.errors import MaskError
 from purethin.inference.naming import axis_names
 from purethin.inference.places import Place, raised_at
@@ -24,8 +25,10 @@ from purethin.inference.rules.call import Call
 from purethin.inference.rules.laws import Pointwise
 from purethin.inference.solver import leaves
 from purethin.inference.sources import Source, Traced, run
-from purethin.spec import Condition, Masks, Spec, with_frozen, with_inexact
-from purethin.thinning import broken_condition, thin_spec
+from purethin.records import Condition
+from purethin.rewriting import with_frozen, with_inexact
+from purethin.spec import Masks, Spec
+from purethin.thinning import thin_spec
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from purethin.checks import check_fits
 from purethin.costs import Cost, cost
 from purethin.recipes.foresight import notes_of
 from purethin.recipes.masking import Evidence
@@ -19,7 +20,7 @@ from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import Regularizer, reasons
 from purethin.recipes.rows import Row
-from purethin.spec import Elements, Masks, Spec, check_fits
+from purethin.spec import Elements, Masks, Spec
 from purethin.table import Table
 from purethin.thinning import masked_leaf
 from purethin.tree import TensorTree, named

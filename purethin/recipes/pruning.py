@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from purethin.checks import check_fits
 from purethin.measures import Measure
 from purethin.recipes.elements import element_mask
 from purethin.recipes.groups import Group, elements_of, groups_of, measures_of, refuse_rivals
@@ -21,7 +22,7 @@ from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
 from purethin.recipes.timetable import Timetable
 from purethin.selection import count_removed
-from purethin.spec import Elements, Masks, Spec, check_fits
+from purethin.spec import Elements, Masks, Spec
 from purethin.tree import TensorTree, named
 
 

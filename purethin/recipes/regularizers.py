@@ -16,6 +16,7 @@ import yaml
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.checks import kept_sizes
 from purethin.criteria import wide
 from purethin.errors import MaskError, nearest
 from purethin.recipes import nodes
@@ -24,7 +25,7 @@ from purethin.recipes.groups import Listed, locate, prunable, resolve
 from purethin.recipes.nodes import said
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
-from purethin.thinning import kept_sizes, masked_leaf
+from purethin.thinning import masked_leaf
 
 _CRITERIA = ("Max", "Mean_Abs")
 

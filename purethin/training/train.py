@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from purethin import measures, storage
+from purethin.checks import check_fits
 from purethin.errors import PurethinError
 from purethin.modules import params_of
 from purethin.recipes.recipe import Recipe
-from purethin.spec import Elements, Masks, Spec, check_fits
+from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
 from purethin.training import checkpoint, moments
 from purethin.training.batches import arguments, grouped, length, set_epoch

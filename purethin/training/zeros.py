@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from purethin.checks import check_masks
 from purethin.costs import Cost, cost
 from purethin.errors import RecipeError
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import reasons
 from purethin.spec import Elements, Masks, Spec
-from purethin.thinning import check_masks, masked_leaf, thin_spec, thin_tree
+from purethin.thinning import masked_leaf, thin_spec, thin_tree
 from purethin.tree import named
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import purethin as pt
 from purethin.axes import names
-from purethin.thinning import broken_condition
+from purethin.checks import broken_condition
 
 BUILD = Path(__file__).parents[2] / "build"
 HARMLESS = (

@@ -1,0 +1,156 @@
+"""Whether parameters and masks fit a spec, and what masks leave of its sizes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.axes import Axes
+from purethin.errors import MaskError, SpecError, nearest
+from purethin.records import Condition
+from purethin.spec import Elements, Masks, Spec
+
+
+def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
+    """That these tensors have the spec's names and dense shapes.
+
+    Raises:
+        SpecError: a name is missing or a shape differs; says whether they look thinned already.
+    """
+    for name in spec.layout:
+        if name not in tensors:
+            raise SpecError(
+                f"the spec has '{name}', which these parameters lack: a spec of another model? "
+                f"{nearest(name, tensors)}"
+            )
+        have, want = tuple(tensors[name].shape), spec.shape(name)
+        if have != want:
+            smaller = len(have) == len(want) and all(
+                h <= w for h, w in zip(have, want, strict=True)
+            )
+            raise SpecError(
+                f"{name} has shape {have}, but its layout '{ax.layout_text(spec.layout[name])}' "
+                f"means {want}: "
+                + (
+                    "these parameters are thinned already; use thin_spec(spec, masks) with them"
+                    if smaller
+                    else "a spec of another model: infer one from these parameters' own"
+                )
+            )
+    for name in tensors:
+        if name not in spec.layout:
+            raise SpecError(
+                f"'{name}' is not in the spec: a spec of another model? "
+                f"{nearest(name, spec.layout)}"
+            )
+
+
+def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) -> None:
+    """That masks of axes fit a spec.
+
+    Raises:
+        MaskError: an unknown axis, a wrong length or dtype, or (unless allowed, as when zeroing) an
+            axis with no unit left.
+    """
+    if not isinstance(masks, Mapping):
+        raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
+    for name, m in masks.items():
+        if name in spec.layout and name not in spec.axes:
+            raise MaskError(
+                f"'{name}' is a parameter, and masks are of axes: to zero single elements of it "
+                f"write pt.mask(params, spec, masks, elements={{'{name}': …}})"
+            )
+        if name not in spec.axes:
+            raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
+        size = spec.axes[name].size
+        _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
+        if not all_removed_allowed and not bool(m.any()):
+            raise MaskError(
+                f"the mask of '{name}' removes all {m.numel()} units: keep at least one"
+            )
+
+
+def check_elements(spec: Spec, elements: Elements) -> None:
+    """That masks of single elements fit a spec.
+
+    Raises:
+        MaskError: an unknown parameter, a wrong shape or dtype.
+    """
+    for name, m in elements.items():
+        if name not in spec.layout:
+            raise MaskError(f"no parameter is named '{name}'; {nearest(name, spec.layout)}")
+        _check_mask(name, m, spec.shape(name), "the parameter has another", floats=True)
+
+
+def _check_mask(name: str, m: object, want: tuple[int, ...], why: str, *, floats: bool) -> None:
+    if not isinstance(m, Tensor):
+        raise MaskError(
+            f"the mask of '{name}' is {type(m).__name__}; give a bool tensor, True = keep: "
+            "scores > 0"
+        )
+    if tuple(m.shape) != want:
+        raise MaskError(
+            f"the mask of '{name}' has shape {tuple(m.shape)}, but {why}: give shape {want}"
+        )
+    if m.dtype != torch.bool and not (floats and m.is_floating_point()):
+        raise MaskError(
+            f"the mask of '{name}' is {m.dtype}; give torch.bool, True = keep: mask > 0"
+        )
+
+
+def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
+    """A function from an expression to the number of its entries that stay, cached by
+    expression.
+    """
+    masks = masks or {}
+    kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    return functools.cache(lambda e: ax.size(ax.thinned(e, masks, spec.sizes), kept))
+
+
+def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:
+    """The first comparison of the traced forward that would come out otherwise, with the two sizes
+    that it would compare.
+    """
+    kept = kept_sizes(spec, masks)
+    for c in spec.conditions:
+        left, right = kept(c.left), kept(c.right)
+        if _RELATIONS[c.relation](left, right) != c.held:
+            return c, left, right
+    return None
+
+
+def check_conditions(spec: Spec, masks: Masks) -> None:
+    """That thinning by these masks changes no branch of the traced forward.
+
+    Raises:
+        MaskError: it would.
+    """
+    if (broken := broken_condition(spec, masks)) is not None:
+        c, left, right = broken
+        if c.relation == "%":
+            raise MaskError(
+                f"'{c.left}' must stay a multiple of {right} and would be {left}: the thinned "
+                "network would take another branch, "
+                f"or fail ({c.place}); give select round_to={right}"
+            )
+        raise MaskError(
+            f"{c.place} compares '{c.left} {c.relation} {c.right}', which was {c.held} when traced "
+            "and is not with "
+            f"{left} and {right}: the thinned network would take another branch; "
+            "keep more units of "
+            f"{', '.join(dict.fromkeys([*ax.names(c.left), *ax.names(c.right)]))}"
+        )
+
+
+_RELATIONS: dict[str, Callable[[int, int], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "==": lambda a, b: a == b,
+    "%": lambda a, b: a % b == 0,
+}
