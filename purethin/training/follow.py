@@ -1,6 +1,7 @@
 """Logs of a training, to be read by programs: JSON lines and TensorBoard scalars, as callback sets.
 
-Invariant: after a resume a log holds each epoch once, as the run that went on trained it.
+Invariant: what is written stays; after a resume the later entry of an epoch is that of the run
+that went on.
 """
 
 from __future__ import annotations
@@ -17,11 +18,9 @@ from purethin.costs import cost
 from purethin.errors import PurethinError
 from purethin.training.events import Callbacks, Moment
 
-_BEGIN = b'{"event": "'
-
 
 def json_lines(path: str | Path) -> Callbacks:
-    """One JSON object a line for each event but "step", written and closed at once, so that a
+    """One JSON object a line for each event but "step", appended and closed at once, so that a
     killed run loses none.
 
     Every object has `event`, `time` (UTC) and `epoch`; an epoch has the fields of its `Record`,
@@ -29,55 +28,46 @@ def json_lines(path: str | Path) -> Callbacks:
     `macs` and `bytes`: of the masked network at "prune", else of the tensors. A number that is not
     finite is null.
 
+    Nothing is ever cut off: a "fit" says from which `epoch` on a run begins, or begins again after
+    a resume; of an epoch that is there twice the later line counts.
+
     Args:
-        path: the file, made with its folder where there is none. When `fit` begins, entries of the
-            epochs that it will train are cut off, and a last line that a killed run left half
-            written; training from epoch 0 begins the file anew.
+        path: the file, made with its folder where there is none.
 
     Raises:
-        PurethinError: the file holds something else (it is left as it is), or cannot be written;
-            both when `fit` begins.
+        PurethinError: the file cannot be written; when `fit` begins.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "log", "run.jsonl")
+    >>> json_lines(path)["save"](Moment("save", None, 1, 2, path="state.pt"))
+    >>> json.loads(path.read_text())["path"]
+    'state.pt'
     """
     path = Path(path)
-    begun, ended = False, -1  # the last epoch that has ended
 
     def write(moment: Moment, **fields: Any) -> None:
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        entry = {"event": moment.event, "time": now, "epoch": moment.epoch, **fields}
-        line = json.dumps({key: _finite(value) for key, value in entry.items()}, allow_nan=False)
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise PurethinError(f"{path} cannot be written: {error.strerror or error}") from error
+        _append(path, {"event": moment.event, "time": _now(), "epoch": moment.epoch, **fields})
 
-    def fit(moment: Moment) -> None:
-        nonlocal begun, ended
-        ended = moment.epoch - 1
-        if not begun:  # a second `fit` of the same trainer only goes on
-            _cut(path, moment.epoch)
-        begun = True
-        write(moment, epochs=moment.epochs, **_sizes(moment))
+    def sizes(moment: Moment, **fields: Any) -> None:
+        write(moment, **fields, **asdict(cost(moment.trainer.spec, moment.trainer.thinned_masks)))
 
     def prune(moment: Moment) -> None:
         trainer = moment.trainer
         kept = {name: int(m.sum()) for name, m in (trainer.masks | trainer.elements).items()}
-        write(moment, kept=kept, **asdict(cost(moment.trainer.spec, moment.trainer.masks)))
+        write(moment, kept=kept, **asdict(cost(trainer.spec, trainer.masks)))
 
     def record(moment: Moment) -> None:
-        nonlocal ended
         assert moment.record is not None
-        ended = moment.record.epoch
         write(moment, **asdict(moment.record))
 
     return {
-        "fit": fit,
+        "fit": lambda moment: sizes(moment, epochs=moment.epochs),
         "prune": prune,
-        "thin": lambda moment: write(moment, **_sizes(moment)),
+        "thin": sizes,
         "epoch": record,
         "best": record,
-        "save": lambda moment: write(moment, epoch=ended, path=str(moment.path)),
-        "end": lambda moment: write(moment, **_sizes(moment)),
+        "save": lambda moment: write(moment, epoch=moment.epoch - 1, path=str(moment.path)),
+        "end": sizes,
     }
 
 
@@ -124,39 +114,23 @@ def tensorboard(folder: str | Path) -> Callbacks:
     return {"fit": fit, "epoch": epoch, "end": close, "fail": close}
 
 
-def _sizes(moment: Moment) -> dict[str, int]:
-    return asdict(cost(moment.trainer.spec, moment.trainer.thinned_masks))
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _cut(path: Path, epoch: int) -> None:
-    """Cut a log where the epochs from this one on begin; make its folder where there is none.
-
-    A fit's end bears the number of the epoch that would come next, and belongs to those before it.
-    """
+def _append(path: Path, entry: dict[str, Any]) -> None:
+    """One line more in a file; a line that a killed run left half written is ended first."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }
+    line = json.dumps(finite, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = path.read_bytes() if path.exists() else b""
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read() == b"\n" else f"\n{line}"
+            file.write(line.encode())
     except OSError as error:
         raise PurethinError(f"{path} cannot be written: {error.strerror or error}") from error
-    position = kept = 0
-    lines = content.splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        position += len(line)
-        try:
-            entry = json.loads(line)
-            event, at = entry["event"], int(entry["epoch"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines) and line.startswith(_BEGIN[: len(line)]):
-                break  # half written when its run was killed
-            raise PurethinError(
-                f"{path}:{number}: no line of a training log: nothing was written; give json_lines "
-                "another path"
-            ) from error
-        if line.endswith(b"\n") and (at < epoch or (event == "end" and at == epoch)):
-            kept = position
-    if kept < len(content):
-        os.truncate(path, kept)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
