@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,32 +28,8 @@ from purethin.inference.trace import Trace
 @contextmanager
 def watching(trace: Trace) -> Iterator[None]:
     """Put on the trace's tape what runs while the block lasts."""
-    with torch.inference_mode(), _math_noted(), _Functions(trace), _Operators(trace):
+    with torch.inference_mode(), _Functions(trace), _Operators(trace):
         yield
-
-
-@contextmanager
-def _math_noted() -> Iterator[None]:
-    """Let the functions of `math`, which read an integer without asking it, note that they do."""
-
-    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            for size in _sizes_in(args):
-                size.escape(function.__name__)
-            return function(*plain(args), **kwargs)
-
-        return call
-
-    asking = ("prod", "ceil", "floor", "trunc")  # these go by the integers' own methods
-    own = {name: f for name, f in vars(math).items() if callable(f) and name not in asking}
-    for name, function in own.items():
-        if not name.startswith("_"):
-            setattr(math, name, noted(function))
-    try:
-        yield
-    finally:
-        for name, function in own.items():
-            setattr(math, name, function)
 
 
 class _Operators(TorchDispatchMode):

@@ -7,12 +7,14 @@ an equation between sizes, a comparison (a path condition), a use in floating po
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from math import ceil, floor, isfinite
 from typing import Any, SupportsIndex
+
+import torch
 
 from purethin.inference.equations import ATTRIBUTE, Equation, is_size_only
 from purethin.inference.places import Because, Place, in_library, is_message, is_purethin, place
@@ -31,18 +33,12 @@ from purethin.inference.solver import (
 
 @dataclass
 class Ledger:
-    """What the sizes of a trace were used for.
-
-    `made`: what each tracked integer measures, in the order in which they were made. `decoys`: the
-    values that some of them show C code instead of their own: see `trial`.
-    """
+    """What the sizes of a trace were used for."""
 
     equations: list[Equation] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     in_floats: list[tuple[Node, Place]] = field(default_factory=list)
     spelled: list[tuple[Node, Because]] = field(default_factory=list)
-    made: list[tuple[Node, Node | None]] = field(default_factory=list)
-    decoys: Mapping[int, int] = field(default_factory=dict)
 
     def size(self, value: int, node: Node) -> int:
         """The integer, tracked if the node can change."""
@@ -75,26 +71,23 @@ class Ledger:
         self.equations.append((a, b, why))
 
 
-class Size(int):
-    """An integer that measured a dimension: the size `plus`, less `minus` after a subtraction.
+_SymInt: Any = torch.SymInt  # so that type checkers take a tracked integer for an int
 
-    Every method of an int is here: it keeps the track, or notes that the track is left. C code
-    reads the int itself without asking (`range(n)`, `table[n]`, `2.0 / n`): so that can be a decoy,
-    and the value is `value`.
+
+class Size(_SymInt):
+    """An integer that measured a dimension: the size `plus`, less the size `minus` after a subtraction.
+
+    Every method of an int is here: it keeps the track, or notes that the track is left. To Python it
+    is an int by `isinstance` alone: C code would read a subclass of int without asking (`range(n)`,
+    `table[n]`, `2.0 / n`), and asks this for its `__index__`. To torch it is a `SymInt`, which it
+    takes wherever an int may stand; it never reads it, as the modes hand on the value.
     """
 
-    value: int
-    plus: Node
-    minus: Node | None
-    ledger: Ledger
-    _rest: Node | None
+    __class__ = property(lambda self: int)  # type: ignore[assignment]
 
-    def __new__(cls, value: int, node: Node, ledger: Ledger, minus: Node | None = None) -> Size:
-        self = int.__new__(cls, ledger.decoys.get(len(ledger.made), value))
-        ledger.made.append((node, minus))
-        self.value, self.plus, self.minus, self.ledger = value, node, minus, ledger
-        self._rest = None
-        return self
+    def __init__(self, value: int, plus: Node, ledger: Ledger, minus: Node | None = None) -> None:
+        self.value, self.plus, self.minus, self.ledger = value, plus, minus, ledger
+        self._rest: Node | None = None
 
     @property
     def node(self) -> Node:
@@ -147,6 +140,9 @@ class Size(int):
     def __int__(self) -> int:
         return self._left("int()")
 
+    def __index__(self) -> int:
+        return self._left("an index or a count")
+
     def __hash__(self) -> int:
         if not in_library(sys._getframe(1).f_code.co_filename):  # libraries hash for their caches
             self.escape("hash()")
@@ -154,6 +150,8 @@ class Size(int):
 
     def __float__(self) -> float:
         return float(self._left("float()"))
+
+    __sym_float__ = __float__
 
     def __complex__(self) -> complex:
         return complex(self._left("complex()"))
@@ -170,6 +168,14 @@ class Size(int):
     @property
     def numerator(self) -> Size:
         return self
+
+    def conjugate(self) -> Size:
+        return self
+
+    imag, denominator = 0, 1
+
+    def __invert__(self) -> Any:
+        return -self - 1
 
     def __round__(self, ndigits: SupportsIndex = 0, /) -> Size:
         return self
@@ -237,6 +243,12 @@ class Size(int):
 
     def __abs__(self) -> Any:
         return -self if self < 0 else self
+
+    def __sym_max__(self, other: Any) -> Any:
+        return max(self, other)
+
+    def __sym_min__(self, other: Any) -> Any:
+        return min(self, other)
 
     def _times(self, a: Any, b: Any) -> Any:
         value = _value(a) * _value(b)
@@ -314,9 +326,9 @@ class Size(int):
 
     def _compare(self, other: object, relation: str, answer: Any) -> Any:
         if isinstance(other, float):
-            if not isfinite(other) or (relation == "==" and other != floor(other)):
+            if not math.isfinite(other) or (relation == "==" and other != math.floor(other)):
                 return answer
-            other = ceil(other) if relation in ("<", ">=") else floor(other)
+            other = math.ceil(other) if relation in ("<", ">=") else math.floor(other)
         at = place(relation)
         if not isinstance(other, int):
             if other is not None and not isinstance(other, str | bytes | type):
@@ -380,18 +392,16 @@ def _escaping(op: str, sign: str) -> None:
     setattr(Size, f"__r{name}__", backward)
 
 
-def _method(name: str) -> None:
-    """Give sizes a method of int that keeps no track."""
+def _untracked(name: str, function: Callable[..., Any], how: str) -> None:
+    """Give sizes a method that keeps no track."""
 
-    def method(self: Size, *args: Any, **kwargs: Any) -> Any:
-        self.escape(name)
-        return getattr(self.value, name)(*args, **kwargs)
+    def method(self: Size, *args: Any) -> Any:
+        self.escape(how)
+        return function(self.value, *map(_value, args))
 
     setattr(Size, name, method)
 
 
-for _name in ("bit_length", "bit_count", "to_bytes", "as_integer_ratio", "__invert__"):
-    _method(_name)
 for _op, _sign in {
     "truediv": "/",
     "and_": "&",
@@ -401,6 +411,10 @@ for _op, _sign in {
     "rshift": ">>",
 }.items():
     _escaping(_op, _sign)
+for _name in ("as_integer_ratio", "bit_count", "bit_length", "to_bytes"):
+    _untracked(_name, getattr(int, _name), _name)
+for _name in ("sqrt", "cos", "cosh", "sin", "sinh", "tan", "tanh", "asin", "acos", "atan"):
+    _untracked(f"__sym_{_name}__", getattr(math, _name), _name)
 
 
 def _powered(self: Size, other: Any, mod: Any = None) -> Any:

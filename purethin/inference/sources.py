@@ -193,16 +193,9 @@ class Traced:
         return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
-def run(
-    source: Source,
-    args: Any,
-    kwargs: Any,
-    *,
-    meta: bool,
-    decoys: Mapping[int, int] | None = None,
-) -> Traced:
-    """Run it once on the example, watched; on meta, or on real tensors. `decoys`: of the ledger."""
-    trace = Trace(meta, Ledger(decoys=decoys or {}))
+def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
+    """Run it once on the example, watched; on meta, or on real tensors."""
+    trace = Trace(meta, Ledger())
     ready = source.prepare(trace)
 
     def given(x: Any) -> Any:

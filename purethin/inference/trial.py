@@ -18,10 +18,8 @@ import torch
 from purethin import axes as ax
 from purethin.checks import broken_condition
 from purethin.errors import MaskError
-from purethin.inference.naming import axis_names
 from purethin.inference.places import Place, raised_at
 from purethin.inference.readout import layout_of, settle
-from purethin.inference.rules.call import Call
 from purethin.inference.rules.laws import Pointwise
 from purethin.inference.solver import leaves
 from purethin.inference.sources import Source, Traced, run
@@ -90,86 +88,7 @@ def proven(
     while found is not None and (found := fault(spec.exact)) is not None:
         blamed = _halved(spec.exact, found, fault)
         spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
-    return _without_hidden_sizes(source, dense, spec, args, kwargs) if meta else spec
-
-
-def _without_hidden_sizes(
-    source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Spec:
-    """The spec with every axis inexact whose size C code reads, unseen, and passes on.
-
-    The dense network is traced again, its tracked integers showing C code another value: all of the
-    tape must be as it was. Sizes only shrink, towards 1: so 1 finds each threshold (`n < 6.5`), and
-    all that grows with the size. 12, which many numbers divide, finds `math.gcd`.
-    """
-    whole = _tape(dense)
-    names = axis_names(dense, {n: dense.trace.dims_of(t) for n, t in dense.named.items()})
-    measured = [
-        {a for n in nodes if n is not None for v in leaves(n) if (a := names.get(v))}
-        for nodes in dense.trace.ledger.made
-    ]
-
-    def fault(axes: Sequence[str]) -> Fault | None:
-        wanted = set(axes)
-        found = (shown(value, wanted) for value in _DECOYS)
-        return next((fault for fault in found if fault is not None), None)
-
-    def shown(value: int, axes: set[str]) -> Fault | None:
-        decoys = {i: value for i, mine in enumerate(measured) if mine & axes}
-        if not decoys:
-            return None
-        try:
-            seen = _tape(run(source, args, kwargs, meta=True, decoys=decoys))
-        except Exception as error:  # an answer that the forward cannot go on with
-            where = raised_at(error)
-            return Fault(f"its size is read by code that keeps no track, before {where}", runs=True)
-        for was, now in zip(whole, seen, strict=False):
-            if was[:-1] != now[:-1]:
-                where = was[-1]
-                return Fault(f"its size is read by code that keeps no track, as {where}", runs=True)
-        longer = max(whole, seen, key=len)
-        if len(whole) != len(seen):
-            where = longer[min(len(whole), len(seen))][-1]
-            return Fault(f"its size is read by code that keeps no track, as {where}", runs=True)
-        return None
-
-    found = fault(spec.exact)
-    if found is not None:  # a second forward may differ by itself: that is not a decoy's effect
-        whole = _tape(run(source, args, kwargs, meta=True))
-        found = fault(spec.exact)
-    while found is not None:
-        spec = with_inexact(spec, _halved(spec.exact, found, fault))
-        found = fault(spec.exact)
     return spec
-
-
-_DECOYS = (1, 12)
-
-
-def _tape(traced: Traced) -> list[tuple[Any, ...]]:
-    """Each operator that an output needs, with all its numbers, shapes and known values."""
-    value_of = traced.trace.value_of
-
-    def known(t: torch.Tensor) -> Any:
-        value = value_of(t) if t.numel() <= SMALL else None
-        return None if value is None or value.is_meta else str(value.tolist())
-
-    def given(call: Call) -> Any:
-        return call.positional, call.keywords
-
-    def scalar(x: Any) -> Any:
-        return tuple(x.shape) if isinstance(x, torch.Tensor) else str(x)
-
-    return [
-        (
-            call.name,
-            [scalar(x) for x in optree.tree_leaves(given(call))],
-            [known(t) for t in call.tensors],
-            [tuple(o.shape) for o in call.outs if isinstance(o, torch.Tensor)],
-            call.place,
-        )
-        for call in traced.calls
-    ]
 
 
 def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
