@@ -90,18 +90,27 @@ class _Functions(TorchFunctionMode):
             return data(out) if func in _GIVERS else out
         finally:
             for size in given:
-                if func is torch.Tensor.__getitem__ and _whole(trace, args[0], size):
+                if func is torch.Tensor.__getitem__ and _cuts_nothing(trace, *args, size):
                     continue
                 if id(size) not in trace.measured:  # no rule read it as a size: it is a number
                     size.escape(getattr(func, "__name__", "an operator"))
             trace.python, trace.measured = outer, before | trace.measured
 
 
-def _whole(trace: Trace, x: torch.Tensor, size: Size) -> bool:
-    """Whether a bound is as large as a dim that can change, and so cuts nothing off: torch runs no
-    operator then. Where they are not one axis, the trial cuts.
+def _cuts_nothing(trace: Trace, x: torch.Tensor, index: Any, size: Size) -> bool:
+    """Whether a slice ends where its dim does, or beyond: torch runs no operator then. That it does so with
+    fewer units too is a condition.
     """
-    return any(d.size == size.value and find(d).kind != "constant" for d in trace.dims_of(x))
+    parts = [p for p in (index if isinstance(index, tuple) else (index,)) if p is not None]
+    dims = trace.dims_of(x)
+    for i, part in enumerate(parts):
+        if part is ...:
+            parts[i : i + 1] = [slice(None)] * (len(dims) - len(parts) + 1)
+            break
+    for part, d in zip(parts, dims, strict=False):
+        if isinstance(part, slice) and part.stop is size and d.size <= size.value:
+            return size >= trace.ledger.size(d.size, d)
+    return False
 
 
 def _sizes_in(tree: Any) -> list[Size]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import operator
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,13 @@ def size_net(seed: int) -> SizeNet:
         import numpy
     except ImportError:
         numpy = None
-    scope: dict[str, Any] = {"torch": torch, "math": math, "np": numpy, "Config": Config}
+    scope: dict[str, Any] = {
+        "torch": torch,
+        "math": math,
+        "np": numpy,
+        "operator": operator,
+        "Config": Config,
+    }
     exec(compile(text, file, "exec"), scope)
     state = torch.Generator().manual_seed(seed)
 
@@ -119,6 +126,8 @@ def _integer(draw: random.Random, depth: int = 2) -> str:
             f"({x} << 1)",
         ),
         *(f"math.isqrt(abs({x}))", f"int(math.log2(abs({x}) + 1))", f"max({x}, {y}, {k})"),
+        *(f"len(range({x}))", f"sum(1 for _ in range({x}))", f"len('x' * {x})", f"int(2.0 * {x})"),
+        *(f"[*range(99)][min(abs({x}), 98)]", f"len(bytes(abs({x})))", f"operator.index({x})"),
     ]
     return draw.choice(forms)
 
@@ -142,7 +151,7 @@ def _truth(draw: random.Random, depth: int = 1) -> str:
             f"{k / 2} * {x} > {j}",
         ),
         *(
-            "a.shape == b.shape",
+            *("a.shape == b.shape", f"{x} * 1.0 == {k}.0", f"len(range({x})) == {k}"),
             f"{x} / max({y}, 1) > 1.5",
             f"bool({x} - {y})",
             f"'{k}' in f'{{{x}}}'",
@@ -186,6 +195,9 @@ def _use(draw: random.Random, widths: list[int]) -> list[str]:
         [f"assert {which}.dim() == 2, f'got {{{x}}}'"],
         [f"print(end=f'{{{x}}}'[:0])"],
         ["table = [1.0] * 6 + [2.0] * 5 + [3.0] * 4000", f"scale = scale * table[abs({y}) % 4000]"],
+        [f"scale = scale * [1.0, 2.0, 1.0, 3.0, 1.0, 0.5, 2.0][min(abs({y}), 6)]"],
+        [f"scale = scale * {{8: 2.0, 3: 3.0, 17: 0.5}}.get(len(range({y})), 1.0)"],
+        [f"for i in range(abs({y})):", f"    scale = scale * (2.0 if i == {k} else 1.0)"],
         [f"{which} = {which}.roll({y} // 2, 1)"],
         [f"{which} = {which} / max({x}, 1)"],
         [f"{which} = {which} * (2.0 / max({y}, 1))"],
