@@ -12,7 +12,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.frames import Frame, innermost
-from purethin.inference.sizes import Ledger, Size, tracked_ints
+from purethin.inference.ledger import Ledger
+from purethin.inference.sizes import Size
 from purethin.inference.solver import Node, find, product
 from purethin.inference.trace import Trace
 
@@ -41,7 +42,7 @@ def track_attributes(
     for path, module in model.named_modules():
         mine: dict[str, Node] = {}
         for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
-            for name, position, value in list(tracked_ints(owner)):
+            for name, position, value in list(_integers(owner)):
                 node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
                 old = owner[name]
                 found.append(
@@ -77,6 +78,23 @@ def _configs(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, dict[str,
         ):
             seen.add(id(value))
             yield f"{name}.", vars(value)
+
+
+def _integers(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:
+    """`(attribute, position in it or None, value)` of every integer above 1 among an object's
+    attributes.
+    """
+    for name, value in owner.items():
+        if name.startswith("_") or name == "training":
+            continue
+        if type(value) is int and value > 1:
+            yield name, None, value
+        elif (
+            isinstance(value, tuple | list)
+            and type(value) in (tuple, list)
+            and all(type(x) is int for x in value)
+        ):
+            yield from ((name, i, x) for i, x in enumerate(value) if x > 1)
 
 
 _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {

@@ -1,34 +1,36 @@
-"""While a trace runs, functions that the user's code caches are called afresh: what they kept
-belongs to other sizes.
+"""While a trace runs, cached functions are called afresh where sizes go through them: what they
+kept belongs to other sizes, and nothing tracked may stay in them.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
 from typing import Any
 
 from torch import nn
 
-EINOPS = "einops.einops"
+from purethin.inference.shapes import sizes_in
+
+_OWN_CACHES = {"torch", "numpy", "purethin", *sys.stdlib_module_names}
+"""Packages whose caches no size of the user's goes through."""
 
 
 @contextmanager
 def uncached(traced: Any) -> Iterator[None]:
     """Call through every `functools.cache` and `lru_cache` that stands where the traced code looks
-    names up.
+    names up: in the modules and classes of an `nn.Module`'s parts, or beside a function.
 
-    That is in the modules and classes of an `nn.Module`'s parts, or beside a function, and in
-    einops. The caches themselves are left as they are: nothing tracked gets into them, nothing
-    stale comes out.
+    Through those of all other modules only a tracked integer is not cached; those of modules that
+    the forward itself imports are cleared. All caches are left as they are.
     """
+    before = set(sys.modules)
     swapped = [
-        (scope, name, function, bare)
-        for scope in _scopes(traced)
-        for name, function in [*vars(scope).items()]
-        if (bare := _bare(function)) is not None
+        *((c, name, f, bare) for c in _scopes(traced) for name, f, bare in _caches(c)),
+        *((m, name, f, _guarded(f, bare)) for m in _others(traced) for name, f, bare in _caches(m)),
     ]
     for scope, name, _, bare in swapped:
         setattr(scope, name, bare)
@@ -37,17 +39,41 @@ def uncached(traced: Any) -> Iterator[None]:
     finally:
         for scope, name, function, _ in swapped:
             setattr(scope, name, function)
+        for module in set(sys.modules) - before:
+            for _, function, _ in _caches(sys.modules[module]):
+                function.cache_clear()
 
 
 def _scopes(traced: Any) -> list[Any]:
     """The modules and classes where the traced code looks names up."""
     classes: set[type] = set()
-    modules = {EINOPS, getattr(traced, "__module__", None)}
+    modules = {getattr(traced, "__module__", None)}
     if isinstance(traced, nn.Module):
         every = {c for module in traced.modules() for c in type(module).__mro__}
         classes = {c for c in every if not c.__module__.startswith(("torch.", "builtins"))}
-        modules = {EINOPS, *(c.__module__ for c in classes)}
+        modules = {c.__module__ for c in classes}
     return [*classes, *(sys.modules[name] for name in modules if name in sys.modules)]
+
+
+def _others(traced: Any) -> list[Any]:
+    """All other modules that cache something."""
+    mine = set(map(id, _scopes(traced)))
+    every = [(name, m) for name, m in [*sys.modules.items()] if id(m) not in mine]
+    return [m for name, m in every if _has_caches(name, len(getattr(m, "__dict__", ())))]
+
+
+@functools.cache
+def _has_caches(module: str, names: int) -> bool:
+    """Whether a module of so many names caches anything."""
+    ours = module.partition(".")[0] not in _OWN_CACHES
+    return ours and any(True for _ in _caches(sys.modules[module]))
+
+
+def _caches(scope: Any) -> Iterator[tuple[str, Any, Any]]:
+    """`(name, function, the function behind its cache)` of all in a module or class."""
+    for name, function in [*getattr(scope, "__dict__", {}).items()]:
+        if (bare := _bare(function)) is not None:
+            yield name, function, bare
 
 
 def _bare(function: Any) -> Any:
@@ -56,3 +82,13 @@ def _bare(function: Any) -> Any:
         inner = _bare(function.__func__)
         return None if inner is None else type(function)(inner)
     return function.__wrapped__ if isinstance(function, _lru_cache_wrapper) else None
+
+
+def _guarded(function: Callable[..., Any], bare: Callable[..., Any]) -> Callable[..., Any]:
+    """The cached function, called through where a tracked integer is among its arguments."""
+
+    @functools.wraps(bare)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (bare if sizes_in((args, kwargs)) else function)(*args, **kwargs)
+
+    return call

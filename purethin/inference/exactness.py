@@ -44,8 +44,8 @@ class Reading(States):
         self.nonfinite: dict[Node, Because] = {}
         self.origins: dict[Node, list[tuple[Tensor, int]]] = {}
         self._first: dict[Node, Because] = {}
-        for node, place in trace.ledger.in_floats:
-            self._fault(leaves(node), "its size enters floating point", place)
+        for node, place in trace.ledger.as_numbers:
+            self._fault(leaves(node), "its size is used as a number", place)
         for call in calls:
             self._read(call)
 

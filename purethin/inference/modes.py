@@ -18,9 +18,11 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from purethin.inference.data import data
 from purethin.inference.operators import Known, record
 from purethin.inference.places import Because, place
-from purethin.inference.sizes import Shape, Size, data, plain
+from purethin.inference.shapes import Shape, plain, sizes_in, tracked
+from purethin.inference.sizes import Size
 from purethin.inference.solver import find, freeze, product
 from purethin.inference.trace import Trace
 
@@ -78,7 +80,7 @@ class _Functions(TorchFunctionMode):
                 self.opening.pop()
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
             args = (args[0], _listless(self.trace, args[1]), *args[2:])
-        trace, given = self.trace, _sizes_in((args, kwargs))
+        trace, given = self.trace, sizes_in((args, kwargs))
         outer, before = trace.python, trace.measured
         trace.python, trace.measured = (args, kwargs), set()
         try:
@@ -90,17 +92,18 @@ class _Functions(TorchFunctionMode):
             return data(out) if func in _GIVERS else out
         finally:
             for size in given:
-                if func is torch.Tensor.__getitem__ and _cuts_nothing(trace, *args, size):
+                if func is torch.Tensor.__getitem__ and _cuts_nothing(trace, args, size):
                     continue
                 if id(size) not in trace.measured:  # no rule read it as a size: it is a number
                     size.escape(getattr(func, "__name__", "an operator"))
             trace.python, trace.measured = outer, before | trace.measured
 
 
-def _cuts_nothing(trace: Trace, x: torch.Tensor, index: Any, size: Size) -> bool:
-    """Whether a slice ends where its dim does, or beyond: torch runs no operator then. That it does so with
-    fewer units too is a condition.
+def _cuts_nothing(trace: Trace, args: Any, size: Size) -> bool:
+    """Whether a slice ends where its dim does, or beyond: torch runs no operator then. That it
+    does so with fewer units too is a condition.
     """
+    x, index = args
     parts = [p for p in (index if isinstance(index, tuple) else (index,)) if p is not None]
     dims = trace.dims_of(x)
     for i, part in enumerate(parts):
@@ -109,18 +112,8 @@ def _cuts_nothing(trace: Trace, x: torch.Tensor, index: Any, size: Size) -> bool
             break
     for part, d in zip(parts, dims, strict=False):
         if isinstance(part, slice) and part.stop is size and d.size <= size.value:
-            return size >= trace.ledger.size(d.size, d)
+            return size >= tracked(d.size, d, trace.ledger)
     return False
-
-
-def _sizes_in(tree: Any) -> list[Size]:
-    if isinstance(tree, Size):
-        return [tree]
-    if isinstance(tree, slice):
-        return _sizes_in((tree.start, tree.stop, tree.step))
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    return [s for x in tree for s in _sizes_in(x)] if isinstance(tree, tuple | list) else []
 
 
 # ---- Python's view of tensors
@@ -132,14 +125,14 @@ def _shape(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:
     dims = trace.dims_of(x)
     if isinstance(got, int):
         at = args[1] if len(args) > 1 else kwargs["dim"]
-        return trace.ledger.size(got, dims[at])
+        return tracked(got, dims[at], trace.ledger)
     if all(find(d).kind == "constant" for d in dims):
         return got
-    return Shape(trace.ledger.size(s, d) for s, d in zip(got, dims, strict=True))
+    return Shape(tracked(s, d, trace.ledger) for s, d in zip(got, dims, strict=True))
 
 
 def _numel(trace: Trace, func: Any, args: Any, kwargs: Any) -> int:
-    return trace.ledger.size(func(*args, **kwargs), product(trace.dims_of(args[0])))
+    return tracked(func(*args, **kwargs), product(trace.dims_of(args[0])), trace.ledger)
 
 
 def _data(trace: Trace, func: Any, args: Any, kwargs: Any) -> Any:

@@ -1,8 +1,7 @@
-"""Tracked integers: an `int` that remembers which dimension it measured, and the ledger of what was
-done with it.
+"""Tracked integers: each remembers which dimension it measured, and notes what is done with it.
 
 An integer states a size, never a name. Arithmetic keeps the track; what leaves it is written down:
-an equation between sizes, a comparison (a path condition), a use in floating point (inexact).
+an equation between sizes, a comparison (a path condition), a use as a number (inexact).
 """
 
 from __future__ import annotations
@@ -10,77 +9,47 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, SupportsIndex
 
 import torch
 
-from purethin.inference.equations import ATTRIBUTE, Equation, is_size_only
+from purethin.errors import SpecError
+from purethin.inference.equations import ATTRIBUTE
+from purethin.inference.ledger import Ledger
 from purethin.inference.places import Because, Place, in_library, is_message, is_purethin, place
 from purethin.inference.solver import (
     Node,
-    Why,
     constant,
     find,
     freeze,
     leaves,
     product,
     total,
-    variable,
 )
 
 
-@dataclass
-class Ledger:
-    """What the sizes of a trace were used for."""
+def node_of(value: int, ledger: Ledger) -> Node:
+    """The size that an integer states; one that a cache kept from another trace is plain."""
+    if isinstance(value, Size) and value.ledger is ledger:
+        return value.measured
+    return constant(_value(value))
 
-    equations: list[Equation] = field(default_factory=list)
-    comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
-    in_floats: list[tuple[Node, Place]] = field(default_factory=list)
-    spelled: list[tuple[Node, Because]] = field(default_factory=list)
 
-    def size(self, value: int, node: Node) -> int:
-        """The integer, tracked if the node can change."""
-        return value if find(node).kind == "constant" else Size(value, node, self)
-
-    def dimension(self, value: int, why: Why) -> Node:
-        """A dimension whose size this integer states: fresh, with an equation, or a constant for a
-        literal.
-        """
-        if not isinstance(value, Size) or value.ledger is not self:
-            return constant(value, why)
-        fresh, node = variable(int(value)), find(value.node)
-        if node.kind == "constant":
-            return constant(int(value), node.why or why)
-        if is_size_only(node):
-            node.up = fresh
-        else:
-            self.equations.append((fresh, node, why))
-        return fresh
-
-    def equal(self, a: Node, b: Node, why: Why) -> None:
-        """State that two sizes are one: a node that only measures is bound at once, for the dims
-        that follow.
-        """
-        a, b = find(a), find(b)
-        for measure, other in ((a, b), (b, a)):
-            if is_size_only(measure) and measure not in leaves(other):
-                measure.up = other
-                return
-        self.equations.append((a, b, why))
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, Size) else x
 
 
 _SymInt: Any = torch.SymInt  # so that type checkers take a tracked integer for an int
 
 
 class Size(_SymInt):
-    """An integer that measured a dimension: the size `plus`, less the size `minus` after a subtraction.
+    """An integer that measured a dimension: the size `plus`, less `minus` after a subtraction.
 
-    Every method of an int is here: it keeps the track, or notes that the track is left. To Python it
-    is an int by `isinstance` alone: C code would read a subclass of int without asking (`range(n)`,
-    `table[n]`, `2.0 / n`), and asks this for its `__index__`. To torch it is a `SymInt`, which it
-    takes wherever an int may stand; it never reads it, as the modes hand on the value.
+    Every method of an int is here: it keeps the track, or notes that the track is left. To Python
+    it is an int by `isinstance` alone: C code would read a subclass of int without asking
+    (`range(n)`, `table[n]`, `2.0 / n`), and asks this for its `__index__`. To torch it is a
+    `SymInt`, which may stand wherever an int may; the modes hand on its value.
     """
 
     __class__ = property(lambda self: int)  # type: ignore[assignment]
@@ -90,7 +59,7 @@ class Size(_SymInt):
         self._rest: Node | None = None
 
     @property
-    def node(self) -> Node:
+    def measured(self) -> Node:
         """The size as a node: a difference r of a and b is a measure with |a| = |b| + |r|."""
         if self.minus is None:
             return self.plus
@@ -107,23 +76,36 @@ class Size(_SymInt):
                     self.freeze("a negative size is read", at)
         return self._rest
 
+    @property
+    def node(self) -> Any:
+        """What torch's C++ reads of a `SymInt`: only after the trace, without the modes."""
+        raise SpecError(
+            f"the size {self.value} was tracked while purethin.infer ran, and the forward kept it "
+            "in a global or a cache of its own: keep int(size) there"
+        )
+
+    @property
+    def _nodes(self) -> list[Node]:
+        return [self.plus] if self.minus is None else [self.plus, self.minus]
+
     def freeze(self, what: str, at: Place) -> None:
         """Freeze all that it was computed from."""
-        for node in (self.plus, self.minus):
-            if node is not None:
-                freeze(node, Because(what, at))
+        for node in self._nodes:
+            freeze(node, Because(what, at))
 
     def escape(self, how: str, at: Place | None = None) -> None:
-        """Note that the value goes where no track is kept: what is computed from it changes when
-        the size does.
-        """
+        """Note that the value goes where no track is kept: what it makes changes with the size."""
         at = at or place(how)
-        self.ledger.in_floats += [(n, at) for n in (self.plus, self.minus) if n is not None]
+        self.ledger.as_numbers += [(n, at) for n in self._nodes]
 
-    def _left(self, how: str) -> int:
-        """The plain value, for code that is not purethin's."""
+    def _read(self, how: str) -> int:
+        """The plain value, for code that is not purethin's: a message's, or one that computes."""
         if not is_purethin(sys._getframe(2).f_code):
-            self.escape(how)
+            at = place(how)
+            if is_message(at):
+                self.ledger.spelled.append((self.measured, Because("its size is spelled out", at)))
+            else:
+                self.escape(how, at)
         return self.value
 
     # ---- copies, and what leaves the track
@@ -138,10 +120,10 @@ class Size(_SymInt):
         return self
 
     def __int__(self) -> int:
-        return self._left("int()")
+        return self._read("int()")
 
     def __index__(self) -> int:
-        return self._left("an index or a count")
+        return self._read("an index or a count")
 
     def __hash__(self) -> int:
         if not in_library(sys._getframe(1).f_code.co_filename):  # libraries hash for their caches
@@ -149,17 +131,17 @@ class Size(_SymInt):
         return hash(self.value)
 
     def __float__(self) -> float:
-        return float(self._left("float()"))
+        return float(self._read("float()"))
 
     __sym_float__ = __float__
 
     def __complex__(self) -> complex:
-        return complex(self._left("complex()"))
+        return complex(self._read("complex()"))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         import numpy
 
-        return numpy.array(self._left("a numpy array"), dtype=dtype)
+        return numpy.array(self._read("a numpy array"), dtype=dtype)
 
     @property
     def real(self) -> Size:
@@ -186,23 +168,21 @@ class Size(_SymInt):
     __floor__ = __ceil__ = __pos__ = __trunc__
 
     def __str__(self) -> str:
-        return self._spelled("")
+        return str(self._read("str()"))
 
     __repr__ = __str__
 
     def __format__(self, spec: str) -> str:
-        return self._spelled(spec)
-
-    def _spelled(self, spec: str) -> str:
-        if not is_purethin(sys._getframe(2).f_code):
-            at = place("str()")
-            if is_message(at):
-                self.ledger.spelled.append((self.node, Because("its size is spelled out", at)))
-            else:
-                self.escape("str()", at)
-        return format(self.value, spec)
+        return format(self._read("str()"), spec)
 
     # ---- arithmetic
+
+    def _computed(self, how: str, function: Callable[..., Any], *args: Any) -> Any:
+        """What keeps no track: the function of the plain values."""
+        for x in args:
+            if isinstance(x, Size):
+                x.escape(how)
+        return function(*map(_value, args))
 
     def _made(self, value: Any, plus: list[Node], minus: list[Node]) -> Any:
         a, b = total(plus), total(minus)
@@ -226,18 +206,6 @@ class Size(_SymInt):
         (p, m), (q, n) = self._sides(a), self._sides(b)
         return self._made(value, p + (q if sign > 0 else n), m + (n if sign > 0 else q))
 
-    def __add__(self, other: Any) -> Any:
-        return self._sum("+", self, other, 1)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._sum("+", other, self, 1)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._sum("-", self, other, -1)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._sum("-", other, self, -1)
-
     def __neg__(self) -> Any:
         return 0 - self
 
@@ -260,12 +228,6 @@ class Size(_SymInt):
         minus = [product([x, y]) for s, t in ((p, n), (m, q)) for x in s for y in t]
         return self._made(value, plus, minus)
 
-    def __mul__(self, other: Any) -> Any:
-        return self._times(self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._times(other, self)
-
     def _divided(self, a: Any, b: Any) -> Any:
         """`a // b`: a measure q with |a| = |q||b|; a remainder freezes both."""
         value, at = _value(a) // _value(b), place("//")
@@ -278,18 +240,12 @@ class Size(_SymInt):
         quotient = Node("variable", value, label=ATTRIBUTE)
         a, b = node_of(a, self.ledger), node_of(b, self.ledger)
         self.ledger.equations.append((a, product([b, quotient]), at))
-        return self.ledger.size(value, quotient)
+        return Size(value, quotient, self.ledger)
 
     def _frozen(self, a: Any, b: Any, what: str, at: Place) -> None:
         for x in (a, b):
             if isinstance(x, Size):
                 x.freeze(what, at)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self._divided(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return self._divided(other, self)
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -308,23 +264,18 @@ class Size(_SymInt):
             self._frozen(a, b, "a remainder is taken", at)
         return value
 
-    def __mod__(self, other: Any) -> Any:
-        return self._remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        if isinstance(other, str):
-            return other % self.__format__("")
-        return self._remainder(other, self)
-
     def __pow__(self, other: Any, mod: int | None = None) -> Any:
         if type(other) is int and other >= 1 and mod is None:
             return self if other == 1 else self * self ** (other - 1)
-        _escape_all("**", self, other, mod)
-        return pow(self.value, _value(other), _value(mod))
+        return self._computed("**", pow, self, other, mod)
+
+    def __rpow__(self, other: Any, mod: int | None = None) -> Any:
+        return self._computed("**", pow, other, self, mod)
 
     # ---- comparisons
 
-    def _compare(self, other: object, relation: str, answer: Any) -> Any:
+    def _compare(self, other: object, relation: str, holds: Callable[[Any, Any], Any]) -> Any:
+        answer = holds(self.value, _value(other))
         if isinstance(other, float):
             if not math.isfinite(other) or (relation == "==" and other != math.floor(other)):
                 return answer
@@ -347,177 +298,45 @@ class Size(_SymInt):
             self._frozen(self, other, what, at)
         return answer
 
-    def __lt__(self, other: Any) -> bool:
-        return self._compare(other, "<", self.value < _value(other))
-
-    def __le__(self, other: Any) -> bool:
-        return self._compare(other, "<=", self.value <= _value(other))
-
-    def __gt__(self, other: Any) -> bool:
-        return self._compare(other, ">", self.value > _value(other))
-
-    def __ge__(self, other: Any) -> bool:
-        return self._compare(other, ">=", self.value >= _value(other))
-
-    def __eq__(self, other: object) -> bool:
-        return self._compare(other, "==", self.value == _value(other))
-
     def __ne__(self, other: object) -> bool:
-        return not self._compare(other, "==", self.value == _value(other))
+        return not self.__eq__(other)
 
     def __bool__(self) -> bool:
         return self.value != 0 if self.minus is None else self != 0
 
 
-def _escape_all(how: str, *values: Any) -> None:
-    for value in values:
-        if isinstance(value, Size):
-            value.escape(how)
+def _both_ways(name: str, function: Callable[[Size, Any, Any], Any]) -> None:
+    """Give sizes an operator, from the left and from the right."""
+    setattr(Size, f"__{name}__", lambda self, other: function(self, self, other))
+    setattr(Size, f"__r{name}__", lambda self, other: function(self, other, self))
 
 
-def _escaping(op: str, sign: str) -> None:
-    """Give sizes an operator that keeps no track, both ways round."""
-    function = getattr(operator, op)
-
-    def forward(self: Size, other: Any) -> Any:
-        _escape_all(sign, self, other)
-        return function(self.value, _value(other))
-
-    def backward(self: Size, other: Any) -> Any:
-        self.escape(sign)
-        return function(_value(other), self.value)
-
-    name = op.strip("_")
-    setattr(Size, f"__{name}__", forward)
-    setattr(Size, f"__r{name}__", backward)
+def _untracked(how: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """An operator, its two sides given, that keeps no track."""
+    return lambda self, *args: self._computed(how, function, *args)
 
 
-def _untracked(name: str, function: Callable[..., Any], how: str) -> None:
-    """Give sizes a method that keeps no track."""
-
-    def method(self: Size, *args: Any) -> Any:
-        self.escape(how)
-        return function(self.value, *map(_value, args))
-
-    setattr(Size, name, method)
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that keeps no track."""
+    return lambda self, *args: self._computed(function.__name__, function, self, *args)
 
 
-for _op, _sign in {
-    "truediv": "/",
-    "and_": "&",
-    "or_": "|",
-    "xor": "^",
-    "lshift": "<<",
-    "rshift": ">>",
-}.items():
-    _escaping(_op, _sign)
+def _comparison(relation: str, holds: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda self, other: self._compare(other, relation, holds)
+
+
+_both_ways("add", lambda self, a, b: self._sum("+", a, b, 1))
+_both_ways("sub", lambda self, a, b: self._sum("-", a, b, -1))
+_both_ways("mul", Size._times)
+_both_ways("floordiv", Size._divided)
+_both_ways("mod", Size._remainder)
+for _name, _sign in {"truediv": "/", "lshift": "<<", "rshift": ">>", "xor": "^"}.items():
+    _both_ways(_name, _untracked(_sign, getattr(operator, _name)))
+for _name, _sign in {"and": "&", "or": "|"}.items():
+    _both_ways(_name, _untracked(_sign, getattr(operator, f"{_name}_")))
+for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}.items():
+    setattr(Size, f"__{_name}__", _comparison(_sign, getattr(operator, _name)))
 for _name in ("as_integer_ratio", "bit_count", "bit_length", "to_bytes"):
-    _untracked(_name, getattr(int, _name), _name)
+    setattr(Size, _name, _method(getattr(int, _name)))
 for _name in ("sqrt", "cos", "cosh", "sin", "sinh", "tan", "tanh", "asin", "acos", "atan"):
-    _untracked(f"__sym_{_name}__", getattr(math, _name), _name)
-
-
-def _powered(self: Size, other: Any, mod: Any = None) -> Any:
-    _escape_all("**", self, mod)
-    return pow(_value(other), self.value, _value(mod))
-
-
-Size.__rpow__ = _powered
-
-
-class Datum(int):
-    """An integer that a tensor gave away: other data would give another."""
-
-    def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (int(self),)
-
-    def __add__(self, other: Any) -> Any:
-        return _datum(int.__add__(self, other))
-
-    def __sub__(self, other: Any) -> Any:
-        return _datum(int.__sub__(self, other))
-
-    def __rsub__(self, other: Any) -> Any:
-        return _datum(int.__rsub__(self, other))
-
-    def __mul__(self, other: Any) -> Any:
-        return _datum(int.__mul__(self, other))
-
-    def __floordiv__(self, other: Any) -> Any:
-        return _datum(int.__floordiv__(self, other))
-
-    __radd__, __rmul__ = __add__, __mul__
-
-
-def _datum(value: Any) -> Any:
-    return Datum(value) if type(value) is int else value
-
-
-def data(value: Any) -> Any:
-    """What a tensor gave away, its integers marked as such."""
-    return [data(v) for v in value] if isinstance(value, list) else _datum(value)
-
-
-class Shape(tuple[int, ...]):
-    """What `x.shape` gives while its sizes are tracked."""
-
-    def numel(self) -> int:
-        out = 1
-        for s in self:
-            out = out * s
-        return out
-
-    def __getitem__(self, i: Any) -> Any:
-        got = tuple.__getitem__(self, i)
-        return Shape(got) if isinstance(i, slice) else got
-
-    def __add__(self, other: Any) -> Shape:
-        return Shape((*self, *other))
-
-
-def node_of(value: int, ledger: Ledger) -> Node:
-    """The size that an integer states; one that was tracked in another trace (and kept in a cache)
-    is plain.
-    """
-    return (
-        value.node if isinstance(value, Size) and value.ledger is ledger else constant(int(value))
-    )
-
-
-def _value(x: Any) -> Any:
-    return x.value if isinstance(x, Size) else x
-
-
-def plain(x: Any) -> Any:
-    """The value of a tracked integer; anything else as it is, with those in it replaced."""
-    if isinstance(x, Size):
-        return x.value
-    if isinstance(x, tuple | list) and any(map(_has_size, x)):
-        parts = map(plain, x)
-        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
-    if isinstance(x, slice):
-        return slice(plain(x.start), plain(x.stop), plain(x.step))
-    if type(x) is dict:
-        return {k: plain(v) for k, v in x.items()}
-    return x
-
-
-def _has_size(x: Any) -> bool:
-    return isinstance(x, Size | tuple | list | slice | dict)
-
-
-def tracked_ints(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:
-    """`(attribute, position in it or None, value)` of every integer above 1 among an object's
-    attributes.
-    """
-    for name, value in owner.items():
-        if name.startswith("_") or name == "training":
-            continue
-        if type(value) is int and value > 1:
-            yield name, None, value
-        elif (
-            isinstance(value, tuple | list)
-            and type(value) in (tuple, list)
-            and all(type(x) is int for x in value)
-        ):
-            yield from ((name, i, x) for i, x in enumerate(value) if x > 1)
+    setattr(Size, f"__sym_{_name}__", _method(getattr(math, _name)))

@@ -18,9 +18,10 @@ from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import uncached
 from purethin.inference.frames import Frame, framed
+from purethin.inference.ledger import Ledger
 from purethin.inference.modes import watching
 from purethin.inference.rules import Call
-from purethin.inference.sizes import Ledger, Size
+from purethin.inference.sizes import Size
 from purethin.inference.solver import constant, freeze, leaves, variable
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace

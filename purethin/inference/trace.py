@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from purethin.inference.ledger import Ledger
 from purethin.inference.places import Place
-from purethin.inference.sizes import Ledger
 from purethin.inference.solver import Node, constant
 
 if TYPE_CHECKING:

@@ -181,7 +181,7 @@ def chosen(net: Net, x: Tensor) -> Tensor:
     "a number looked up by the number of channels",
     lambda: one_layer(table=tuple(0.1 * i for i in range(9))),
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size is in the number 0.8, which is 0.3 with fewer units, in mul",
+    why="its size is used as a number in an index or a count",
 )
 def looked_up(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

@@ -120,7 +120,7 @@ def running_mean(net: Net, x: Tensor) -> Tensor:
     lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3), tables={}),
     inputs=vector,
     layout="fc: a~ 5; head.weight: 3 a~",
-    why="its size enters floating point in hash()",
+    why="its size is used as a number in hash()",
 )
 def cached_table(net: Net, x: Tensor) -> Tensor:
     h = net.fc(x)

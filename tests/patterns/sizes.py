@@ -155,7 +155,7 @@ def wider_by(net: Net, x: Tensor) -> Tensor:
     one_layer,
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in div",
+    why="its size is used as a number in div",
 )
 def divided(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -167,7 +167,7 @@ def divided(net: Net, x: Tensor) -> Tensor:
     one_layer,
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in sqrt",
+    why="its size is used as a number in float()",
 )
 def root(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -179,7 +179,7 @@ def root(net: Net, x: Tensor) -> Tensor:
     one_layer,
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in **",
+    why="its size is used as a number in **",
 )
 def layer_root(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x)) * net.head.in_channels**-0.5
@@ -210,7 +210,7 @@ def unrelated(net: Net, x: Tensor) -> Tensor:
     lambda: flat_head(width=8),
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 1",
-    why="its size enters floating point in div",
+    why="its size is used as a number in div",
 )
 def attribute_scale(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.width, 36) / net.width)
@@ -221,7 +221,7 @@ def attribute_scale(net: Net, x: Tensor) -> Tensor:
     one_layer,
     inexact="conv1",
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in div",
+    why="its size is used as a number in div",
 )
 def by_numel(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -232,7 +232,7 @@ def by_numel(net: Net, x: Tensor) -> Tensor:
     "a factor through int()",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in int()",
+    why="its size is used as a number in int()",
 )
 def through_int(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -243,7 +243,7 @@ def through_int(net: Net, x: Tensor) -> Tensor:
     "a factor through a tensor",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in tensor",
+    why="its size is used as a number in tensor",
 )
 def through_tensor(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -254,7 +254,7 @@ def through_tensor(net: Net, x: Tensor) -> Tensor:
     "a factor through a full tensor",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in full",
+    why="its size is used as a number in full",
 )
 def through_full(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -265,7 +265,7 @@ def through_full(net: Net, x: Tensor) -> Tensor:
     "a factor added in place of a scalar",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in add",
+    why="its size is used as a number in add",
 )
 def as_scalar(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -276,7 +276,7 @@ def as_scalar(net: Net, x: Tensor) -> Tensor:
     "the number of channels among the outputs",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in tensor",
+    why="its size is used as a number in tensor",
 )
 def as_output(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     h = net.conv1(x)
@@ -287,7 +287,7 @@ def as_output(net: Net, x: Tensor) -> tuple[Tensor, Tensor]:
     "a bound of a clamp from the number of channels",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in clamp",
+    why="its size is used as a number in clamp",
 )
 def as_bound(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
@@ -298,7 +298,7 @@ def as_bound(net: Net, x: Tensor) -> Tensor:
     "a power from the number of channels",
     one_layer,
     layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
-    why="its size enters floating point in pow",
+    why="its size is used as a number in pow",
 )
 def as_power(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

@@ -561,7 +561,7 @@ WHYS = {
     "sum of a mean and a sum over channels": "a mean over it in mean",
     "all over channels": "an all over it in all",
     "sum of exponentials over channels": SUMMED,
-    "mean by a division over channels": "its size enters floating point in div",
+    "mean by a division over channels": "its size is used as a number in div",
     "softmax along channels": "a softmax over it in softmax",
     "softmax by its layer along channels": "a softmax over it in softmax",
     "softmax2d along channels": "a softmax over it in softmax",

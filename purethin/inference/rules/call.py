@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from purethin.inference.data import Datum
 from purethin.inference.places import Because, Place
 from purethin.inference.rules.integers import as_passed
 from purethin.inference.rules.laws import Law, unstated
-from purethin.inference.sizes import Datum, Size
+from purethin.inference.shapes import dimension
+from purethin.inference.sizes import Size
 from purethin.inference.solver import Node, constant, find, freeze, total, unify, variable
 from purethin.inference.trace import Dims, Python, Trace
 
@@ -249,7 +251,7 @@ class Call:
         literal.
         """
         why = Because(f"the literal or fixed {what} {int(value)}", self.place)
-        return self.trace.ledger.dimension(value, why)
+        return dimension(value, self.trace.ledger, why)
 
     def integer(self, name: str) -> int:
         """An integer argument with its track, if it has one."""
@@ -263,7 +265,7 @@ class Call:
         for x in found:
             if isinstance(x, Size):
                 self.trace.measured.add(id(x))
-                _ = x.node  # states what a difference that is not positive means
+                _ = x.measured  # states what a difference that is not positive means
         return found
 
     def from_data(self, *values: int | None) -> bool:

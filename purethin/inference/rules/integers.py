@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from purethin.inference.sizes import Datum, Size
+from purethin.inference.data import Datum
+from purethin.inference.sizes import Size
 from purethin.inference.solver import find
 from purethin.inference.trace import Python
 
@@ -32,7 +33,7 @@ def _by_value(value: int, everything: list[int]) -> int:
     """The only tracked integer of this value that the caller passed, else the value."""
     if datum := next((x for x in everything if isinstance(x, Datum) and x == value), None):
         return datum
-    found = {find(x.node): x for x in everything if isinstance(x, Size) and int(x) == value}
+    found = {find(x.measured): x for x in everything if isinstance(x, Size) and int(x) == value}
     literal = any(not isinstance(x, Size) and x == value for x in everything)
     return next(iter(found.values())) if len(found) == 1 and not literal else value
 

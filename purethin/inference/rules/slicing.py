@@ -40,8 +40,10 @@ def _nothing_cut(c: Call, dim: Node, bounds: Mapping[str, int]) -> None:
     """State what must hold for tracked bounds to go on cutting nothing off."""
     for name, bound in bounds.items():
         if isinstance(bound, Size) and name == "end" and int(bound) > 0:
-            c.compares(dim, "<=", bound.node)
-        elif isinstance(bound, Size) and not (name == "length" and find(dim) is find(bound.node)):
+            c.compares(dim, "<=", bound.measured)
+        elif isinstance(bound, Size) and not (
+            name == "length" and find(dim) is find(bound.measured)
+        ):
             c.freeze("a bound that cuts nothing off", dim, *leaves(bound.plus))
 
 

@@ -1,0 +1,30 @@
+"""What the sizes of a trace were used for: the ledger that tracked integers write to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from purethin.inference.equations import Equation, is_size_only
+from purethin.inference.places import Because, Place
+from purethin.inference.solver import Node, Why, find, leaves
+
+
+@dataclass
+class Ledger:
+    """Equations between sizes, comparisons (path conditions), uses as a number, and as text."""
+
+    equations: list[Equation] = field(default_factory=list)
+    comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
+    as_numbers: list[tuple[Node, Place]] = field(default_factory=list)
+    spelled: list[tuple[Node, Because]] = field(default_factory=list)
+
+    def equal(self, a: Node, b: Node, why: Why) -> None:
+        """State that two sizes are one: a node that only measures is bound at once, for the dims
+        that follow.
+        """
+        a, b = find(a), find(b)
+        for measure, other in ((a, b), (b, a)):
+            if is_size_only(measure) and measure not in leaves(other):
+                measure.up = other
+                return
+        self.equations.append((a, b, why))

@@ -1,0 +1,77 @@
+"""Tracked integers on their way: out of dims, through containers and arguments, into dims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from purethin.inference.equations import is_size_only
+from purethin.inference.ledger import Ledger
+from purethin.inference.sizes import Size
+from purethin.inference.solver import Node, Why, constant, find, variable
+
+
+def tracked(value: int, node: Node, ledger: Ledger) -> int:
+    """The integer, tracked if the node can change."""
+    return value if find(node).kind == "constant" else Size(value, node, ledger)
+
+
+def dimension(value: int, ledger: Ledger, why: Why) -> Node:
+    """A dimension whose size this integer states: fresh, with an equation, or a constant for a
+    literal.
+    """
+    if not isinstance(value, Size) or value.ledger is not ledger:
+        return constant(value, why)
+    fresh, node = variable(value.value), find(value.measured)
+    if node.kind == "constant":
+        return constant(value.value, node.why or why)
+    if is_size_only(node):
+        node.up = fresh
+    else:
+        ledger.equations.append((fresh, node, why))
+    return fresh
+
+
+class Shape(tuple[int, ...]):
+    """What `x.shape` gives while its sizes are tracked."""
+
+    def numel(self) -> int:
+        out = 1
+        for s in self:
+            out = out * s
+        return out
+
+    def __getitem__(self, i: Any) -> Any:
+        got = tuple.__getitem__(self, i)
+        return Shape(got) if isinstance(i, slice) else got
+
+    def __add__(self, other: Any) -> Shape:
+        return Shape((*self, *other))
+
+
+def sizes_in(tree: Any) -> list[Size]:
+    """The tracked integers among arguments."""
+    if isinstance(tree, Size):
+        return [tree]
+    if isinstance(tree, slice):
+        return sizes_in((tree.start, tree.stop, tree.step))
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    return [s for x in tree for s in sizes_in(x)] if isinstance(tree, tuple | list) else []
+
+
+def plain(x: Any) -> Any:
+    """The value of a tracked integer; anything else as it is, with those in it replaced."""
+    if isinstance(x, Size):
+        return x.value
+    if isinstance(x, tuple | list) and any(map(_has_size, x)):
+        parts = map(plain, x)
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if isinstance(x, slice):
+        return slice(plain(x.start), plain(x.stop), plain(x.step))
+    if type(x) is dict:
+        return {k: plain(v) for k, v in x.items()}
+    return x
+
+
+def _has_size(x: Any) -> bool:
+    return isinstance(x, Size | tuple | list | slice | dict)
