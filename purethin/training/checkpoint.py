@@ -1,12 +1,13 @@
-"""A training's state on disk: `state.pt`, by `torch.save`, and beside it the parts of tensors that
-are spread over processes.
+"""A training's state on disk: `state.pt`, by `torch.save`; tensors that are spread over processes
+in a folder beside it, a file for each part.
 
-Invariant: `torch.load(weights_only=True)` reads it, so no code of the file runs. `state.pt` is
-renamed into place once it and its parts are whole, so a run that dies leaves the state before.
+Invariant: `torch.load(weights_only=True)` reads all, so no code of a file runs. `state.pt` is
+renamed into place once it and the parts are whole, so a run that dies leaves the state before.
 """
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,7 @@ from torch import Tensor
 
 from purethin.errors import CheckpointError
 from purethin.storage import written_whole
-from purethin.training import shards
-from purethin.training.network import Engine, OneProcess
+from purethin.training.network import Engine
 from purethin.tree import map_named, named
 
 STATE = "state.pt"
@@ -39,16 +39,15 @@ def write(folder: Path, state: Mapping[str, Any], engine: Engine | None = None) 
     Raises:
         CheckpointError: a file cannot be written, or the state holds something else.
     """
-    engine = engine or OneProcess()
+    engine = engine or Engine()
     plain = _portable(state, "")
-    spread = {name: leaf for name, leaf in named(plain).items() if shards.is_spread(leaf)}
+    spread = {name: leaf for name, leaf in named(plain).items() if _is_spread(leaf)}
     if engine.rank == 0:
         _tidy(folder)
-    parts = shards.write(folder, spread, engine) if spread else {}
+    parts = _write_parts(folder, spread, engine) if spread else {}
     if engine.rank == 0:
         kept = map_named(lambda name, leaf: 0 if name in spread else leaf, plain)
-        with written_whole(folder / STATE) as beside, open(beside, "wb") as file:
-            torch.save({"version": _VERSION, "parts": parts, "state": kept}, file)
+        _save(folder / STATE, {"version": _VERSION, "parts": parts, "state": kept})
         for old in folder.glob("state-*"):
             if old.name != parts.get("folder"):
                 shutil.rmtree(old)
@@ -67,31 +66,60 @@ def read(folder: Path, engine: Engine | None = None) -> dict[str, Any] | None:
     Raises:
         CheckpointError: a file is missing, truncated or edited, or of another version.
     """
-    path = folder / STATE
+    path, engine = folder / STATE, engine or Engine()
+    if not path.exists():
+        return None
+    content = _load(path)
+    if not isinstance(content, dict) or content.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} is not a training's state as this purethin reads it (version {_VERSION}): "
+            "install the version that wrote it, or start anew in another folder"
+        )
+    if not (parts := content["parts"]):
+        return content["state"]
+    files = [_load(folder / parts["folder"] / f"{i}.pt", True) for i in range(parts["count"])]
+
+    def spread(name: str, leaf: Any) -> Any:
+        dim = parts["dims"].get(name)
+        return leaf if dim is None else engine.split(torch.cat([f[name] for f in files], dim))
+
+    return map_named(spread, content["state"])
+
+
+def _write_parts(folder: Path, spread: Mapping[str, Any], engine: Engine) -> dict[str, Any]:
+    """Write this process's part of each tensor into a new folder; all processes call it."""
+    name = f"state-{engine.gathered(secrets.token_hex(6))[0]}"
+    *replica, part = next(iter(spread.values())).device_mesh.get_coordinate()
+    if not any(replica):
+        (folder / name).mkdir(exist_ok=True)
+        _save(folder / name / f"{part}.pt", {n: t.to_local().cpu() for n, t in spread.items()})
+    dims = {n: t.placements[-1].dim for n, t in spread.items()}
+    return {"folder": name, "count": max(engine.gathered(part)) + 1, "dims": dims}
+
+
+def _save(path: Path, content: Any) -> None:
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        torch.save(content, file)
+
+
+def _load(path: Path, mmap: bool = False) -> Any:
+    """What `_save` wrote.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
     try:
         with ZipFile(path) as archive:  # torch reads past a wrong checksum
             if (name := archive.testzip()) is not None:
                 raise BadZipFile(f"the checksum of {name} is wrong")
-        content = torch.load(path, "cpu", weights_only=True)
-        version, parts, state = content["version"], content["parts"], content["state"]
-    except FileNotFoundError:
-        return None
+        return torch.load(path, "cpu", weights_only=True, mmap=mmap)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file makes zipfile and torch raise errors of any type
         raise CheckpointError(
-            f"{path} was truncated or edited since it was written, or is not a training's state: "
-            "restore it, or start anew in another folder"
+            f"{path} was truncated or edited since it was written: restore it, or start anew in "
+            "another folder"
         ) from error
-    if version != _VERSION:
-        raise CheckpointError(
-            f"{path} is of version {version}; this purethin reads {_VERSION}: install the one "
-            "that wrote it"
-        )
-    if not parts:
-        return state
-    spread = shards.read(folder / parts["folder"], parts["digests"], engine or OneProcess())
-    return map_named(lambda name, leaf: spread.get(name, leaf), state)
 
 
 def _tidy(folder: Path) -> None:
@@ -104,6 +132,11 @@ def _tidy(folder: Path) -> None:
         raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
+def _is_spread(tensor: Any) -> bool:
+    """Whether this is one process's part of a tensor (a DTensor)."""
+    return hasattr(tensor, "placements")
+
+
 def _portable(value: Any, path: str) -> Any:
     """A copy on the CPU of what `weights_only=True` reads; tensors that are spread stay as they
     are.
@@ -112,7 +145,7 @@ def _portable(value: Any, path: str) -> Any:
         CheckpointError: it would not read something, which the error names by its path.
     """
     if isinstance(value, Tensor):
-        if shards.is_spread(value):
+        if _is_spread(value):
             return value.detach()
         return value.detach().to("cpu", copy=True).contiguous()
     if isinstance(value, Mapping):

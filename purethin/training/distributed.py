@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from purethin.errors import PurethinError
 from purethin.modules import tensors_of
-from purethin.training.network import Forward, Network, OneProcess, Value
+from purethin.training.network import Engine, Forward, Network, Value
 
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -54,7 +54,7 @@ def ddp(
     return Replicated(device, timeout, options)
 
 
-class Processes(OneProcess):
+class Processes(Engine):
     """What engines of several processes have in common.
 
     Attributes:
@@ -72,8 +72,8 @@ class Processes(OneProcess):
         dist.all_reduce(summed)
         return summed.to(tensor.device)
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        return self.total(tensor) / self.count
+    def mean(self, value: float) -> float:
+        return float(self.total(torch.tensor(value, dtype=torch.float64))) / self.count
 
     @torch.no_grad()
     def agree(self, tensors: Iterable[Tensor]) -> None:
@@ -95,8 +95,8 @@ class Processes(OneProcess):
             if size * size != square * self.count:
                 raise PurethinError(
                     f"the loaders give unlike numbers of batches: process {self.rank} has "
-                    f"{len(group) or 'none'} left where "
-                    "others have more or less; give each as many, as DistributedSampler does"
+                    f"{len(group) or 'none'} left where others have more or less; give each as "
+                    "many, as DistributedSampler does"
                 )
             if not group:
                 return
@@ -126,8 +126,8 @@ class Replicated(Processes):
         if len(devices) == 1 and devices != {self.device}:
             raise PurethinError(
                 f"the model lies on {devices.pop()}, and process {self.rank} is to work on "
-                f"{self.device}: make the engine first, "
-                "and give the trainer `model.to(engine.device)`; or `ddp(device=…)`"
+                f"{self.device}: make the engine first, and give the trainer "
+                "`model.to(engine.device)`; or `ddp(device=…)`"
             )
         wrapped = DistributedDataParallel(module, **self._options)
         return Network(params, transform(wrapped) if transform else wrapped, wrapped.no_sync)

@@ -90,6 +90,13 @@ lines: Callbacks = {"epoch": lambda moment: print(moment.record, flush=True)}
 """One plain line an epoch."""
 
 
+def tell(callbacks: Iterable[Callbacks], moment: Moment) -> None:
+    """Call those of an event, in order."""
+    for each in callbacks:
+        if moment.event in each:
+            each[moment.event](moment)
+
+
 def check_events(callbacks: Iterable[Callbacks]) -> None:
     """That each callback is a function under an event's name.
 

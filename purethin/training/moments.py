@@ -83,16 +83,12 @@ def check_groups(
         CheckpointError: they hold other parameters.
     """
     groups = named_groups(optimizer, params)
-    have, want = (
-        [list(group) for group in groups],
-        [list(group["params"]) for group in saved["groups"]],
-    )
+    have, want = [list(g) for g in groups], [list(g["params"]) for g in saved["groups"]]
     if have != want:
         odd = sorted({n for g in have for n in g} ^ {n for g in want for n in g})
         raise CheckpointError(
             f"the optimizer has {len(have)} group(s) of {[*map(len, have)]} parameters, the saved "
-            f"one {len(want)} of "
-            f"{[*map(len, want)]}"
+            f"one {len(want)} of {[*map(len, want)]}"
             f"{f' ({odd[0]} is in one of them only)' if odd else ''}: make the optimizer as it was "
             "made for that run"
         )
@@ -110,18 +106,12 @@ def restore(
     groups = named_groups(optimizer, old)
     swap(optimizer, old, new, saved["state"])
     for options in optimizer.param_groups:
-        if options.get("fused") or options.get(
-            "capturable"
-        ):  # these count their steps on the parameters' device
-            for p in options["params"]:
-                state = optimizer.state.get(p, {})
-                state.update(
-                    {
-                        key: value.to(p.device)
-                        for key, value in state.items()
-                        if isinstance(value, Tensor)
-                    }
-                )
+        if not (options.get("fused") or options.get("capturable")):
+            continue
+        for p in options["params"]:  # their steps are counted on the parameters' device
+            state = optimizer.state.get(p, {})
+            tensors = {key: t for key, t in state.items() if isinstance(t, Tensor)}
+            state.update({key: t.to(p.device) for key, t in tensors.items()})
     for options, group, kept in zip(optimizer.param_groups, groups, saved["groups"], strict=True):
         options.update({k: v for k, v in kept.items() if k != "params"})
         with torch.no_grad():
@@ -151,10 +141,8 @@ def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
             if isinstance(tensor, Tensor) and tensor.numel() > 1 and tensor.shape != p.shape:
                 raise SpecError(
                     f"{type(optimizer).__name__} keeps '{key}' of shape {tuple(tensor.shape)} for "
-                    f"{name}, which is "
-                    f"{tuple(p.shape)}: only state shaped like its parameter can be thinned with "
-                    "it; use an elementwise "
-                    "optimizer (SGD, Adam, AdamW, RMSprop, …)"
+                    f"{name}, which is {tuple(p.shape)}: only state shaped like its parameter can "
+                    "be thinned with it; use an elementwise one (SGD, Adam, AdamW, RMSprop, …)"
                 )
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -37,79 +36,17 @@ class Network:
     local: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-class Engine(Protocol):
-    """Where the tensors of a training lie, and how its processes agree. Every process calls every
-    method, in the same order.
+class Engine:
+    """Where the tensors of a training lie, and how its processes agree: this one is one process.
+    Every process calls every method, in the same order.
     """
 
-    rank: int
+    rank = 0
 
     def network(self, module: nn.Module, transform: Callable[[Forward], Forward] | None) -> Network:
         """A module, which is this engine's own from now on, at work; `transform` (`torch.compile`)
         wraps its forward.
         """
-        ...
-
-    def shown(self, module: nn.Module) -> nn.Module:
-        """A module of whole tensors, where those who validate it expect it."""
-        ...
-
-    def full(self, tensor: Tensor) -> Tensor:
-        """The whole of a tensor that lies as the network's do."""
-        ...
-
-    def spread(self, whole: Tensor, like: Tensor) -> Tensor:
-        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it
-        is.
-        """
-        ...
-
-    def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A tensor of unset values, laid out as this engine lays out parameters, for a saved one to
-        be read into.
-        """
-        ...
-
-    def total(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes."""
-        ...
-
-    def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over the processes."""
-        ...
-
-    def agree(self, tensors: Iterable[Tensor]) -> None:
-        """Give tensors, in place, the values that they have in process 0."""
-        ...
-
-    def together(self, groups: Iterable[list[Any]]) -> Iterable[list[Any]]:
-        """Groups of batches, of a loader that has no length, as they come.
-
-        Raises:
-            PurethinError: a process has fewer than another; raised in each of them.
-        """
-        ...
-
-    def gathered(self, value: Value) -> list[Value]:
-        """The value of each process, by rank; all have come here when it returns."""
-        ...
-
-    def same(self, what: str, value: object, remedy: str) -> None:
-        """That a value is the same in every process: `what` names it, in the plural; `remedy` says
-        what to do.
-
-        Raises:
-            PurethinError: it is not; raised in each of them.
-        """
-        ...
-
-
-class OneProcess:
-    """The engine of a training in one process."""
-
-    rank = 0
-
-    def network(self, module: nn.Module, transform: Callable[[Forward], Forward] | None) -> Network:
         params = dict(tensors_of(module, duplicates=False))
 
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -118,31 +55,50 @@ class OneProcess:
         return Network(params, transform(forward) if transform else forward)
 
     def shown(self, module: nn.Module) -> nn.Module:
+        """A module of whole tensors, where those who validate it expect it."""
         return module
 
     def full(self, tensor: Tensor) -> Tensor:
+        """The whole of a tensor that lies as the network's do."""
         return tensor
+
+    def split(self, whole: Tensor) -> Tensor:
+        """A whole tensor, laid out as this engine lays out parameters."""
+        return whole
 
     def spread(self, whole: Tensor, like: Tensor) -> Tensor:
+        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it
+        is.
+        """
         return whole.to(like.device) if whole.shape == like.shape else whole
 
-    def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype)
-
     def total(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes."""
         return tensor
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        return tensor
+    def mean(self, value: float) -> float:
+        """The mean over the processes."""
+        return value
 
     def agree(self, tensors: Iterable[Tensor]) -> None:
-        pass
+        """Give tensors, in place, the values that they have in process 0."""
 
     def together(self, groups: Iterable[list[Any]]) -> Iterable[list[Any]]:
+        """Groups of batches, of a loader that has no length, as they come.
+
+        Raises:
+            PurethinError: a process has fewer than another; raised in each of them.
+        """
         return groups
 
     def gathered(self, value: Value) -> list[Value]:
+        """The value of each process, by rank; all have come here when it returns."""
         return [value]
 
     def same(self, what: str, value: object, remedy: str) -> None:
-        pass
+        """That a value is the same in every process: `what` names it, in the plural; `remedy` says
+        what to do.
+
+        Raises:
+            PurethinError: it is not; raised in each of them.
+        """

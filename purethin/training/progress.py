@@ -17,7 +17,7 @@ from purethin.costs import cost
 from purethin.spec import Masks, Spec
 from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
-from purethin.training.zeros import left
+from purethin.training.zeros import remaining_cost
 
 _ROWS = 12  # axes in the closing table
 _BETWEEN = 0.2  # seconds from one drawing of the line to the next
@@ -56,28 +56,23 @@ def closing_table(spec: Spec, masks: Masks, thinned_masks: Masks) -> str:
     """
     dense, now = cost(spec), cost(spec, thinned_masks)
     pruned = {n: int(m.sum()) for n, m in masks.items() if not bool(m.all())}
-    both = {
-        "parameters": (dense.parameters, now.parameters),
-        "MACs": (dense.macs, now.macs),
-        "bytes": (dense.bytes, now.bytes),
-    }
-    rows = [
-        (name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, (a, b) in both.items()
-    ]
+    both = (
+        ("parameters", dense.parameters, now.parameters),
+        ("MACs", dense.macs, now.macs),
+        ("bytes", dense.bytes, now.bytes),
+    )
+    rows = [(name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, a, b in both]
     lines = [str(Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)))]
-    waiting = [
-        n for n in pruned if n not in thinned_masks or int(thinned_masks[n].sum()) != pruned[n]
-    ]
-    if waiting:
+    done = {n: int(m.sum()) for n, m in thinned_masks.items()}
+    if waiting := [n for n, kept in pruned.items() if done.get(n) != kept]:
         later = cost(spec, masks)
         lines.append(
             f"masked, not thinned yet: {len(waiting)} axes; then {later.parameters:,} parameters, "
             f"{later.macs:,} MACs"
         )
     if pruned:
-        units = [
-            (n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in list(pruned.items())[:_ROWS]
-        ]
+        first = list(pruned.items())[:_ROWS]
+        units = [(n, f"{spec.axes[n].size:,}", f"{kept:,}") for n, kept in first]
         lines += ["", str(Table(("pruned axis", "size", "kept"), units, numbers=(1, 2)))]
     if len(pruned) > _ROWS:
         lines.append(f"... and {len(pruned) - _ROWS} more")
@@ -105,7 +100,7 @@ class _View:
     def weigh(self, moment: Moment) -> None:
         """The network costs less than before."""
         trainer = moment.trainer
-        now, sparsity = left(trainer.spec, trainer.masks, trainer.elements)
+        now, sparsity = remaining_cost(trainer.spec, trainer.masks, trainer.elements)
         self._sizes = (
             f"sparsity {sparsity:.1%}",
             f"{now.parameters:,} parameters",
@@ -178,9 +173,8 @@ def _started(file: TextIO) -> Any:
     except ImportError:
         return None
     console = Console(file=file)
-    if not (
-        file.isatty() and console.is_interactive
-    ):  # FORCE_COLOR lets rich take a log file for a terminal
+    # FORCE_COLOR lets rich take a log file for a terminal.
+    if not (file.isatty() and console.is_interactive):
         return None
     bar = Progress(
         TextColumn("epoch {task.fields[epoch]}"),

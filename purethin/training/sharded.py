@@ -1,13 +1,13 @@
 """Networks beyond one device: each process holds a part of every parameter, gradient, moment and
 average (FSDP2).
 
-Invariant: on a device there are never more whole tensors at once than one unit's, or the one that
+Invariant: on a device there are never more whole tensors at once than one block's, or the one that
 is being thinned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -22,13 +22,13 @@ from purethin.modules import tensors_of
 from purethin.training.distributed import Processes
 from purethin.training.network import Forward, Network
 
-Units: TypeAlias = tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bool]
+Wrapped: TypeAlias = tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bool]
 """Classes of modules, or a question to a module's path and the module."""
 
 
 def fully_sharded(
     *,
-    units: Units = (),
+    wrap: Wrapped = (),
     device: str | torch.device | None = None,
     replicas: int = 1,
     shown_on: str | torch.device | None = None,
@@ -39,17 +39,18 @@ def fully_sharded(
     average are spread.
 
     Call it before anything is moved to a GPU, and give the trainer a model on the CPU: only parts
-    of it are moved. A unit's parameters are gathered for its forward and its backward, and freed
-    after; what is in no unit is gathered for the whole step. So name the blocks of a large network.
-    A unit is called as a module (`block(x)`) and shares no parameter with what is outside.
+    of it are moved. A wrapped module's parameters are gathered for its forward and its backward,
+    and freed after; what is in none is gathered for the whole step. So name the blocks of a large
+    network. Such a block is called as a module (`block(x)`) and shares no parameter with what is
+    outside.
 
     Pruners' weights, and at a thinning all tensors, are gathered one at a time and put on the CPU,
-    where the thinned parameters lie whole, in each process, until they are sharded again unit by
-    unit; moments and average never do. `validate`, `model()` and pruners that measure on batches
+    where the thinned parameters lie whole, in each process, until they are sharded again block by
+    block; moments and average never do. `validate`, `model()` and pruners that measure on batches
     take the whole network. Buffers are whole everywhere, and those of process 0 after each epoch.
 
     Args:
-        units: the modules that are sharded by themselves: classes, or a function of `(path,
+        wrap: the modules that are sharded by themselves: classes, or a function of `(path,
             module)`; the root always is.
         device: this process's; by default its GPU where there are any, else the CPU.
         replicas: how many groups of processes hold all parts: 2 spreads over half of them, and
@@ -63,7 +64,7 @@ def fully_sharded(
         PurethinError: the script was not started by `torchrun`, or the replicas do not divide its
             processes.
     """
-    return Sharded(units, device, replicas, shown_on, timeout, options)
+    return Sharded(wrap, device, replicas, shown_on, timeout, options)
 
 
 class Sharded(Processes):
@@ -71,7 +72,7 @@ class Sharded(Processes):
 
     def __init__(
         self,
-        units: Units,
+        wrap: Wrapped,
         device: str | torch.device | None,
         replicas: int,
         shown_on: str | torch.device | None,
@@ -79,7 +80,7 @@ class Sharded(Processes):
         options: dict[str, Any],
     ) -> None:
         super().__init__(device, timeout)
-        self._units, self._options = units, options
+        self._wrap, self._options = wrap, options
         self._shown_on = self.device if shown_on is None else torch.device(shown_on)
         if replicas < 1 or self.count % replicas:
             raise PurethinError(
@@ -94,16 +95,12 @@ class Sharded(Processes):
         self._alike = False  # whether the processes' parameters are known to be the same
 
     def network(self, module: nn.Module, transform: Callable[[Forward], Forward] | None) -> Network:
-        units = [
-            (path, part)
-            for path, part in module.named_modules()
-            if path and self._is_unit(path, part)
-        ]
-        _refuse_ties(module, [path for path, _ in units])
+        blocks = {p: part for p, part in module.named_modules() if p and self._wraps(p, part)}
+        _refuse_ties(module, blocks)
         if not self._alike:  # what is spread later was gathered from the processes
             self.agree(tensor for _, tensor in tensors_of(module, duplicates=False))
             self._alike = True
-        for _, part in reversed(units):  # those within others first
+        for part in reversed(blocks.values()):  # those within others first
             fully_shard(part, mesh=self._mesh, **self._options)
         root = fully_shard(module, mesh=self._mesh, **self._options)
 
@@ -139,33 +136,28 @@ class Sharded(Processes):
             return whole.redistribute(like.device_mesh, like.placements)
         return distribute_tensor(whole.to(self.device), like.device_mesh, like.placements)
 
-    def blank(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        empty = torch.empty(shape, dtype=dtype, device="meta")
+    def split(self, whole: Tensor) -> Tensor:
         placements = [Replicate()] * (self._mesh.ndim - 1) + [Shard(0)]
-        spread = distribute_tensor(empty, self._mesh, placements)
-        return torch.empty_like(spread, device=self.device)
+        return distribute_tensor(whole.to(self.device), self._mesh, placements)
 
-    def _is_unit(self, path: str, part: nn.Module) -> bool:
-        return (
-            isinstance(part, self._units)
-            if isinstance(self._units, tuple)
-            else self._units(path, part)
-        )
+    def _wraps(self, path: str, part: nn.Module) -> bool:
+        if isinstance(self._wrap, tuple):
+            return isinstance(part, self._wrap)
+        return self._wrap(path, part)
 
 
-def _refuse_ties(module: nn.Module, units: list[str]) -> None:
-    """That no parameter is in a unit and outside it too.
+def _refuse_ties(module: nn.Module, blocks: Iterable[str]) -> None:
+    """That no parameter is in a block and outside it too.
 
     Raises:
         SpecError: one is: each place would get its own.
     """
     where: dict[int, tuple[str, str]] = {}
     for name, tensor in module.named_parameters(remove_duplicate=False):
-        unit = max((u for u in units if name.startswith(f"{u}.")), key=len, default="")
-        first, other = where.setdefault(id(tensor), (name, unit))
-        if other != unit:
+        block = max((b for b in blocks if name.startswith(f"{b}.")), key=len, default="")
+        first, other = where.setdefault(id(tensor), (name, block))
+        if other != block:
             raise SpecError(
-                f"{first} and {name} are one parameter, in two units of fully_sharded ('{other}' "
-                f"and '{unit}'): leave such "
-                "modules out of `units`, or name one that holds both"
+                f"{first} and {name} are one parameter, in two blocks of fully_sharded ('{other}' "
+                f"and '{block}'): leave such modules out of `wrap`, or name one that holds both"
             )

@@ -5,21 +5,25 @@ Invariant: a state that is refused changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from purethin import storage
 from purethin.errors import CheckpointError
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
+from purethin.training import checkpoint
 from purethin.training.batches import order_of, set_order
 from purethin.training.events import Record
-from purethin.training.live import Live
-from purethin.training.network import Engine
 from purethin.training.randomness import fork_generators, generators, set_generators
 from purethin.training.rates import Rates
+from purethin.training.tensors import Tensors
+from purethin.training.zeros import remaining_cost
 
 
 @dataclass
@@ -36,10 +40,9 @@ class Run:
     """
 
     recipe: Recipe
-    live: Live
+    tensors: Tensors
     rates: Rates
     scaler: torch.amp.GradScaler
-    engine: Engine
     epoch: int = 0
     step: int = 0
     history: list[Record] = field(default_factory=list)
@@ -54,19 +57,36 @@ class Run:
             set_order(loader, self.order)
             self.order = None
 
+    def end_epoch(self, loss: float, metric: float | None, seconds: float, lr: float) -> Record:
+        """Add an epoch to the history."""
+        tensors = self.tensors
+        now, sparsity = remaining_cost(tensors.spec, tensors.masks, tensors.elements)
+        self.history.append(
+            Record(self.epoch, loss, metric, sparsity, now.parameters, now.macs, seconds, lr)
+        )
+        self.epoch += 1
+        return self.history[-1]
+
+    def improves(self, better: str) -> bool:
+        """Whether the last epoch's metric is the best so far, by "max" or "min"; nan is not."""
+        metric, best = self.history[-1].metric, None if self.best is None else self.best.metric
+        if metric is None or math.isnan(metric):
+            return False
+        return best is None or (metric > best if better == "max" else metric < best)
+
     @property
     def state(self) -> dict[str, Any]:
         """Copies of everything, by name."""
         order = self.order or ({} if self.loader is None else order_of(self.loader))
         return {
-            **self.live.state,
-            "spec": self.live.spec.to_yaml(),
+            **self.tensors.state,
+            "spec": self.tensors.spec.to_yaml(),
             "recipe": _outline(self.recipe),
             "epoch": self.epoch,
             "step": self.step,
             "rates": self.rates.state,
             "scaler": self.scaler.state_dict(),
-            "processes": self.engine.gathered({"generators": generators(), "order": order}),
+            "processes": self.tensors.engine.gathered({"generators": generators(), "order": order}),
             "history": [asdict(record) for record in self.history],
             "best": None if self.best is None else asdict(self.best),
         }
@@ -77,9 +97,9 @@ class Run:
         Raises:
             CheckpointError: it is of another network, recipe or optimizer.
         """
-        if (spec := Spec.from_yaml(state["spec"])) != self.live.spec:
+        if (spec := Spec.from_yaml(state["spec"])) != self.tensors.spec:
             raise CheckpointError(
-                f"this state is of another network: {_difference(spec, self.live.spec)}"
+                f"this state is of another network: {_difference(spec, self.tensors.spec)}"
             )
         if state["recipe"] != _outline(self.recipe):
             raise CheckpointError(
@@ -90,7 +110,7 @@ class Run:
         # A scheduler that is made sets rates: the optimizer's own options come after.
         self.rates.restore(state["rates"])
         try:
-            self.live.restore(state)
+            self.tensors.restore(state)
         except CheckpointError:
             self.rates.restore(rates)
             raise
@@ -99,12 +119,40 @@ class Run:
         self.epoch, self.step = state["epoch"], state["step"]
         self.history = [Record(**record) for record in state["history"]]
         self.best = None if state["best"] is None else Record(**state["best"])
-        rank, processes = self.engine.rank, state["processes"]
+        rank, processes = self.tensors.engine.rank, state["processes"]
         mine = processes[rank if rank < len(processes) else 0]
         self.order = dict(mine["order"]) or None
         set_generators(mine["generators"])
         if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
             fork_generators(rank)
+
+    def resume(self, folder: Path) -> bool:
+        """Go on from the last state that was written to a folder; whether there was one.
+
+        Raises:
+            CheckpointError: it is damaged, or of another network, recipe or optimizer.
+            PurethinError: the processes find other states.
+        """
+        found = checkpoint.read(folder, self.tensors.engine)
+        self.tensors.engine.same(
+            f"the states in {folder}",
+            found and found["step"],
+            "give each a folder that all of them share",
+        )
+        if found is not None:
+            self.restore(found)
+        return found is not None
+
+    def save(self, folder: Path) -> Path:
+        """Write the state; returns the path of its file."""
+        return checkpoint.write(folder, self.state, self.tensors.engine)
+
+    def save_network(self, path: Path) -> None:
+        """Write the network, thinned, as `load` reads it."""
+        params, config = self.tensors.thinned()
+        if self.tensors.engine.rank == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            storage.save(path, params, config)
 
 
 def _difference(saved: Spec, own: Spec) -> str:

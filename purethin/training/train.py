@@ -6,33 +6,30 @@ network.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from purethin import measures, storage
 from purethin.checks import check_fits
 from purethin.errors import PurethinError
 from purethin.modules import params_of
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
-from purethin.training import checkpoint, moments
-from purethin.training.batches import arguments, grouped, length, set_epoch
-from purethin.training.events import Callbacks, Event, Moment, Record, check_events, lines
-from purethin.training.live import Live
-from purethin.training.network import Engine, Forward, OneProcess
+from purethin.training import moments
+from purethin.training.batches import grouped, length, set_epoch
+from purethin.training.events import Callbacks, Event, Moment, Record, check_events, lines, tell
+from purethin.training.network import Engine, Forward
+from purethin.training.ranking import Ranking
 from purethin.training.rates import Rates
 from purethin.training.state import Run
-from purethin.training.update import Update, move
-from purethin.training.zeros import check_finite, left
-from purethin.tree import fingerprint
+from purethin.training.tensors import Tensors
+from purethin.training.update import Update
+from purethin.training.zeros import check_finite
 
 When = Literal["recipe", "now", "end"]
 
@@ -44,7 +41,6 @@ class Trainer:
     zero under elementwise optimizers (SGD, Adam and their kin), so the three values of `thin` end
     in the same network. On inexact axes, with dropout over a pruned axis (it draws other random
     numbers), or with an optimizer that mixes units, they do not.
-
     """
 
     def __init__(
@@ -97,35 +93,22 @@ class Trainer:
             PurethinError: a callback is under a name that is not an event's, or is not callable.
             ValueError: an option has a value that is not allowed.
         """
-        if thin not in ("recipe", "now", "end"):
-            raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
-        if best not in ("max", "min", None):
-            raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
-        if calibrate < 1:
-            raise ValueError(f"calibrate is {calibrate}; give at least 1 batch")
-        if ema is not None and not 0 <= ema < 1:
-            raise ValueError(f"ema is {ema}; give a decay from 0 to below 1, as 0.999")
-        if not isinstance(update, Update):
-            raise ValueError(
-                f"update is {type(update).__name__}; give pt.Update(loss_fn), with "
-                "loss_fn(outputs, batch) -> loss"
-            )
+        _check_options(update, thin, best, calibrate, ema)
         check_events(callbacks)
         check_fits(spec, params_of(model))
         recipe.require_policies()
         self._pruning = recipe.on(spec)
         if thin != "now":
             check_finite(recipe, self._pruning)
-        self._recipe, self._thin, self._seed, self._update = recipe, thin, seed, update
-        self._calibrate, self._decay = calibrate, ema or 0.0
-        self._callbacks, self._better = callbacks, best
+        self._recipe, self._update, self._thin, self._better = recipe, update, thin, best
+        self._callbacks, self._end = callbacks, 0
         self._folder = None if folder is None else Path(folder)
-        self._engine: Engine = engine or OneProcess()
-        self._live = Live(model, spec, optimizer, self._engine, compile, average=ema is not None)
+        self._engine = engine or Engine()
+        self._tensors = Tensors(model, spec, optimizer, self._engine, compile, decay=ema)
+        self._ranking = Ranking(self._pruning, self._tensors, update, calibrate, seed)
         self._rates = Rates(recipe, self.optimizer)
         self._scaler = update.scaler(next(iter(self.params.values())).device)
-        self._run = Run(recipe, self._live, self._rates, self._scaler, self._engine)
-        self._end = 0
+        self._run = Run(recipe, self._tensors, self._rates, self._scaler)
 
     @property
     def epoch(self) -> int:
@@ -150,52 +133,49 @@ class Trainer:
     @property
     def spec(self) -> Spec:
         """The dense network's spec."""
-        return self._live.spec
+        return self._tensors.spec
 
     @property
     def masks(self) -> Masks:
         """`{axis: BoolTensor[size]}` over the dense axes, True = keep."""
-        return self._live.masks
+        return self._tensors.masks
 
     @property
     def elements(self) -> Elements:
-        """`{parameter: BoolTensor of its dense shape}`, True = keep: what single-weight pruners
-        zeroed.
-        """
-        return self._live.elements
+        """`{parameter: BoolTensor of its dense shape}` of single-weight pruners, True = keep."""
+        return self._tensors.elements
 
     @property
     def thinned_masks(self) -> Mapping[str, Tensor]:
         """The axis masks that are thinned already; `params` is what they leave."""
-        return self._live.thinned_masks
+        return self._tensors.thinned_masks
 
     @property
     def params(self) -> Mapping[str, Tensor]:
         """Parameters and buffers by name, as they are now: those that the optimizer steps."""
-        return self._live.params
+        return self._tensors.params
 
     @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
-        return self._live.config
+        return self._tensors.config
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer, over the parameters among `params`; the same object all along."""
-        return self._live.optimizer
+        return self._tensors.optimizer
 
     def model(self, *, ema: bool = False) -> nn.Module:
         """The network as it is now, or the average's: a new module of the user's own class, in eval
         mode.
-        """
-        if not ema:
-            return self._shown(self.params)
-        if self._live.average is None:
-            raise ValueError("there is no average: give the trainer `ema=0.999`")
-        return self._shown(self._live.average)
 
-    def _shown(self, params: Mapping[str, Tensor]) -> nn.Module:
-        return self._engine.shown(self._live.whole(params)).eval()
+        Raises:
+            ValueError: the trainer has no average.
+        """
+        if ema and self._tensors.average is None:
+            raise ValueError("there is no average: give the trainer `ema=0.999`")
+        params = self._tensors.average if ema else None
+        return self._tensors.shown(params or self.params).eval()
 
     def fit(
         self,
@@ -222,16 +202,10 @@ class Trainer:
         if self._better is not None and validate is None:
             raise ValueError("`best` needs a metric: give fit a `validate`")
         self._end, already = self.epoch + epochs, len(self.history)
-        self._engine.same(
-            "the epochs to train",
-            (self.epoch, self._end),
-            "resume each from the same folder, for the same epochs",
-        )
-        self._engine.same(
-            "the loaders' lengths",
-            length(loader, 1),
-            "give each as many batches, as DistributedSampler does",
-        )
+        remedy = "resume each from the same folder, for the same epochs"
+        self._engine.same("the epochs to train", (self.epoch, self._end), remedy)
+        remedy = "give each as many batches, as DistributedSampler does"
+        self._engine.same("the loaders' lengths", length(loader, 1), remedy)
         self._run.take_order(loader)
         try:
             self._tell("fit")
@@ -258,24 +232,12 @@ class Trainer:
         seconds = time.perf_counter() - start
         lr = float(self.optimizer.param_groups[0]["lr"])
         self._rates.end(self.epoch)
-        metric = (
-            None
-            if validate is None
-            else self._mean(float(validate(self._shown(self._live.average or self.params))))
-        )
-        now, sparsity = left(self.spec, self.masks, self.elements)
-        record = Record(
-            epoch=self.epoch,
-            loss=loss,
-            metric=metric,
-            sparsity=sparsity,
-            parameters=now.parameters,
-            macs=now.macs,
-            seconds=seconds,
-            lr=lr,
-        )
-        self.history.append(record)
-        self._run.epoch += 1
+        metric = None
+        if validate is not None:
+            metric = self._engine.mean(
+                float(validate(self.model(ema=self._tensors.average is not None)))
+            )
+        record = self._run.end_epoch(loss, metric, seconds, lr)
         self._tell("epoch", record=record)
         self._save()
 
@@ -285,43 +247,30 @@ class Trainer:
         groups = grouped(loader, self._update.accumulate)
         for i, batches in enumerate(groups if steps is not None else self._engine.together(groups)):
             for j in range(count, count + len(batches)):
-                if j and self._recipe.acts_within(self.epoch, j):
+                if self._recipe.acts_within(self.epoch, j):
                     self._prune(loader, step=j)
             loss = self._step(batches)
             total, count = total.to(loss.device, loss.dtype) + loss, count + len(batches)
-            if self._watched("step"):
-                self._tell("step", step=i, steps=steps, loss=total / count)
+            self._tell("step", step=i, steps=steps, loss=total / count)
         if not count:
             raise PurethinError(
                 f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew "
-                "each epoch, as a list or a "
-                "DataLoader (a generator is used up after one)"
+                "each epoch, as a list or a DataLoader (a generator is used up after one)"
             )
-        buffers = [
-            name for name, tensor in self.params.items() if not isinstance(tensor, nn.Parameter)
-        ]
-        held = (self.params, self._live.average or {})
-        self._engine.agree(
-            [tensors[name] for tensors in held for name in buffers if name in tensors]
-        )
-        return self._mean(float(total) / count)
+        self._tensors.agree()
+        return self._engine.mean(float(total) / count)
 
     def _step(self, batches: list[Any]) -> Tensor:
         """One optimizer step; the sum of the batches' losses."""
-        loss = self._update.step(self._live, batches, self._penalty, self._scaler)
+        loss = self._update.step(self._tensors, batches, self._penalty, self._scaler)
         if self.step == 0:
             moments.check_shapes(self.optimizer, self.params)
         self._run.step += 1
-        if self._live.average is not None:
-            move(self._live.average, self.params, self._decay)
         return loss
 
     def _penalty(self) -> Tensor | None:
-        found = self._pruning.penalty_at(self.epoch, self._live.penalised)
+        found = self._pruning.penalty_at(self.epoch, self._tensors.penalised)
         return None if found is None else self._engine.full(found)
-
-    def _mean(self, value: float) -> float:
-        return float(self._engine.mean(torch.tensor(value, dtype=torch.float64)))
 
     # ---- masks and thinning
 
@@ -329,60 +278,17 @@ class Trainer:
         """What the recipe does as this epoch begins, or before a step within it: first the masks,
         then thinning.
         """
-        changed = (step > 0 or self._recipe.acts_at(self.epoch)) and self._live.mask(
-            *self._next_masks(loader, step)
-        )
+        acts = step > 0 or self._recipe.acts_at(self.epoch)
+        changed = acts and self._tensors.mask(*self._ranking.next_masks(loader, self.epoch, step))
         if changed:
-            self._run.best = None  # metrics of differently sized networks are not compared
+            self._run.best = None  # metrics of networks of different size are not compared
             self._tell("prune")
-        if (self._thin == "now" and changed) or (
-            self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)
-        ):
+        thins = self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)
+        if thins or (self._thin == "now" and changed):
             self._shrink()
 
-    def _next_masks(self, loader: Iterable[Any], step: int) -> tuple[Masks, Elements]:
-        dense = self._live.dense(self._pruning.reads)
-        masks = self._pruning.masks_at(
-            self.epoch,
-            dense,
-            self.masks,
-            step=step,
-            statistics={} if step else self._measured(loader),
-            seed=self._seed,
-        )
-        elements = self._pruning.elements_at(self.epoch, dense, masks, self.elements, step=step)
-        self._engine.same(
-            "the masks",
-            fingerprint({**masks, **{f"{name}[…]": m for name, m in elements.items()}}),
-            "give each the same recipe and seed, and weights without nan",
-        )
-        return masks, elements
-
-    def _measured(self, loader: Iterable[Any]) -> dict[measures.Measure, Tensor]:
-        """What pruners of this epoch rank by, measured on a few batches, over the dense axes."""
-        wanted = self._pruning.measures_at(self.epoch)
-        if not wanted:
-            return {}
-        sums: dict[measures.Measure, Tensor] = {}
-        module = self._live.training(self._engine.shown(self._live.whole(self.params)))
-        params = params_of(module)
-        for batch in islice(loader, self._calibrate):
-            args, kwargs = arguments(self._update.inputs_of(batch))
-            more = measures.sums(
-                module,
-                params,
-                self._live.now,
-                wanted,
-                args,
-                kwargs,
-                lambda outputs, batch=batch: self._update.loss_fn(outputs, batch),
-            )
-            sums = {m: more[m] + sums[m] if m in sums else more[m] for m in more}
-        found = measures.scores({m: self._engine.total(tensor) for m, tensor in sums.items()})
-        return {m: _dense(tensor, self.thinned_masks.get(m.axis)) for m, tensor in found.items()}
-
     def _shrink(self) -> bool:
-        shrunk = self._live.shrink()
+        shrunk = self._tensors.shrink()
         if shrunk:
             self._tell("thin")
         return shrunk
@@ -409,57 +315,36 @@ class Trainer:
         """
         if self._folder is None:
             raise ValueError("there is nowhere to resume from: give the trainer a `folder`")
-        found = checkpoint.read(self._folder, self._engine)
-        self._engine.same(
-            f"the states in {self._folder}",
-            found and found["step"],
-            "give each a folder that all of them share",
-        )
-        if found is not None:
-            self.state = found
-        return found is not None
+        return self._run.resume(self._folder)
 
     def _save(self) -> None:
         """The best network, thinned; then the whole state."""
-        record = self.history[-1]
-        if self._better is not None and record.metric is not None and not math.isnan(record.metric):
-            sign = 1 if self._better == "max" else -1
-            if (
-                self.best is None
-                or self.best.metric is None
-                or sign * record.metric > sign * self.best.metric
-            ):
-                self._run.best = record
-                self._tell("best", record=record)
-                if self._folder is not None:
-                    self._write_best(self._folder)
+        if self._better is not None and self._run.improves(self._better):
+            self._run.best = self.history[-1]
+            self._tell("best", record=self.best)
+            if self._folder is not None:
+                self._run.save_network(self._folder / "best.safetensors")
         if self._folder is not None:
-            path = checkpoint.write(self._folder, self.state, self._engine)
-            self._tell("save", path=str(path))
-
-    def _write_best(self, folder: Path) -> None:
-        params, config = self._live.thinned()
-        if self._engine.rank == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            storage.save(folder / "best.safetensors", params, config)
-
-    # ---- who watches
-
-    def _watched(self, event: Event) -> bool:
-        return any(event in callbacks for callbacks in self._callbacks)
+            self._tell("save", path=str(self._run.save(self._folder)))
 
     def _tell(self, event: Event, **more: Any) -> None:
-        if self._engine.rank == 0 and self._watched(event):
-            moment = Moment(event, self, self.epoch, self._end, **more)
-            for callbacks in self._callbacks:
-                if event in callbacks:
-                    callbacks[event](moment)
+        if self._engine.rank == 0:
+            tell(self._callbacks, Moment(event, self, self.epoch, self._end, **more))
 
 
-def _dense(scores: Tensor, thinned: Tensor | None) -> Tensor:
-    """Scores of what is left as scores of all units; those that are gone score nothing."""
-    if thinned is None:
-        return scores
-    return scores.new_zeros(thinned.numel()).index_copy(
-        0, thinned.nonzero()[:, 0].to(scores.device), scores
-    )
+def _check_options(
+    update: object, thin: str, best: str | None, calibrate: int, ema: float | None
+) -> None:
+    if thin not in ("recipe", "now", "end"):
+        raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
+    if best not in ("max", "min", None):
+        raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
+    if calibrate < 1:
+        raise ValueError(f"calibrate is {calibrate}; give at least 1 batch")
+    if ema is not None and not 0 <= ema < 1:
+        raise ValueError(f"ema is {ema}; give a decay from 0 to below 1, as 0.999")
+    if not isinstance(update, Update):
+        raise ValueError(
+            f"update is {type(update).__name__}; give pt.Update(loss_fn), with "
+            "loss_fn(outputs, batch) -> loss"
+        )

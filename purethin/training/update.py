@@ -4,7 +4,7 @@ clipping, the step, the average.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from purethin.training.batches import arguments, first_of
-from purethin.training.live import Live
 from purethin.training.network import Network
-from purethin.training.zeros import silence
+from purethin.training.tensors import Tensors
+from purethin.training.zeros import multiply
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Update:
 
     def step(
         self,
-        live: Live,
+        tensors: Tensors,
         batches: Sequence[Any],
         penalty: Callable[[], Tensor | None],
         scaler: torch.amp.GradScaler,
@@ -77,7 +77,7 @@ class Update:
         """One step on the mean loss of some batches plus the penalty; returns the sum of their
         losses without it.
         """
-        network, optimizer = live.network, live.optimizer
+        network, optimizer = tensors.network, tensors.optimizer
         optimizer.zero_grad()
         total: Tensor | None = None
         for i, batch in enumerate(batches):
@@ -91,27 +91,15 @@ class Update:
                     loss = loss + more
                 scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
-        silence(
-            {name: network.params[name].grad for name in live.keep_gradients}, live.keep_gradients
-        )
+        gradients = {name: network.params[name].grad for name in tensors.keep_gradients}
+        multiply(gradients, tensors.keep_gradients)
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(
                 [p for p in network.params.values() if p.requires_grad], self.clip_norm
             )
         scaler.step(optimizer)
         scaler.update()
-        silence(network.params, live.keep_values)
+        multiply(network.params, tensors.keep_values)
+        tensors.move_average()
         assert total is not None
         return total
-
-
-@torch.no_grad()
-def move(average: Mapping[str, Tensor], params: Mapping[str, Tensor], decay: float) -> None:
-    """Move an exponential moving average towards the parameters; what has no value between (a count
-    of batches) is copied.
-    """
-    for name, tensor in average.items():
-        if tensor.is_floating_point() or tensor.is_complex():
-            tensor.lerp_(params[name].detach(), 1 - decay)
-        else:
-            tensor.copy_(params[name])

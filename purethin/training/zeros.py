@@ -1,7 +1,7 @@
 """Masked units at work in a training: where they are in each tensor, and zeros there, in place.
 
 Invariant: on exact axes these zeros stay by themselves under elementwise optimizers; elsewhere
-`silence` keeps them.
+`multiply` keeps them.
 """
 
 from __future__ import annotations
@@ -85,17 +85,17 @@ def clear(tensors: Mapping[str, Tensor], dead: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def silence(tensors: Mapping[str, Tensor | None], keep: Mapping[str, Tensor]) -> None:
-    """Multiply in place by 1 where entries stay and 0 where they are dead: much faster than
+def multiply(tensors: Mapping[str, Tensor | None], factors: Mapping[str, Tensor]) -> None:
+    """Multiply in place, by 1 where entries stay and 0 where they are dead: much faster than
     `clear`, in each step.
     """
-    for name, factor in keep.items():
+    for name, factor in factors.items():
         if (tensor := tensors.get(name)) is not None:
             tensor.mul_(factor)
 
 
-def left(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, float]:
-    """What is left of a dense network under all masks, as if thinned; and the fraction of its
+def remaining_cost(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, float]:
+    """The cost of a dense network under all masks, as if thinned; and the fraction of its
     parameters that is gone or zero.
     """
     now, dense = cost(spec, masks), cost(spec)

@@ -172,7 +172,7 @@ def main() -> None:
         replicas = case.pop("replicas", 1)
         fsdp = case.pop("engine") == "sharded"
         engine: Engine = (
-            fully_sharded(units=units, replicas=replicas, timeout=60) if fsdp else ddp(timeout=60)
+            fully_sharded(wrap=units, replicas=replicas, timeout=60) if fsdp else ddp(timeout=60)
         )
         rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         try:

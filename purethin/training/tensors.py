@@ -19,35 +19,25 @@ from purethin.modules import params_of, rebuild
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config, Thinning, config_of, expand, thin_spec
 from purethin.training import moments
-from purethin.training.network import Engine, Forward, Network
+from purethin.training.network import Engine, Forward
 from purethin.training.zeros import clear, current, dead_entries, thinned_elements
 
-_ELEMENTWISE = {
-    optim.SGD,
-    optim.Adam,
-    optim.AdamW,
-    optim.Adamax,
-    optim.NAdam,
-    optim.RAdam,
-    optim.RMSprop,
-    optim.Adagrad,
-    optim.Adadelta,
-    optim.ASGD,
-    optim.Rprop,
-}
+_NAMES = "SGD Adam AdamW Adamax NAdam RAdam RMSprop Adagrad Adadelta ASGD Rprop"
+_ELEMENTWISE = {getattr(optim, name) for name in _NAMES.split()}
 """Optimizers under which a zero with zero gradients and moments stays zero."""
 
 
-class Live:
+class Tensors:
     """What a trainer trains.
 
     Attributes:
         spec: the dense network's.
+        engine: where the tensors lie.
         masks: over the dense axes, True = keep.
         elements: masks of single elements, at the parameters' dense shapes.
         thinned_masks: the masks that have left the tensors.
         network: the module at work.
-        average: of parameters and buffers by name, or None.
+        average: the exponential moving average of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
         keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is
             multiplied by before a step.
@@ -63,21 +53,17 @@ class Live:
         engine: Engine,
         transform: Callable[[Forward], Forward] | None,
         *,
-        average: bool,
+        decay: float | None,
     ) -> None:
-        self.spec = spec
+        self.spec, self.engine = spec, engine
         self.masks: dict[str, Tensor] = {}
         self.elements: dict[str, Tensor] = {}
         self.thinned_masks: dict[str, Tensor] = {}
         self.keep_gradients: dict[str, Tensor] = {}
         self.keep_values: dict[str, Tensor] = {}
-        self._dense, self._engine, self._transform = model, engine, transform
-        self.network = self._networked(params_of(model))
-        self.average = (
-            {name: tensor.detach().clone() for name, tensor in self.params.items()}
-            if average
-            else None
-        )
+        self._dense, self._transform, self._decay = model, transform, decay
+        self._rebuild(params_of(model))
+        self.average = None if decay is None else _copies(self.params)
         self.optimizer = optimizer([p for p in self.params.values() if p.requires_grad])
 
     @property
@@ -95,13 +81,10 @@ class Live:
         """What `rebuild` needs beside the parameters."""
         return config_of(self.spec, self.thinned_masks)
 
-    def whole(self, params: Mapping[str, Tensor]) -> nn.Module:
-        """A new module of the user's own class, of these tensors as they are now."""
-        return rebuild(
-            self._dense,
-            {name: self._engine.full(t.detach()) for name, t in params.items()},
-            self.config,
-        )
+    def shown(self, params: Mapping[str, Tensor]) -> nn.Module:
+        """A new module of the user's own class, of these tensors, whole."""
+        whole = {name: self.engine.full(t.detach()) for name, t in params.items()}
+        return self.engine.shown(rebuild(self._dense, whole, self.config))
 
     def training(self, module: nn.Module) -> nn.Module:
         """The module in train mode; where the user's model is in it, with those parts in eval mode
@@ -112,32 +95,45 @@ class Live:
     @property
     def penalised(self) -> Mapping[str, Tensor]:
         """The parameters that a penalty reads: zero wherever units are removed, differentiable."""
-        spared = {name for name, _ in self.spec.spared}
-        return {
-            name: tensor * self.keep_gradients[name]
-            if name in spared and name in self.keep_gradients
-            else tensor
-            for name, tensor in self.params.items()
-        }
+        spared = {name for name, _ in self.spec.spared} & self.keep_gradients.keys()
+        factors = self.keep_gradients
+        return {n: t * factors[n] if n in spared else t for n, t in self.params.items()}
 
     def dense(self, names: Collection[str]) -> dict[str, Tensor]:
         """The parameters at their dense shapes, zero where units are gone; of those not named the
         shapes alone, on meta.
         """
         now = {
-            name: self._engine.full(t.detach())
+            name: self.engine.full(t.detach())
             if name in names
             else torch.empty(t.shape, dtype=t.dtype, device="meta")
             for name, t in self.params.items()
         }
         return expand(now, self.spec, self.thinned_masks)
 
+    @torch.no_grad()
+    def move_average(self) -> None:
+        """Move the exponential moving average towards the parameters, where there is one; what has
+        no value between (a count of batches) is copied.
+        """
+        for name, tensor in (self.average or {}).items():
+            if tensor.is_floating_point() or tensor.is_complex():
+                tensor.lerp_(self.params[name].detach(), 1 - (self._decay or 0.0))
+            else:
+                tensor.copy_(self.params[name])
+
+    def agree(self) -> None:
+        """Give buffers, the average's too, the values that they have in process 0."""
+        buffers = [n for n, t in self.params.items() if not isinstance(t, nn.Parameter)]
+        held = (self.params, self.average or {})
+        self.engine.agree([tensors[n] for tensors in held for n in buffers if n in tensors])
+
     def mask(self, masks: Masks, elements: Elements) -> bool:
         """Go on with these masks; whether they are others than before."""
         changed = _differ(masks, self.masks) or _differ(elements, self.elements)
         self.masks, self.elements = dict(masks), dict(elements)
         if changed:
-            self._silence()
+            self._zero()
         return changed
 
     def shrink(self) -> bool:
@@ -156,19 +152,14 @@ class Live:
 
         def thinned(name: str, value: Any) -> Any:
             shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape
-            return thinning.leaf(name, self._engine.full(value.detach())) if shaped else value
+            return thinning.leaf(name, self.engine.full(value.detach())) if shaped else value
 
         self.thinned_masks = dict(self.masks)
-        self.network = self._networked(
-            {name: thinned(name, tensor) for name, tensor in old.items()}
-        )
+        self._rebuild({name: thinned(name, tensor) for name, tensor in old.items()})
         if self.average is not None:
-            self.average = {
-                name: self._spread(name, thinned(name, tensor))
-                for name, tensor in self.average.items()
-            }
+            self.average = {n: self._spread(n, thinned(n, t)) for n, t in self.average.items()}
         moments.swap(self.optimizer, old, self.params, self._spread_state(state, thinned))
-        self._silence()
+        self._zero()
         return True
 
     def thinned(self) -> tuple[dict[str, Tensor], Config]:
@@ -177,21 +168,19 @@ class Live:
         """
         thinning = Thinning(*current(self.spec, self.masks, self.thinned_masks))
         params = self.params if self.average is None else self.average
-        whole = {n: thinning.leaf(n, self._engine.full(t.detach())) for n, t in params.items()}
+        whole = {n: thinning.leaf(n, self.engine.full(t.detach())) for n, t in params.items()}
         return whole, config_of(self.spec, self.masks)
 
     @property
     def state(self) -> dict[str, Any]:
         """Copies of all tensors, by name, as they lie."""
         return {
-            "params": {name: tensor.detach().clone() for name, tensor in self.params.items()},
-            "average": None
-            if self.average is None
-            else {name: tensor.clone() for name, tensor in self.average.items()},
+            "params": _copies(self.params),
+            "average": None if self.average is None else _copies(self.average),
             "optimizer": moments.state_of(self.optimizer, self.params),
-            "masks": {name: m.clone() for name, m in self.masks.items()},
-            "elements": {name: m.clone() for name, m in self.elements.items()},
-            "thinned_masks": {name: m.clone() for name, m in self.thinned_masks.items()},
+            "masks": _copies(self.masks),
+            "elements": _copies(self.elements),
+            "thinned_masks": _copies(self.thinned_masks),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -210,60 +199,54 @@ class Live:
         moments.check_groups(self.optimizer, self.params, state["optimizer"])
         own = params_of(self._dense)
         device = next(iter(own.values())).device
-        self.masks = {name: m.to(device) for name, m in state["masks"].items()}
-        self.elements = {name: m.to(device) for name, m in state["elements"].items()}
-        self.thinned_masks = {name: m.to(device) for name, m in state["thinned_masks"].items()}
+        self.masks, self.elements, self.thinned_masks = (
+            {name: m.to(device) for name, m in state[kind].items()}
+            for kind in ("masks", "elements", "thinned_masks")
+        )
         old = self.params
-        self.network = self._networked(
-            {n: self._engine.full(t).to(own[n].device) for n, t in state["params"].items()}
+        self._rebuild(
+            {n: self.engine.full(t).to(own[n].device) for n, t in state["params"].items()}
         )
         if self.average is not None:
-            self.average = {
-                name: self._spread(name, tensor) for name, tensor in state["average"].items()
-            }
+            self.average = {n: self._spread(n, tensor) for n, tensor in state["average"].items()}
         kept = self._spread_state(state["optimizer"]["state"], lambda _, value: value)
         moments.restore(self.optimizer, old, self.params, {**state["optimizer"], "state": kept})
-        self._silence()
+        self._zero()
 
-    def _silence(self) -> None:
+    def _zero(self) -> None:
         """Zeros in the parameters, running statistics, moments and the average of what is
         masked.
         """
         spec, masks = current(self.spec, self.masks, self.thinned_masks)
         single = thinned_elements(self.elements, self.spec, self.thinned_masks)
-        dead = dead_entries(self.params, spec, masks, single, self._engine.spread)
+        dead = dead_entries(self.params, spec, masks, single, self.engine.spread)
         gone = dead
         if spec.spared:
-            gone = dead_entries(self.params, spec, masks, single, self._engine.spread, spare=False)
+            gone = dead_entries(self.params, spec, masks, single, self.engine.spread, spare=False)
         clear(self.params, dead)
         clear(self.average or {}, dead)
         for tensors in moments.state_tensors(self.optimizer, self.params):
             clear(tensors, gone)
-        self.keep_gradients = {
-            name: (~where).to(self.params[name].dtype)
-            for name, where in gone.items()
-            if self.params[name].requires_grad
-        }
-        keep = {name: (~where).to(self.params[name].dtype) for name, where in dead.items()}
-        moved = (
-            keep.keys()
-            if type(self.optimizer) not in _ELEMENTWISE
-            else keep.keys() - self.keep_gradients.keys()
-        )
-        self.keep_values = {name: keep[name] for name in keep if name in moved}
+        trained = {name for name, tensor in self.params.items() if tensor.requires_grad}
+        self.keep_gradients = self._factors(gone, trained)
+        stays = type(self.optimizer) in _ELEMENTWISE
+        moved = dead.keys() - self.keep_gradients.keys() if stays else dead.keys()
+        self.keep_values = self._factors(dead, moved)
 
-    def _networked(self, params: Mapping[str, Tensor]) -> Network:
-        return self._engine.network(
-            self.training(rebuild(self._dense, params, self.config)), self._transform
-        )
+    def _factors(self, dead: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
+        """1 where entries stay, else 0."""
+        return {n: (~d).to(self.params[n].dtype) for n, d in dead.items() if n in names}
+
+    def _rebuild(self, params: Mapping[str, Tensor]) -> None:
+        """The network anew, of these tensors."""
+        module = self.training(rebuild(self._dense, params, self.config))
+        self.network = self.engine.network(module, self._transform)
 
     def _spread(self, name: str, value: Any) -> Any:
         """What belongs to a parameter, laid out as that is now."""
-        return (
-            self._engine.spread(value, self.params[name])
-            if isinstance(value, Tensor) and name in self.params
-            else value
-        )
+        if isinstance(value, Tensor) and name in self.params:
+            return self.engine.spread(value, self.params[name])
+        return value
 
     def _spread_state(
         self, state: Mapping[str, Any], change: Callable[[str, Any], Any]
@@ -272,6 +255,10 @@ class Live:
             n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
             for n, values in state.items()
         }
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def _differ(masks: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:

@@ -1,0 +1,86 @@
+"""The next masks of a training: its weights, and what pruners rank by beside them, measured on
+batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+
+from purethin.measures import Measure, scores, sums
+from purethin.modules import params_of
+from purethin.recipes.pruning import Pruning
+from purethin.spec import Elements, Masks
+from purethin.training.batches import arguments
+from purethin.training.tensors import Tensors
+from purethin.training.update import Update
+from purethin.tree import fingerprint
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A recipe's pruners over the tensors of a training.
+
+    Attributes:
+        pruning: the recipe, bound to the network.
+        tensors: of the training.
+        update: tells a batch's inputs and its loss.
+        batches: how many are measured.
+        seed: of random pruners.
+    """
+
+    pruning: Pruning
+    tensors: Tensors
+    update: Update
+    batches: int
+    seed: int
+
+    def next_masks(self, loader: Iterable[Any], epoch: int, step: int) -> tuple[Masks, Elements]:
+        """The masks of axes and of single elements as an epoch begins, or before a step within it.
+
+        Raises:
+            PurethinError: the processes' masks differ.
+        """
+        tensors, pruning = self.tensors, self.pruning
+        found = {} if step else self._measured(loader, epoch)
+        dense = tensors.dense(pruning.reads)
+        masks = pruning.masks_at(
+            epoch, dense, tensors.masks, step=step, statistics=found, seed=self.seed
+        )
+        elements = pruning.elements_at(epoch, dense, masks, tensors.elements, step=step)
+        tensors.engine.same(
+            "the masks",
+            fingerprint({**masks, **{f"{name}[…]": m for name, m in elements.items()}}),
+            "give each the same recipe and seed, and weights without nan",
+        )
+        return masks, elements
+
+    def _measured(self, loader: Iterable[Any], epoch: int) -> dict[Measure, Tensor]:
+        """`{measure: Tensor[dense size of its axis]}` over batches and processes; 0 for units that
+        are thinned already.
+        """
+        wanted = self.pruning.measures_at(epoch)
+        if not wanted:
+            return {}
+        tensors, total = self.tensors, dict[Measure, Tensor]()
+        module = tensors.training(tensors.shown(tensors.params))
+        params = params_of(module)
+        for batch in islice(loader, self.batches):
+            args, kwargs = arguments(self.update.inputs_of(batch))
+            loss = lambda outputs, batch=batch: self.update.loss_fn(outputs, batch)  # noqa: E731
+            more = sums(module, params, tensors.now, wanted, args, kwargs, loss)
+            total = {m: more[m] + total[m] if m in total else more[m] for m in more}
+        found = scores({m: tensors.engine.total(tensor) for m, tensor in total.items()})
+        return {m: _dense(t, tensors.thinned_masks.get(m.axis)) for m, t in found.items()}
+
+
+def _dense(found: Tensor, thinned: Tensor | None) -> Tensor:
+    """Scores of the units that remain as scores of all units; those that are gone score 0."""
+    if thinned is None:
+        return found
+    kept = thinned.nonzero()[:, 0].to(found.device)
+    return found.new_zeros(thinned.numel()).index_copy(0, kept, found)
