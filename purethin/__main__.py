@@ -16,29 +16,10 @@ from typing import Any
 
 from torch import Tensor, finfo, nn
 
-from purethin import (
-    Masks,
-    PurethinError,
-    Report,
-    Spec,
-    check,
-    cost,
-    infer,
-    load_recipe,
-    lp_norm,
-    mask,
-    params_of,
-    plan,
-    recipe_for,
-    save,
-    select,
-    thin,
-    thin_spec,
-)
+import purethin as pt
 from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import explained, make, parse_input, tensors
-from purethin.cli.outputs import filled, refuse_existing
-from purethin.cli.tables import show
+from purethin.cli.outputs import filled, refuse_existing, show
 from purethin.cli.weights import merged, with_weights
 from purethin.recipes.writing import fractions_of
 from purethin.storage import written_whole
@@ -66,13 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (PurethinError, OSError) as error:
+    except (pt.PurethinError, OSError) as error:
         if options.debug:
             traceback.print_exc()
-        else:
-            file = error.filename if isinstance(error, OSError) else None
-            text = f"{file}: {error.strerror}" if file and isinstance(error, OSError) else error
-            print(f"{PROGRAM}: error: {text}", file=sys.stderr)
+            return 1
+        file, why = getattr(error, "filename", None), getattr(error, "strerror", None)
+        print(f"{PROGRAM}: error: {f'{file}: {why}' if file else error}", file=sys.stderr)
         return 1
     return 0
 
@@ -97,16 +77,16 @@ def _show(options: argparse.Namespace) -> None:
             reasons.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
         rows = [(str(len(where)), why, where[0]) for why, where in reasons.items()]
         parts.append(Table(("frozen", "why", "the first"), rows, numbers=(0,)))
-    now = cost(spec)
+    now = pt.cost(spec)
     counts = f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes"
     notes = [f"note: {note}" for note in spec.notes]
     show(*parts, *notes, f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts}")
 
 
 def _plan(options: argparse.Namespace) -> None:
-    recipe = load_recipe(Path(options.recipe))
+    recipe = pt.load_recipe(Path(options.recipe))
     params, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
-    print(plan(recipe, params, spec, epochs=options.epochs))
+    print(pt.plan(recipe, params, spec, epochs=options.epochs))
 
 
 def _recipe(options: argparse.Namespace) -> None:
@@ -114,7 +94,7 @@ def _recipe(options: argparse.Namespace) -> None:
         refuse_existing(options.out, force=options.force)
     _, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
     timing = {name: getattr(options, name) for name in ("initial", "begin", "end", "frequency")}
-    text = recipe_for(spec, sparsity=_sparsity(options), axes=options.axes or "*", **timing)
+    text = pt.recipe_for(spec, sparsity=_sparsity(options), axes=options.axes or "*", **timing)
     if options.out is None:
         print(text, end="")
         return
@@ -125,21 +105,21 @@ def _recipe(options: argparse.Namespace) -> None:
 
 def _thin(options: argparse.Namespace) -> None:
     refuse_existing(options.out, force=options.force)
-    recipe = None if options.recipe is None else load_recipe(Path(options.recipe))
+    recipe = None if options.recipe is None else pt.load_recipe(Path(options.recipe))
     model, statement, expression = make(options.model, dict(options.arg))
     model, before = with_weights(model, options.weights)
     params, spec, (args, kwargs) = _inferred(model, options)
     if recipe is None:
         fractions = fractions_of(spec, _sparsity(options), options.axes or "*")
-        scores = {name: s for name, s in lp_norm(params, spec).items() if name in fractions}
-        masks = select(scores, fractions)
+        scores = {name: s for name, s in pt.lp_norm(params, spec).items() if name in fractions}
+        masks = pt.select(scores, fractions)
     else:
-        planned = plan(recipe, params, spec)
-        masks, params = planned.masks, mask(params, spec, {}, planned.elements)
+        planned = pt.plan(recipe, params, spec)
+        masks, params = planned.masks, pt.mask(params, spec, {}, planned.elements)
     with explained("running the model, masked and thinned"):
-        report = check(model, params, spec, masks, *args, **kwargs)
+        report = pt.check(model, params, spec, masks, *args, **kwargs)
     _refuse_different(report, params)
-    thinned, config = thin(params, spec, masks)
+    thinned, config = pt.thin(params, spec, masks)
     file = str(options.out / "thinned.safetensors")
     parts = (
         f"{options.model} with {options.weights}",
@@ -149,41 +129,33 @@ def _thin(options: argparse.Namespace) -> None:
         f"import purethin as pt; {statement}; model = pt.rebuild({expression}, *pt.load({file!r}))",
     )
     with filled(options.out) as folder:
-        save(folder / "thinned.safetensors", thinned, merged(before, config))
-        (folder / "spec.yaml").write_text(thin_spec(spec, masks).to_yaml(), encoding="utf-8")
+        pt.save(folder / "thinned.safetensors", thinned, merged(before, config))
+        (folder / "spec.yaml").write_text(pt.thin_spec(spec, masks).to_yaml(), encoding="utf-8")
         (folder / "report.txt").write_text("\n\n".join(map(str, parts)) + "\n", encoding="utf-8")
     files = "thinned.safetensors, spec.yaml (of the thinned network), report.txt"
     show(*parts, f"wrote {options.out}: {files}")
 
 
-def _summary(spec: Spec, masks: Masks) -> tuple[Table, Table]:
-    before, after = cost(spec), cost(spec, masks)
-    axes = [
-        (n, f"{spec.axes[n].size:,}", f"{int(m.sum()):,}")
-        for n, m in masks.items()
-        if n in spec.axes
-    ]
-    rows = [
-        (name, f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}")
-        for name, b, a in (
-            ("parameters", before.parameters, after.parameters),
-            ("MACs", before.macs, after.macs),
-            ("bytes", before.bytes, after.bytes),
-        )
-    ]
+def _summary(spec: pt.Spec, masks: pt.Masks) -> tuple[Table, Table]:
+    before, after = pt.cost(spec), pt.cost(spec, masks)
+    axes = [(n, f"{spec.axes[n].size:,}", f"{int(m.sum()):,}") for n, m in masks.items()]
+    rows = []
+    for name in ("parameters", "MACs", "bytes"):
+        b, a = getattr(before, name.lower()), getattr(after, name.lower())
+        rows.append((name, f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}"))
     return (
         Table(("axis", "units", "kept"), axes, numbers=(1, 2)),
         Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)),
     )
 
 
-def _refuse_different(report: Report, params: dict[str, Tensor]) -> None:
+def _refuse_different(report: pt.Report, params: dict[str, Tensor]) -> None:
     """Exact axes leave the function as it was, up to rounding: the square root of the type's
     precision is far above that.
     """
     eps = max((finfo(t.dtype).eps for t in params.values() if t.is_floating_point()), default=0.0)
     if not report.inexact and report.relative > eps**0.5:
-        raise PurethinError(
+        raise pt.PurethinError(
             f"the thinned network differs from the masked one; nothing is written\n{report}"
         )
 
@@ -191,13 +163,15 @@ def _refuse_different(report: Report, params: dict[str, Tensor]) -> None:
 # ---- what they share
 
 
-def _inferred(model: nn.Module, options: argparse.Namespace) -> tuple[dict[str, Tensor], Spec, Any]:
+def _inferred(
+    model: nn.Module, options: argparse.Namespace
+) -> tuple[dict[str, Tensor], pt.Spec, Any]:
     """The parameters, the spec, and the inputs `(args, kwargs)`."""
     given = options.input or [parse_input(DEFAULT_INPUT)]
     args, kwargs = tensors(given)
-    params = params_of(model)
+    params = pt.params_of(model)
     with explained(f"{options.model} on --input {' --input '.join(map(str, given))}"):
-        return params, infer(model, params, *args, **kwargs), (args, kwargs)
+        return params, pt.infer(model, params, *args, **kwargs), (args, kwargs)
 
 
 def _sparsity(options: argparse.Namespace) -> float | dict[str, float]:

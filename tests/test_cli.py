@@ -283,7 +283,7 @@ def test_nothing_is_written_where_the_thinned_network_differs_or_writing_fails(
     before = sorted(Path().iterdir())
     bad = pt.Report((Output("output", (1,), 1.0, 1.0),), ("a",), {}, (), 1, 2)
     with monkeypatch.context() as patch:
-        patch.setattr("purethin.__main__.check", lambda *args, **kwargs: bad)
+        patch.setattr("purethin.check", lambda *args, **kwargs: bad)
         assert "differs from the masked one; nothing is written" in ran(
             capsys, *THIN, "--sparsity", "0.5", status=1
         )
@@ -292,7 +292,7 @@ def test_nothing_is_written_where_the_thinned_network_differs_or_writing_fails(
         raise OSError(28, "No space left on device", "thinned.safetensors")
 
     with monkeypatch.context() as patch:
-        patch.setattr("purethin.__main__.save", full)
+        patch.setattr("purethin.save", full)
         assert "thinned.safetensors: No space left" in ran(
             capsys, *THIN, "--sparsity", "0.5", status=1
         )

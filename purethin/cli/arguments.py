@@ -5,7 +5,7 @@ read or made here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from purethin.cli.imported import parse_argument, parse_input, parse_model
 
 PROGRAM = "python -m purethin"
 DEFAULT_INPUT = "1,3,224,224"
+_MANY: dict[str, Any] = {"action": "append", "default": []}
 _MODEL = """\
 MODEL is an import path of what makes an nn.Module: torchvision.models:resnet50;
 timm:create_model with --arg model_name=resnet18; path/to/net.py:Net. Where its
@@ -106,32 +107,29 @@ def _add_plan(command: argparse.ArgumentParser) -> None:
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    add, many = command.add_argument, {"action": "append", "default": []}
+    add = command.add_argument
     model = "module:callable or file.py:callable"
-    add("model", type=_typed(parse_model), metavar="MODEL", help=model)
+    add("model", type=parse_model, metavar="MODEL", help=model)
     argument = "an argument of the callable, its value as YAML; repeatable"
-    add("--arg", type=_typed(parse_argument), metavar="NAME=VALUE", help=argument, **many)
+    add("--arg", type=parse_argument, metavar="NAME=VALUE", help=argument, **_MANY)
     example = f"an example input, as 1,128:long; repeatable (default {DEFAULT_INPUT})"
-    shape = "[NAME=]SHAPE[:DTYPE]"
-    add("--input", type=_typed(parse_input), metavar=shape, help=example, **many)
+    add("--input", type=parse_input, metavar="[NAME=]SHAPE[:DTYPE]", help=example, **_MANY)
     add("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _add_amount(command: argparse.ArgumentParser) -> None:
-    add, many = command.add_argument, {"action": "append", "default": []}
-    amount = (
-        "the fraction of units to remove, from every axis or from those that a pattern matches; "
-        "repeatable"
-    )
-    add("--sparsity", type=_typed(_amount), metavar="[PATTERN=]FRACTION", help=amount, **many)
+    add = command.add_argument
+    amount = "the fraction of units to remove, from every axis or from those that a pattern matches"
+    amount = f"{amount}; repeatable"
+    add("--sparsity", type=_amount, metavar="[PATTERN=]FRACTION", help=amount, **_MANY)
     axes = "these axes only, as 'layer3.*'; repeatable (default: all exact ones)"
-    add("--axes", metavar="PATTERN", help=axes, **many)
+    add("--axes", metavar="PATTERN", help=axes, **_MANY)
 
 
 def _add_schedule(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     initial = "removed at first (default 0)"
-    add("--initial", type=_typed(_fraction), default=0.0, metavar="FRACTION", help=initial)
+    add("--initial", type=_fraction, default=0.0, metavar="FRACTION", help=initial)
     add("--begin", type=int, default=0, metavar="N", help="the first epoch (default 0)")
     add("--end", type=int, default=30, metavar="N", help="the epoch after the last (default 30)")
     frequency = "epochs between steps (default 2)"
@@ -163,17 +161,5 @@ def _fraction(text: str) -> float:
     except ValueError:
         number = -1.0
     if not 0 <= number <= 1:
-        raise ValueError(f"'{text}' is not a fraction from 0 to 1, as 0.5 for half")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a fraction from 0 to 1, as 0.5 for half")
     return number
-
-
-def _typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A reader whose own message argparse shows."""
-
-    def typed(text: str) -> Any:
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return typed

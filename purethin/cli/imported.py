@@ -11,9 +11,11 @@ import inspect
 import re
 import runpy
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +46,15 @@ def parse_model(text: str) -> Maker:
     """`module:callable` or `path/to/file.py:callable`.
 
     Raises:
-        ValueError: it is neither.
+        ArgumentTypeError: it is neither.
 
     >>> parse_model("torchvision.models:resnet50").name
     'resnet50'
     """
     where, _, name = text.rpartition(":")
-    named = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) is not None
+    named = all(part.isidentifier() for part in name.split("."))
     if not named or not (where.endswith(".py") or re.fullmatch(r"\w+(\.\w+)*", where)):
-        raise ValueError(
+        raise ArgumentTypeError(
             f"'{text}' is not an import path: write module:callable, as "
             "torchvision.models:resnet50, or file.py:callable"
         )
@@ -63,19 +65,19 @@ def parse_argument(text: str) -> tuple[str, Any]:
     """`name=value`, the value read as YAML: a number, a word, true, null, [1, 2].
 
     Raises:
-        ValueError: it is not.
+        ArgumentTypeError: it is not.
 
     >>> parse_argument("num_classes=10")
     ('num_classes', 10)
     """
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ValueError(f"'{text}' is not an argument: write name=value, as num_classes=10")
+        raise ArgumentTypeError(f"'{text}' is not an argument: write name=value, as num_classes=10")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", error)
-        raise ValueError(f"the value of '{text}' is not YAML: {problem}") from error
+        raise ArgumentTypeError(f"the value of '{text}' is not YAML: {problem}") from error
 
 
 @dataclass(frozen=True)
@@ -109,20 +111,20 @@ def parse_input(text: str) -> Input:
     """`1,3,224,224`, `1,128:long`, `mask=1,128:bool`.
 
     Raises:
-        ValueError: it is none of these.
+        ArgumentTypeError: it is none of these.
 
     >>> parse_input("mask=1,128:bool").shape
     (1, 128)
     """
     match = _INPUT.fullmatch(text)
     if match is None:
-        raise ValueError(
+        raise ArgumentTypeError(
             f"'{text}' is not an input: write its shape, as 1,3,224,224, with :long for integers, "
             "mask=… by name"
         )
     name, shape, dtype = match.groups()
     if (dtype or "float32") not in _DTYPES:
-        raise ValueError(f"torch has no dtype '{dtype}'; {nearest(dtype, _DTYPES)}")
+        raise ArgumentTypeError(f"torch has no dtype '{dtype}'; {nearest(dtype, _DTYPES)}")
     return Input(tuple(map(int, shape.split(","))), _DTYPES[dtype or "float32"], name, text)
 
 
@@ -144,7 +146,7 @@ def explained(what: str) -> Iterator[None]:
         raise SpecError(f"{what}: {type(error).__name__}: {first}") from error
 
 
-def make(source: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, str]:
+def make(maker: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, str]:
     """Import and call, with the same random weights each time. `weights=None`, `pretrained=False`
     where the signature has them.
 
@@ -155,37 +157,33 @@ def make(source: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Modu
     Raises:
         SpecError: there is no such module or callable, it fails, or makes no `nn.Module`.
     """
-    with explained(f"importing {source.where}"):
-        names, statement = _imported(source)
-    first, *rest = source.name.split(".")
+    with explained(f"importing {maker.where}"):
+        names, statement = _imported(maker)
+    first, *rest = maker.name.split(".")
     try:
-        maker: Any = names[first]
-        for name in rest:
-            maker = getattr(maker, name)
+        found: Any = reduce(getattr, rest, names[first])
     except (KeyError, AttributeError):
         public = [n for n, value in names.items() if callable(value) and not n.startswith("_")]
-        raise SpecError(
-            f"{source.where} has no '{source.name}'; {nearest(source.name, public)}"
-        ) from None
-    if isinstance(maker, nn.Module):
+        why = nearest(maker.name, public)
+        raise SpecError(f"{maker.where} has no '{maker.name}'; {why}") from None
+    if isinstance(found, nn.Module):
         if given:
-            raise SpecError(f"{source} is a model already, and takes no arguments")
-        return maker.eval(), statement, source.name
-    arguments = {**_plain_defaults(maker), **(given or {})}
+            raise SpecError(f"{maker} is a model already, and takes no arguments")
+        return found.eval(), statement, maker.name
+    arguments = {**_plain_defaults(found), **(given or {})}
     torch.manual_seed(0)
-    with explained(f"making {source}"):
-        model = maker(**arguments)
+    with explained(f"making {maker}"):
+        model = found(**arguments)
     if not isinstance(model, nn.Module):
-        raise SpecError(
-            f"{source} made a {type(model).__name__}; MODEL names what makes an nn.Module"
-        )
+        kind = type(model).__name__
+        raise SpecError(f"{maker} made a {kind}; MODEL names what makes an nn.Module")
     written = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
-    return model.eval(), statement, f"{source.name}({written})"
+    return model.eval(), statement, f"{maker.name}({written})"
 
 
-def _imported(source: Maker) -> tuple[Mapping[str, Any], str]:
+def _imported(maker: Maker) -> tuple[Mapping[str, Any], str]:
     """The names in a module or a file, and the statement that imports the one that is asked for."""
-    where, first = source.where, source.name.partition(".")[0]
+    where, first = maker.where, maker.name.partition(".")[0]
     if not where.endswith(".py"):
         return vars(importlib.import_module(where)), f"from {where} import {first}"
     if not Path(where).is_file():
@@ -204,12 +202,8 @@ def _plain_defaults(maker: Any) -> dict[str, Any]:
         parameters = inspect.signature(maker).parameters.values()
     except (TypeError, ValueError):
         return {}
-    off: dict[str, Any] = {}
-    for p in parameters:
-        if p.default is None or p.default is False or p.kind not in _NAMED:
-            continue
-        if p.name == "weights" or p.name.startswith("weights_"):
-            off[p.name] = None
-        elif p.name.startswith("pretrained"):
-            off[p.name] = False
-    return off
+    off = [p.name for p in parameters if p.default is None or p.default is False]
+    on = [p.name for p in parameters if p.kind in _NAMED and p.name not in off]
+    weights = [name for name in on if name == "weights" or name.startswith("weights_")]
+    pretrained = [name for name in on if name.startswith("pretrained")]
+    return dict.fromkeys(weights) | dict.fromkeys(pretrained, False)

@@ -1,14 +1,51 @@
-"""Files for people: nothing is replaced unless asked, and a folder is filled whole."""
+"""What people get: tables on a terminal, drawn by rich where it is installed, else plain text; and
+files, of which none is replaced unless asked, and a folder is filled whole.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from purethin.errors import PurethinError
+from purethin.table import Table
+
+
+def show(*parts: Table | str) -> None:
+    """Print tables and paragraphs, an empty line between them."""
+    draw = _drawing()
+    for i, part in enumerate(parts):
+        print(end="\n" if i else "")
+        put = draw if draw and isinstance(part, Table) else print
+        put(part)
+
+
+def _drawing() -> Any:
+    """What draws a table on a terminal, if there is one and rich is installed."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        from rich.console import Console
+        from rich.table import Table as Drawn
+    except ImportError:
+        return None
+    console = Console(markup=False, highlight=False, emoji=False)
+
+    def draw(table: Table) -> None:
+        drawn = Drawn(box=None, header_style="bold", pad_edge=False)
+        for i, name in enumerate(table.head):
+            side = "right" if i in table.numbers else "left"
+            drawn.add_column(name, justify=side, overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*row)
+        console.print(drawn)
+
+    return draw
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:

@@ -16,22 +16,14 @@ from purethin.recipes.groups import groups_of
 from purethin.recipes.pruners import Pruner
 from purethin.spec import Spec
 
-_KINDS = ("Filters", "Channels")
-
 
 @dataclass(frozen=True)
 class Carrier:
-    """A weight and the group type by which a pruner reaches these axes.
-
-    `makes` is whether the weight makes their values, `whole` whether every unit of each has entries
-    in it.
-    """
+    """A weight and the group type by which a pruner reaches these axes."""
 
     weight: str
-    kind: str
+    group_type: str
     axes: tuple[str, ...]
-    makes: bool
-    whole: bool
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,7 @@ class Listing:
     """
 
     name: str
-    kind: str
+    group_type: str
     sparsity: float
     weights: Mapping[str, list[str]]
     joint: tuple[Carrier, ...]
@@ -60,37 +52,31 @@ def listings(spec: Spec, wanted: Mapping[str, float]) -> tuple[list[Listing], di
     """
     carriers = _carriers(spec)
     alone = {name: [c for c in carriers if c.axes == (name,)] for name in wanted}
-    kinds: dict[str, str] = {}
+    types: dict[str, str] = {}
     joints: list[Carrier] = []
-    left: dict[str, str] = {}
-    for name in (n for n in wanted if not alone[n] and n not in kinds):
+    unnamed: dict[str, str] = {}
+    for name in (n for n in wanted if not alone[n]):
+        if name in types:
+            continue
         if joint := next(
-            (c for c in carriers if name in c.axes and _agree(c, wanted, kinds)), None
+            (c for c in carriers if name in c.axes and _agree(c, wanted, types)), None
         ):
-            kinds |= dict.fromkeys(joint.axes, joint.kind)
+            types |= dict.fromkeys(joint.axes, joint.group_type)
             joints.append(joint)
         else:
-            left[name] = _why_left(name, spec)
-    for name in wanted:
-        if alone[name] and name not in kinds:
-            kinds[name] = alone[name][0].kind
+            unnamed[name] = _why_unnamed(name, spec)
+    types = {name: own[0].group_type for name, own in alone.items() if own} | types
     grouped: dict[tuple[str, float], dict[str, list[str]]] = {}
-    for name, fraction in wanted.items():
-        if name in kinds:
-            own = [c.weight for c in alone[name] if c.kind == kinds[name]]
-            grouped.setdefault((kinds[name], fraction), {})[name] = own
+    for name in (n for n in wanted if n in types):
+        own = [c.weight for c in alone[name] if c.group_type == types[name]]
+        grouped.setdefault((types[name], wanted[name]), {})[name] = own
     found: dict[str, Listing] = {}
     for (kind, fraction), weights in grouped.items():
         name = f"{kind.lower()}_{100 * fraction:.3g}".replace(".", "_")
         name = name if name not in found else f"{name}_{len(found)}"  # 0.501 and 0.5011
-        found[name] = Listing(
-            name,
-            kind,
-            fraction,
-            weights,
-            tuple(c for c in joints if c.kind == kind and c.axes[0] in weights),
-        )
-    return list(found.values()), left
+        joint = tuple(c for c in joints if c.group_type == kind and c.axes[0] in weights)
+        found[name] = Listing(name, kind, fraction, weights, joint)
+    return list(found.values()), unnamed
 
 
 def some(names: Sequence[str], shown: int = 3) -> str:
@@ -103,59 +89,51 @@ def some(names: Sequence[str], shown: int = 3) -> str:
     return ", ".join(names[:shown]) + more
 
 
-def _agree(carrier: Carrier, wanted: Mapping[str, float], kinds: Mapping[str, str]) -> bool:
+def _agree(carrier: Carrier, wanted: Mapping[str, float], types: Mapping[str, str]) -> bool:
     """Whether all axes of a weight are to lose the same fraction, and none is another group type's
     already.
     """
-    return len({wanted.get(a) for a in carrier.axes}) == 1 and {
-        kinds.get(a, carrier.kind) for a in carrier.axes
-    } == {carrier.kind}
+    given = {types.get(axis, carrier.group_type) for axis in carrier.axes}
+    return len({wanted.get(a) for a in carrier.axes}) == 1 and given == {carrier.group_type}
 
 
 def _carriers(spec: Spec) -> list[Carrier]:
     """Every weight that a pruner can list, asked of the recipe's own rules; the best to rank an
-    axis by come first.
+    axis by come first: those with entries of all its units, then those that make its values.
     """
-    found = []
+    found: dict[Carrier, tuple[bool, bool]] = {}
     for weight, dims in spec.layout.items():
-        for kind in _KINDS if len(dims) > 1 and weight not in spec.buffers else ():
+        listed = len(dims) > 1 and weight not in spec.buffers
+        for kind in ("Filters", "Channels") if listed else ():
+            probe = Pruner("probe", "l1", (weight,), kind, None, 0.5, 0.5, gradual=False)
             try:
-                groups = groups_of(
-                    Pruner("probe", "l1", (weight,), kind, None, 0.5, 0.5, gradual=False), spec
-                )
+                groups = groups_of(probe, spec)
             except RecipeError:  # frozen, or a product of several axes
                 continue
             dim, names = groups[0].by[0].dim, tuple(name for group in groups for name in group.axes)
-            found.append(
-                Carrier(
-                    weight,
-                    kind,
-                    names,
-                    makes=any((weight, dim) in spec.axes[name].producers for name in names),
-                    whole=all(_reaches_all(dims[dim], name, spec) for name in names),
-                )
-            )
-    return sorted(found, key=lambda c: (not c.whole, not c.makes))
+            whole = all(_reaches_all(dims[dim], name, spec) for name in names)
+            makes = any((weight, dim) in spec.axes[name].producers for name in names)
+            found[Carrier(weight, kind, names)] = (not whole, not makes)
+    return sorted(found, key=found.__getitem__)
 
 
 def _reaches_all(expr: ax.Axes, name: str, spec: Spec) -> bool:
-    return isinstance(expr, ax.Name) or set(range(spec.sizes[name])) <= set(
-        ax.units(expr, name, spec.sizes).tolist()
-    )
+    units = range(spec.sizes[name])
+    return isinstance(expr, ax.Name) or {*units} <= {*ax.units(expr, name, spec.sizes).tolist()}
 
 
-def _why_left(name: str, spec: Spec) -> str:
+def _why_unnamed(name: str, spec: Spec) -> str:
     """Why no weight of two dimensions or more names an axis."""
-    axis = spec.axes[name]
-    large = [(p, d) for p, d in axis.places if len(spec.layout[p]) > 1 and p not in spec.buffers]
+    places = spec.axes[name].places
+    large = [(p, d) for p, d in places if len(spec.layout[p]) > 1 and p not in spec.buffers]
     if not large:
-        return f"no matrix or kernel carries it, only {some([p for p, _ in axis.places])}"
+        return f"no matrix or kernel carries it, only {some([p for p, _ in places])}"
     weight, dim = next(((p, d) for p, d in large if d < 2), large[0])
     if dim > 1:
         return f"it is dim {dim} of {weight}, and a group type means dim 0 or 1"
     expr = spec.layout[weight][dim]
-    part = _factors(expr, name) or expr
-    text = str(part).replace(name.rpartition(".")[0] + ".", "") if "." in name else str(part)
+    text = str(_factors(expr, name) or expr)
+    text = text.replace(name.rpartition(".")[0] + ".", "") if "." in name else text
     return f"{weight} has it only within '{text}'"
 
 

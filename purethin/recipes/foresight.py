@@ -5,10 +5,11 @@ plan. Each names what to write.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from purethin.measures import KINDS
 from purethin.recipes.groups import prunable
-from purethin.recipes.policies import Thinner, sparsity_at
+from purethin.recipes.policies import Policy, Thinner, sparsity_at
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
@@ -54,28 +55,25 @@ def _without_policy(recipe: Recipe) -> Iterator[str]:
                 yield f"'{name}' has no policy: it never acts"
 
 
-def _policies(recipe: Recipe, instance: object) -> list[int]:
-    return [i for i, policy in enumerate(recipe.policies) if policy.instance is instance]
+def _policies(recipe: Recipe, instance: object) -> list[Policy[Any]]:
+    return [policy for policy in recipe.policies if policy.instance is instance]
 
 
 def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
-    if epochs is None:
+    if epochs is None or not recipe.scheduled:
         return
-    for policy in recipe.policies if recipe.scheduled else ():
-        where = f"the policy of '{policy.instance.name}'"
-        where += f" at {policy.place}" if policy.place else ""
-        last = f"but the last of {epochs} epochs is {epochs - 1}"
-        pruner = policy.instance
+    but = f"but the last of {epochs} epochs is {epochs - 1}"
+    for policy in recipe.policies:
+        pruner, last = policy.instance, policy.epochs[-1]
+        where = f"the policy of '{pruner.name}'{policy.place and f' at {policy.place}'}"
         if policy.begin >= epochs:
-            yield f"{where} begins at epoch {policy.begin}, {last}: it never fires"
-        elif isinstance(pruner, Pruner) and pruner.gradual and policy.epochs[-1] >= epochs:
-            yield (
-                f"{where} lasts until epoch {policy.epochs[-1]}, {last}: it reaches "
-                f"{sparsity_at(policy, epochs - 1):.4g}, not {pruner.final:g}"
-            )
+            yield f"{where} begins at epoch {policy.begin}, {but}: it never fires"
+        elif isinstance(pruner, Pruner) and pruner.gradual and last >= epochs:
+            reached = f"{sparsity_at(policy, epochs - 1):.4g}, not {pruner.final:g}"
+            yield f"{where} lasts until epoch {last}, {but}: it reaches {reached}"
         elif policy.keep_mask and policy.over >= epochs:
             yield (
-                f"{where} keeps its mask at epoch {policy.over}, {last}: only a thinner before "
+                f"{where} keeps its mask at epoch {policy.over}, {but}: only a thinner before "
                 "that removes anything; end it earlier, or train longer"
             )
 
@@ -84,14 +82,14 @@ def _never_thinned(recipe: Recipe, rows: Sequence[Row], epochs: int | None) -> I
     """Pruners that remove units after the last thinning."""
     if not recipe.scheduled:
         return
-    acting = [e for p in recipe.of(Thinner) for e in p.epochs if epochs is None or e < epochs]
+    thinned = max((e for e in _thinnings(recipe) if epochs is None or e < epochs), default=-1)
     last: dict[str, Row] = {}
     for row in rows:
         if row.removed > (last[row.axis].removed if row.axis in last else 0):
             last[row.axis] = row
     late: dict[str, int] = {}
     for row in last.values():
-        if row.epoch > max(acting, default=-1):
+        if row.epoch > thinned:
             late[row.pruner] = max(row.epoch, late.get(row.pruner, 0))
     for pruner, epoch in late.items():
         yield (
@@ -100,31 +98,28 @@ def _never_thinned(recipe: Recipe, rows: Sequence[Row], epochs: int | None) -> I
         )
 
 
+def _thinnings(recipe: Recipe) -> list[int]:
+    return [epoch for policy in recipe.of(Thinner) for epoch in policy.epochs]
+
+
 def _not_known(recipe: Recipe) -> Iterator[str]:
     for name, pruner in recipe.pruners.items():
         if pruner.criterion in KINDS and _policies(recipe, pruner):
-            yield (
-                f"which units '{name}' removes, its {pruner.criterion} says in training; how many "
-                "is certain"
-            )
+            says = f"its {pruner.criterion} says in training; how many is certain"
+            yield f"which units '{name}' removes, {says}"
     for name, regularizer in recipe.regularizers.items():
         if regularizer.threshold and _policies(recipe, regularizer):
-            yield (
-                f"what '{name}' removes, training decides: shown is what is at its threshold in "
-                "the given weights"
-            )
+            shown = "shown is what is at its threshold in the given weights"
+            yield f"what '{name}' removes, training decides: {shown}"
 
 
 def _never_removed(recipe: Recipe, pruning: Pruning) -> Iterator[str]:
     """Regularizers with a threshold that nothing acts upon."""
-    acting = [e for p in recipe.of(Thinner) for e in p.epochs]
-    for name, regularizer in recipe.regularizers.items():
-        policies = [recipe.policies[i] for i in _policies(recipe, regularizer)]
-        if not regularizer.threshold:
-            continue
-        if policies and not any(
-            p.keep_mask or any(p.begin < e <= p.over for e in acting) for p in policies
-        ):
+    layout, acting = pruning.spec.layout, _thinnings(recipe)
+    for name in (n for n, r in recipe.regularizers.items() if r.threshold):
+        policies = _policies(recipe, recipe.regularizers[name])
+        removes = any(p.keep_mask or any(p.begin < e <= p.over for e in acting) for p in policies)
+        if policies and not removes:
             yield (
                 f"'{name}' has a threshold, but removes nothing: let a thinner fire while its "
                 "policy lasts, or give the policy `args: {keep_mask: True}`"
@@ -132,7 +127,5 @@ def _never_removed(recipe: Recipe, pruning: Pruning) -> Iterator[str]:
         for p in pruning.penalties[name]:
             if not prunable(p.listed, pruning.spec):
                 weight, dim = p.listed.weight, p.listed.dim
-                yield (
-                    f"{p.group_type} of {weight} are penalized and never removed: its dim {dim} is "
-                    f"'{pruning.spec.layout[weight][dim]}'"
-                )
+                expr = f"its dim {dim} is '{layout[weight][dim]}'"
+                yield f"{p.group_type} of {weight} are penalized and never removed: {expr}"

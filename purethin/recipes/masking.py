@@ -1,5 +1,5 @@
-"""From a pruner's groups to masks: the scores of their units, and the lowest gone. Masks only grow;
-the last unit stays.
+"""From a pruner's groups to masks: the scores of their units, and the lowest gone; and the masks of
+single weights. Masks only grow; the last unit stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from purethin.measures import KINDS, Measure
 from purethin.recipes.groups import Group, Ranking
 from purethin.recipes.pruners import Pruner
 from purethin.selection import count_removed
-from purethin.spec import Masks, Spec
+from purethin.spec import Elements, Masks, Spec
+from purethin.thinning import masked_leaf
 
 Score = Callable[[Ranking], Tensor]
 """From what ranks an axis to `Tensor[size]`, the higher the more worth keeping."""
@@ -42,21 +43,20 @@ def ranked_masks(
     """
     out: dict[str, Tensor] = {}
     for group in groups:
-        if all(
-            axis in masks and _gone(masks[axis]) >= count_removed(sparsity, masks[axis].numel())
-            for axis in group.axes
-        ):
-            out.update({axis: masks[axis] for axis in group.axes})
+        known = {axis: masks[axis] for axis in group.axes if axis in masks}
+        enough = [_gone(m) >= count_removed(sparsity, m.numel()) for m in known.values()]
+        if len(known) == len(group.axes) and all(enough):
+            out |= known
             continue
         scores = [score(ranking) for ranking in group.by]
         total = torch.stack([s.to(scores[0].device) for s in scores]).sum(0)
         total = total / len(scores) if group.mean else total
         for axis in group.axes:
-            out[axis] = lowest(total, count_removed(sparsity, total.numel()), masks.get(axis))
+            out[axis] = _lowest(total, count_removed(sparsity, total.numel()), masks.get(axis))
     return out
 
 
-def lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:
+def _lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:
     """Remove the lowest, those removed before first of all, the last unit never."""
     kept = torch.ones_like(scores, dtype=torch.bool) if before is None else before.to(scores.device)
     order = torch.where(kept, scores, torch.full_like(scores, -torch.inf)).argsort(stable=True)
@@ -68,6 +68,49 @@ def lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:
 
 def _gone(mask: Tensor) -> int:
     return int((~mask).sum())
+
+
+def element_mask(
+    tensor: Tensor, spec: Spec, name: str, masks: Masks, elements: Elements, removed: int
+) -> Tensor:
+    """The mask of a parameter's single weights when so many of them are to be gone: those of least
+    magnitude. What belongs to a removed unit counts as gone, so that unit and element sparsity of
+    one weight compose.
+
+    Args:
+        tensor: the parameter, at its dense shape.
+        spec: the dense spec.
+        name: the parameter's name.
+        masks: the masks so far; what they remove stays removed and is counted.
+        elements: those of single elements, alike.
+        removed: how many elements of the dense tensor are gone, those of removed units among them;
+            never the last one.
+
+    Returns:
+        `BoolTensor` of the dense shape, True = keep; among equal magnitudes the first go. What
+        masking spares stays.
+
+    Raises:
+        MaskError: the parameter holds nan.
+
+    Source: Zhu & Gupta, To prune, or not to prune, arXiv 1710.01878.
+    """
+    one = torch.ones_like(tensor, dtype=torch.bool)
+    kept = masked_leaf(name, one, spec, masks, elements, spare=False).flatten()
+    spared = masked_leaf(name, one, spec, masks, elements).flatten() & ~kept
+    sizes = wide(tensor.detach().abs().flatten())
+    if bool(sizes.sum().isnan()):
+        raise MaskError(f"{int(sizes.isnan().sum())} elements of {name} are nan: they have no rank")
+    gone = kept.numel() - int(kept.count_nonzero())  # much faster than the sum of a bool tensor
+    count = min(max(removed, gone), kept.numel() - 1)
+    if count == gone:
+        return (kept | spared).view_as(tensor)
+    sizes = torch.where(kept, sizes, -1)
+    limit = sizes.kthvalue(count).values
+    low = sizes <= limit
+    if (over := int(low.count_nonzero()) - count) > 0:  # several are as large as the last that goes
+        low[(sizes == limit).nonzero()[-over:, 0]] = False
+    return (~low | spared).view_as(tensor)
 
 
 @dataclass(frozen=True)

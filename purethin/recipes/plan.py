@@ -19,25 +19,11 @@ from purethin.recipes.pruners import Pruner
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import Regularizer, reasons
-from purethin.recipes.rows import Row
+from purethin.recipes.rows import NUMBERS, WORDS, Row
 from purethin.spec import Elements, Masks, Spec
 from purethin.table import Table
 from purethin.thinning import masked_leaf
 from purethin.tree import TensorTree, named
-
-_HEAD = (
-    "epoch",
-    "pruner",
-    "axis",
-    "why",
-    "sparsity",
-    "size",
-    "removed",
-    "kept",
-    "parameters",
-    "MACs",
-)
-_WORDS = 4  # the leading columns that are text, aligned to the left
 
 
 @dataclass(frozen=True)
@@ -59,9 +45,9 @@ class Plan:
 
     def __str__(self) -> str:
         """The plan as an aligned table."""
-        lines = [
-            str(Table(_HEAD, [row.cells for row in self.rows], numbers=range(_WORDS, len(_HEAD))))
-        ]
+        head = (*WORDS, *NUMBERS)
+        cells = [row.cells for row in self.rows]
+        lines = [str(Table(head, cells, numbers=range(len(WORDS), len(head))))]
         if self.thinnings:
             lines.append(f"* thinned as the epoch begins: {', '.join(map(str, self.thinnings))}")
         lines.append(
@@ -92,32 +78,29 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
     """
     pruning, tensors = recipe.on(spec), dict(named(params))
     check_fits(spec, tensors)
-    unknown = {m for e in _epochs(recipe, epochs) for m in pruning.measures_at(e)}
+    acting = _epochs(recipe, epochs)
+    unknown = {m for epoch in acting for m in pruning.measures_at(epoch)}
     nothing = {m: torch.zeros(spec.sizes[m.axis], device="cpu") for m in unknown}
     evidence = Evidence(spec, tensors, nothing)
     rows: list[Row] = []
     masks, elements = dict[str, Tensor](), dict[str, Tensor]()
     before = now = cost(spec)
-    for epoch in _epochs(recipe, epochs):
+    for epoch in acting:
         masks, last = pruning.next_masks(epoch, evidence, masks), masks
         if any(masks[name] is not last.get(name) for name in masks):
             now = cost(spec, masks)
         elements = pruning.elements_at(epoch, tensors, masks, elements)
         for name in elements:
             tensors[name] = masked_leaf(name, tensors[name], spec, {}, elements)
-        rows += [
-            _row(epoch, *acted, now, recipe) for acted in _acted(pruning, epoch, masks, elements)
-        ]
-    thinnings = {e for p in recipe.of(Thinner) for e in p.epochs if not _past(e, epochs)}
-    return Plan(
-        tuple(rows),
-        masks,
-        elements,
-        before,
-        now,
-        thinnings=tuple(sorted(thinnings)),
-        notes=notes_of(recipe, pruning, rows, epochs),
-    )
+        thins = recipe.thins_at(epoch)
+        for pruner, name, why, mask, sparsity in _acted(pruning, epoch, masks, elements):
+            size, gone = mask.numel(), int((~mask).sum())
+            asked = gone / size if sparsity is None else sparsity
+            costs = (now.parameters, now.macs)
+            rows.append(Row(epoch, pruner, name, why, size, gone, asked, *costs, thins))
+    thinnings = {e for p in recipe.of(Thinner) for e in p.epochs if epochs is None or e < epochs}
+    notes = notes_of(recipe, pruning, rows, epochs)
+    return Plan(tuple(rows), masks, elements, before, now, tuple(sorted(thinnings)), notes)
 
 
 def _acted(
@@ -139,40 +122,10 @@ def _acted(
                 yield r.name, axis, why, masks[axis], None
 
 
-def _row(
-    epoch: int,
-    pruner: str,
-    name: str,
-    why: str,
-    mask: Tensor,
-    sparsity: float | None,
-    now: Cost,
-    recipe: Recipe,
-) -> Row:
-    size, kept = mask.numel(), int(mask.sum())
-    asked = (size - kept) / size if sparsity is None else sparsity
-    return Row(
-        epoch,
-        pruner,
-        name,
-        why,
-        size,
-        size - kept,
-        asked,
-        now.parameters,
-        now.macs,
-        recipe.thins_at(epoch),
-    )
-
-
 def _epochs(recipe: Recipe, epochs: int | None) -> list[int]:
     """Those at which masks may change."""
     found = {e for p in recipe.of(Pruner) for e in p.epochs}
     thinning = {e for p in recipe.of(Thinner) for e in p.epochs}
     over = {p.over for p in recipe.of(Regularizer)}
     found |= {e for e in thinning | over if recipe.removes_at(e)}
-    return sorted(e for e in found if not _past(e, epochs))
-
-
-def _past(epoch: int, epochs: int | None) -> bool:
-    return epochs is not None and epoch >= epochs
+    return sorted(e for e in found if epochs is None or e < epochs)

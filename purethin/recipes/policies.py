@@ -1,5 +1,5 @@
-"""Policies: which instance of a recipe acts when. Epochs are counted from 0, the end of a range is
-exclusive.
+"""Policies: which instance of a recipe acts when, and what acts at an epoch. Epochs are counted
+from 0, the end of a range is exclusive.
 
 A policy that could never act is refused as it is read.
 """
@@ -22,6 +22,7 @@ from purethin.recipes.nodes import Fields, said
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Regularizer
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -84,6 +85,60 @@ def sparsity_at(policy: Policy[Pruner], epoch: int) -> float:
         return pruner.final
     when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
     return agp(epoch, initial=pruner.initial, final=pruner.final, **when)
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """The policies of a recipe, as listed."""
+
+    policies: tuple[Policy[Any], ...]
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch at which anything acts; -1 where nothing does."""
+        return max((p.over if p.keep_mask else p.epochs[-1] for p in self.policies), default=-1)
+
+    def of(self, kind: type[T]) -> list[Policy[T]]:
+        """The policies of one kind: `Pruner`, `Regularizer`, `Thinner` or `Scheduler`."""
+        return [p for p in self.policies if isinstance(p.instance, kind)]
+
+    def at(self, epoch: int, kind: type[T]) -> list[Policy[T]]:
+        """Those of them that act at an epoch."""
+        return [p for p in self.of(kind) if p.acts_at(epoch)]
+
+    def pruning_at(self, epoch: int, step: int = 0) -> list[Policy[Pruner]]:
+        """The policies of pruners that act as an epoch begins, or before a later batch of it."""
+        return [
+            p for p in self.at(epoch, Pruner) if not step or (p.batches and not step % p.batches)
+        ]
+
+    def thins_at(self, epoch: int) -> bool:
+        """Whether a thinning extension fires as this epoch begins, after its pruners."""
+        return bool(self.at(epoch, Thinner))
+
+    def acts_at(self, epoch: int) -> bool:
+        """Whether masks may change as this epoch begins: `masks_at(epoch, …)` is to be called."""
+        return bool(self.pruning_at(epoch) or self.removes_at(epoch))
+
+    def acts_within(self, epoch: int, step: int) -> bool:
+        """Whether pruners act before this batch (counted from 0) of an epoch too: `masks_at(…,
+        step=step)` is to be called.
+        """
+        return step > 0 and bool(self.pruning_at(epoch, step))
+
+    def removes_at(self, epoch: int) -> list[Regularizer]:
+        """The regularizers whose fallen groups are removed as this epoch begins.
+
+        That is where a thinner fires while their policy lasts, or right after it; and with
+        keep_mask right after it in any case.
+        """
+        due = [
+            p.instance
+            for p in self.of(Regularizer)
+            if (p.keep_mask and epoch == p.over)
+            or (p.begin < epoch <= p.over and self.thins_at(epoch))
+        ]
+        return [regularizer for regularizer in dict.fromkeys(due) if regularizer.threshold]
 
 
 # ---- reading

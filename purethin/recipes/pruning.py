@@ -14,13 +14,11 @@ from torch import Tensor
 
 from purethin.checks import check_fits
 from purethin.measures import Measure
-from purethin.recipes.elements import element_mask
 from purethin.recipes.groups import Group, elements_of, groups_of, measures_of, refuse_rivals
-from purethin.recipes.masking import Evidence, ranked_masks
-from purethin.recipes.policies import sparsity_at
+from purethin.recipes.masking import Evidence, element_mask, ranked_masks
+from purethin.recipes.policies import Timetable, sparsity_at
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
-from purethin.recipes.timetable import Timetable
 from purethin.selection import count_removed
 from purethin.spec import Elements, Masks, Spec
 from purethin.tree import TensorTree, named

@@ -18,12 +18,11 @@ from purethin.errors import RecipeError, nearest
 from purethin.recipes import nodes
 from purethin.recipes.distiller import SECTIONS, class_of
 from purethin.recipes.nodes import Fields, said
-from purethin.recipes.policies import Policy, Thinner, read_policy
+from purethin.recipes.policies import Policy, Thinner, Timetable, read_policy
 from purethin.recipes.pruners import Pruner, read_pruner
 from purethin.recipes.pruning import Pruning, bound
 from purethin.recipes.regularizers import Regularizer, read_regularizer
 from purethin.recipes.schedulers import Scheduler, read_scheduler
-from purethin.recipes.timetable import Timetable
 from purethin.spec import Spec
 
 _SECTIONS = ("version", "pruners", "regularizers", "extensions", "lr_schedulers", "policies")

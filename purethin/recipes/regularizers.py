@@ -154,17 +154,12 @@ def penalties_of(regularizer: Regularizer, spec: Spec) -> tuple[Penalty, ...]:
     Raises:
         RecipeError: there is no such weight, or it has no such dim.
     """
-    r = regularizer
+    r, out = regularizer, []
     places = r.places or (r.place,) * len(r.weights)
-    each = zip(r.weights, places, r.strengths, r.group_types, strict=True)
-    return tuple(
-        Penalty(
-            Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec),
-            strength,
-            kind,
-        )
-        for w, at, strength, kind in each
-    )
+    for w, at, strength, kind in zip(r.weights, places, r.strengths, r.group_types, strict=True):
+        listed = Listed(resolve(w, at, spec), at, -1) if kind is None else locate(w, at, kind, spec)
+        out.append(Penalty(listed, strength, kind))
+    return tuple(out)
 
 
 def penalty(penalties: Iterable[Penalty], tensors: Mapping[str, Tensor]) -> Tensor:
@@ -224,20 +219,23 @@ def fallen(
         counted = prod(kept(spec.layout[weight][d]) for d in others)
         level = tensor.amax(others) if threshold == "Max" else tensor.sum(others) / counted
         if bool(level.isnan().any()):
-            raise MaskError(
-                f"{int(level.isnan().sum())} groups of {weight} hold nan: they have no magnitude"
-            )
+            count = int(level.isnan().sum())
+            raise MaskError(f"{count} groups of {weight} hold nan: they have no magnitude")
         for axis in prunable(p.listed, spec):
             unit = ax.units(spec.layout[weight][dim], axis, spec.sizes).to(level.device)
             margin = _largest(level - p.strength, unit, spec.sizes[axis])
             before = above.get(axis, margin)
             above[axis] = torch.maximum(before, margin.to(before))
-    found = {axis: _kept(margin, masks.get(axis)) for axis, margin in above.items()}
-    return {
-        axis: keep
-        for axis, keep in found.items()
-        if not bool(keep.equal(_now(keep, masks.get(axis))))
-    }
+    out: dict[str, Tensor] = {}
+    for axis, margin in above.items():
+        before = torch.ones_like(margin, dtype=torch.bool)
+        before = masks[axis].to(margin.device) if axis in masks else before
+        keep = before & (margin > 0)
+        if not bool(keep.any()):
+            keep[torch.where(before, margin, -torch.inf).argmax()] = True
+        if not bool(keep.equal(before)):
+            out[axis] = keep
+    return out
 
 
 def _largest(entries: Tensor, unit: Tensor, size: int) -> Tensor:
@@ -247,26 +245,11 @@ def _largest(entries: Tensor, unit: Tensor, size: int) -> Tensor:
     return least.scatter_reduce(0, unit[carrying], entries[carrying], "amax")
 
 
-def _now(like: Tensor, mask: Tensor | None) -> Tensor:
-    return torch.ones_like(like, dtype=torch.bool) if mask is None else mask.to(like.device)
-
-
-def _kept(margin: Tensor, mask: Tensor | None) -> Tensor:
-    """What is above the threshold of what was there; at least the strongest."""
-    before = _now(margin, mask)
-    keep = before & (margin > 0)
-    if not bool(keep.any()):
-        keep[torch.where(before, margin, -torch.inf).argmax()] = True
-    return keep
-
-
 def reasons(regularizer: Regularizer, penalties: Iterable[Penalty], spec: Spec) -> dict[str, str]:
     """`{axis: why}` of the axes from which a regularizer may remove units."""
     out: dict[str, str] = {}
     for p in penalties:
+        why = f"{p.group_type} of {p.listed.weight}, {regularizer.threshold} up to {p.strength:g}"
         for axis in prunable(p.listed, spec) if p.group_type else ():
-            why = (
-                f"{p.group_type} of {p.listed.weight}, {regularizer.threshold} up to {p.strength:g}"
-            )
             out.setdefault(axis, why)
     return out

@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WORDS = ("epoch", "pruner", "axis", "why")
+NUMBERS = ("sparsity", "size", "removed", "kept", "parameters", "MACs")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -35,19 +38,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The row as text, in the order of the table's head."""
-        counts = (
-            f"{self.sparsity:.4f}",
-            str(self.size),
-            str(self.removed),
-            str(self.kept),
-            f"{self.parameters:,}",
-            f"{self.macs:,}",
-        )
-        return (
-            f"{self.epoch}{'*' if self.thins else ''}",
-            self.pruner,
-            self.axis,
-            self.why,
-            *counts,
-        )
+        """The row as text: `WORDS`, then `NUMBERS`."""
+        words = (f"{self.epoch}{'*' if self.thins else ''}", self.pruner, self.axis, self.why)
+        units = (f"{self.sparsity:.4f}", str(self.size), str(self.removed), str(self.kept))
+        return *words, *units, f"{self.parameters:,}", f"{self.macs:,}"

@@ -1,5 +1,4 @@
-"""A recipe for a network that has none: commented YAML in which each axis is reached by weights
-that make it.
+"""A recipe for a network: commented YAML in which each axis is reached by weights that make it.
 
 Invariant: `load_recipe` reads the text, `plan` takes floor(sparsity · size) units off every axis
 that it lists, and what no recipe can name stands in a comment with the reason. The same spec gives
@@ -24,6 +23,10 @@ from purethin.spec import Spec
 
 _CLASS = "L1RankedStructureParameterPruner_AGP"
 _LAST = 100_000  # beyond which `load_recipe` takes nothing for an epoch
+_NO_NAME = (
+    "no recipe can name these axes; prune them by name, with pt.select(scores, {axis: 0.5}) and "
+    "pt.thin"
+)
 
 
 def recipe_for(
@@ -57,7 +60,7 @@ def recipe_for(
 
     Raises:
         SpecError: a pattern matches no exact axis, or no recipe can name any that it matches.
-        MaskError: a fraction outside [0, 1], or a sparsity for what is no axis.
+        MaskError: a fraction outside [0, 1], or a sparsity for a name that is not an axis.
         RecipeError: no epoch is scheduled between `begin` and `end`.
 
     >>> from purethin.recipes.recipe import load_recipe
@@ -73,39 +76,26 @@ def recipe_for(
         )
     _check_fraction("initial", initial)
     wanted = fractions_of(spec, sparsity, axes)
-    pruners, left = listings(spec, wanted)
+    pruners, unnamed = listings(spec, wanted)
     if not pruners:
-        why = "".join(f"\n  {name}: {reason}" for name, reason in left.items())
-        raise SpecError(
-            f"no recipe can name these axes; prune them by name, with pt.select(scores, {{axis: "
-            f"0.5}}):{why}"
-        )
-    pruned = [axis for pruner in pruners for axis in pruner.weights]
-    timing = (
-        f"    starting_epoch: {begin}",
-        f"    ending_epoch: {end}",
-        f"    frequency: {frequency}",
-    )
-    lines = [
-        *_head(spec, {axis: wanted[axis] for axis in pruned}, left),
-        "version: 1",
-        "",
-        "pruners:",
-        *(
-            line
-            for pruner in pruners
-            for line in _pruner_lines(pruner, min(initial, pruner.sparsity), spec)
-        ),
+        why = "".join(f"\n  {name}: {reason}" for name, reason in unnamed.items())
+        raise SpecError(f"{_NO_NAME}:{why}")
+    pruned = {axis: wanted[axis] for pruner in pruners for axis in pruner.weights}
+    lines = [*_head(spec, pruned, unnamed), "version: 1", "", "pruners:"]
+    for p in pruners:
+        lines += _pruner_lines(p, min(initial, p.sparsity), spec)
+    lines += [
         "extensions:",
         "  thinner:                     # takes the removed units out of the tensors",
         "    class: StructureRemover",
         "",
         "policies:",
-        *(line for p in pruners for line in (f"  - pruner: {{instance_name: {p.name}}}", *timing)),
-        "  - extension: {instance_name: thinner}",
-        f"    epochs: [{end}]",
     ]
-    return "\n".join(lines) + "\n"
+    for p in pruners:
+        lines += [f"  - pruner: {{instance_name: {p.name}}}", f"    starting_epoch: {begin}"]
+        lines += [f"    ending_epoch: {end}", f"    frequency: {frequency}"]
+    lines += ["  - extension: {instance_name: thinner}", f"    epochs: [{end}]", ""]
+    return "\n".join(lines)
 
 
 # ---- which axes, and how much of each
@@ -119,7 +109,8 @@ def fractions_of(
 
     Raises:
         SpecError: a pattern matches no exact axis.
-        MaskError: a fraction outside [0, 1], or a sparsity for what is no axis, or none of `axes`.
+        MaskError: a fraction outside [0, 1], or a sparsity for what is not an axis, or not one of
+            `axes`.
     """
     patterns = [axes] if isinstance(axes, str) else list(axes)
     if not isinstance(sparsity, Mapping):
@@ -135,13 +126,12 @@ def fractions_of(
             raise MaskError(
                 f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}"
             )
-    keys = {
-        name: name
-        if name in sparsity
-        else next((k for k in sparsity if fnmatchcase(name, k)), None)
-        for name in names
-    }
-    return {name: float(sparsity[key]) for name, key in keys.items() if key is not None}
+    out: dict[str, float] = {}
+    for name in names:
+        keys = [name] if name in sparsity else [k for k in sparsity if fnmatchcase(name, k)]
+        if keys:
+            out[name] = float(sparsity[keys[0]])
+    return out
 
 
 def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -> list[str]:
@@ -150,20 +140,16 @@ def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -
     """
     found: set[str] = set()
     for pattern in patterns:
-        hits = (
-            [pattern]
-            if pattern in spec.axes
-            else [name for name in spec.exact if fnmatchcase(name, pattern)]
-        )
-        if not hits:
-            inexact = next((a for a in spec.axes.values() if fnmatchcase(a.name, pattern)), None)
-            if inexact is not None:
-                raise error(
-                    f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: "
-                    f"{inexact.reason}): "
-                    "to prune that all the same, name it outright"
-                )
+        hits = [n for n in spec.exact if fnmatchcase(n, pattern)]
+        hits = [pattern] if pattern in spec.axes else hits
+        inexact = next((a for a in spec.axes.values() if fnmatchcase(a.name, pattern)), None)
+        if not hits and inexact is None:
             raise error(f"'{pattern}' matches no axis; {nearest(pattern, spec.axes)}")
+        if not hits and inexact:
+            raise error(
+                f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: "
+                f"{inexact.reason}): to prune that all the same, name it outright"
+            )
         found.update(hits)
     return [name for name in spec.axes if name in found]
 
@@ -178,84 +164,65 @@ def _check_fraction(what: str, given: float) -> None:
 # ---- text
 
 
-def _head(spec: Spec, pruned: Mapping[str, float], left: Mapping[str, str]) -> list[str]:
+def _head(spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str]) -> list[str]:
     """The comment at the top: what the recipe does to the network, and what it cannot name."""
     gone = {name: _removed(name, fraction, spec) for name, fraction in pruned.items()}
-    before, after = (
-        cost(spec),
-        cost(spec, {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()}),
-    )
+    masks = {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()}
+    before, after = cost(spec), cost(spec, masks)
     many = "1 axis loses" if len(pruned) == 1 else f"{len(pruned)} axes lose"
     lines = [
         f"{many} {sum(gone.values()):,} of {sum(spec.sizes[n] for n in pruned):,} units.",
         f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: "
         f"{before.macs:,}, at the end {after.macs:,}.",
     ]
-    if left:
-        lines += [
-            "",
-            "No recipe can name these axes; prune them by name, with pt.select(scores, {axis: "
-            "0.5}) and pt.thin:",
-        ]
-        lines += [f"  {name}, {spec.sizes[name]} units: {reason}" for name, reason in left.items()]
-    inexact = [
-        name
-        for name, axis in spec.axes.items()
-        if not axis.exact and name not in pruned and name not in left
-    ]
+    if unnamed:
+        lines += ["", f"{_NO_NAME[0].upper()}{_NO_NAME[1:]}:"]
+        lines += [f"  {name}, {spec.sizes[name]} units: {why}" for name, why in unnamed.items()]
+    inexact = [name for name in spec.axes if name not in {*spec.exact, *pruned, *unnamed}]
     if inexact:
-        lines += [
-            "",
-            "Left alone, for their removal changes the function (spec.axes[name].reason): "
-            f"{some(inexact)}",
-        ]
+        why = "their removal changes the function (spec.axes[name].reason)"
+        lines += ["", f"Not pruned, since {why}: {some(inexact)}"]
     return [_comment(line) for line in lines]
 
 
 def _pruner_lines(pruner: Listing, initial: float, spec: Spec) -> list[str]:
-    reached = sum(map(len, pruner.weights.values())) + sum(len(c.axes) for c in pruner.joint)
     lines = [
         f"  {pruner.name}:",
         f"    class: {_CLASS}",
-        f"    initial_sparsity: {_number(initial)}",
-        f"    final_sparsity: {_number(pruner.sparsity)}",
-        f"    group_type: {pruner.kind}",
+        f"    initial_sparsity: {float(initial)!r}",
+        f"    final_sparsity: {float(pruner.sparsity)!r}",
+        f"    group_type: {pruner.group_type}",
     ]
+    reached = sum(map(len, pruner.weights.values())) + sum(len(c.axes) for c in pruner.joint)
     if reached > len(pruner.weights):
-        lines.append(
-            "    group_dependency: Auto     # weights that share an axis stand together; the first "
-            "ranks it"
-        )
+        why = "weights that share an axis stand together; the first ranks it"
+        lines.append(f"    group_dependency: Auto     # {why}")
     lines.append("    weights:")
     for name, own in pruner.weights.items():
-        says, ties = _comment(_axis_says(name, pruner.sparsity, own, spec)), spec.ties.get(name, ())
+        says, ties = _axis_says(name, pruner.sparsity, own, spec), spec.ties.get(name, ())
         if len(own) == 1:
             lines.append(f"      - {_scalar(own[0])}  {says}")
         elif own:
-            lines += [
-                f"      {says}",
-                *([f"      {_comment(f'  they meet in {some(ties)}')}"] if ties else []),
-            ]
+            meet = [_comment(f"  they meet in {some(ties)}")] if ties else []
+            lines += [f"      {line}" for line in (says, *meet)]
             lines += [f"      - {_scalar(weight)}" for weight in own]
     for carrier in pruner.joint:
-        lines += [
-            f"      {_comment(_axis_says(name, pruner.sparsity, [carrier.weight], spec))}"
-            for name in carrier.axes
-        ]
+        for name in carrier.axes:
+            lines.append(f"      {_axis_says(name, pruner.sparsity, [carrier.weight], spec)}")
         lines.append(f"      - {_scalar(carrier.weight)}")
     return [*lines, ""]
 
 
 def _axis_says(name: str, fraction: float, own: Sequence[str], spec: Spec) -> str:
-    """An axis's size, how many units go, and the weights that are pruned with it, beside those that
-    stand below.
+    """A comment: an axis's size, how many units go, and the weights that are pruned with it, beside
+    those that stand below.
     """
-    others = dict.fromkeys(
-        p for p, _ in spec.axes[name].places if len(spec.layout[p]) > 1 and p not in own
-    )
+    carried = dict.fromkeys(p for p, _ in spec.axes[name].places if len(spec.layout[p]) > 1)
+    others = [p for p in carried if p not in own]
     shared = f"; shared with {some([p.removesuffix('.weight') for p in others])}" if others else ""
     reason = "" if spec.axes[name].exact else f"; INEXACT: {spec.axes[name].reason}"
-    return f"{name}: {spec.sizes[name]} units, {_removed(name, fraction, spec)} go{shared}{reason}"
+    units = f"{spec.sizes[name]} units, {_removed(name, fraction, spec)} go"
+    return _comment(f"{name}: {units}{shared}{reason}")
 
 
 def _removed(name: str, fraction: float, spec: Spec) -> int:
@@ -268,14 +235,7 @@ def _comment(text: str) -> str:
     return f"# {text if text.isprintable() else text.encode('unicode_escape').decode()}".rstrip()
 
 
-def _number(fraction: float) -> str:
-    return repr(float(fraction))
-
-
 def _scalar(name: str) -> str:
     """A parameter's name as YAML reads it back: bare where it is a plain word."""
-    plain = (
-        re.fullmatch(r"\w[\w./-]*", name, re.ASCII) is not None
-        and re.search(r"[A-Za-z_]{2}", name) is not None
-    )
+    plain = re.fullmatch(r"\w[\w./-]*", name, re.ASCII) and re.search(r"[A-Za-z_]{2}", name)
     return name if plain and yaml.safe_load(name) == name else json.dumps(name)
