@@ -124,7 +124,7 @@ def fault(text: str, path: Path | None = None) -> str | None:
 
 
 def fault_of_message(message: str, title: str, text: str) -> str | None:
-    """Every complaint has its place, but of a file that cannot be read or holds nothing; and is no
+    """Every error has its place, but of a file that cannot be read or holds nothing; and is not
     longer than a page.
     """
     if len(message) > 3000:

@@ -243,7 +243,7 @@ READING = [
         "instance_name: low\n      args: {§keep_masks: True}\n",
     ).says("a policy's pruner has no argument 'keep_masks'", "did you mean 'keep_mask'?"),
     case(
-        "a frequency of batches that is no number",
+        "a frequency of batches that is not a number",
         "instance_name: low\n",
         "instance_name: low\n      args: {mini_batch_pruning_frequency: §often}\n",
     ).says("mini_batch_pruning_frequency is often", "whole number from 0"),

@@ -27,7 +27,7 @@ def with_weights(model: nn.Module, path: Path) -> tuple[nn.Module, Config]:
     tensors, metadata = tensors_in(path)
     config = config_in(path, metadata) if KEY in metadata else {}
     own = dict(tensors_of(model, duplicates=True))
-    counts = {n: t for n, t in own.items() if n.endswith("num_batches_tracked")}  # may be left out
+    counts = {n: t for n, t in own.items() if n.endswith("num_batches_tracked")}  # may be absent
     wrong = misnamed(model, own, counts | tensors)
     if not wrong and not config:
         wrong = listed(

@@ -1,3 +1,3 @@
 """Recipes: Distiller's YAML read, applied to a network, planned without training, and written for a
-network that has none.
+network.
 """

@@ -37,10 +37,8 @@ def agp(
     """
     for what, fraction in (("initial", initial), ("final", final)):
         if not 0 <= fraction <= 1:
-            raise MaskError(
-                f"the {what} sparsity is {fraction}: give the fraction to remove, from 0 to 1 (0.5 "
-                "for half)"
-            )
+            why = "give the fraction to remove, from 0 to 1 (0.5 for half)"
+            raise MaskError(f"the {what} sparsity is {fraction}: {why}")
     if end <= begin or frequency < 1:
         raise MaskError(
             f"no epoch is scheduled from {begin} to {end} (exclusive), every {frequency}: give "

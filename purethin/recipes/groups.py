@@ -7,13 +7,12 @@ recipe is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from purethin import axes as ax
 from purethin.errors import nearest
-from purethin.measures import KINDS, Measure
 from purethin.recipes.nodes import fail
 from purethin.recipes.pruners import GROUP_TYPES, Pruner
 from purethin.spec import Spec
@@ -88,12 +87,6 @@ def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
         by = [Ranking(m.weight, m.dim, axis) for m in (members if together else members[:1])]
         groups.append(Group((axis,), tuple(by), why, mean=dependency == "Mean"))
     return groups
-
-
-def measures_of(pruner: Pruner, groups: Iterable[Group]) -> list[Measure]:
-    """What a pruner must know of data before it ranks these groups."""
-    by = [r for group in groups for r in group.by] if pruner.criterion in KINDS else []
-    return [Measure(pruner.criterion, r.weight, r.dim, r.axis) for r in by]
 
 
 def refuse_rivals(

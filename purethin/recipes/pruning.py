@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from purethin.checks import check_fits
-from purethin.measures import Measure
-from purethin.recipes.groups import Group, elements_of, groups_of, measures_of, refuse_rivals
+from purethin.measures import KINDS, Measure
+from purethin.recipes.groups import Group, elements_of, groups_of, refuse_rivals
 from purethin.recipes.masking import Evidence, element_mask, ranked_masks
 from purethin.recipes.policies import Timetable, sparsity_at
 from purethin.recipes.pruners import Pruner
@@ -46,17 +46,17 @@ class Pruning:
     def reads(self) -> frozenset[str]:
         """The parameters whose values the masks depend on; of all others, shapes alone are read."""
         ranks = {r.weight for groups in self.groups.values() for group in groups for r in group.by}
-        singles = {name for names in self.singles.values() for name in names}
-        return frozenset(
-            ranks | singles | {p.listed.weight for each in self.penalties.values() for p in each}
-        )
+        pulled = {p.listed.weight for each in self.penalties.values() for p in each}
+        return frozenset(ranks.union(pulled, *self.singles.values()))
 
     def measures_at(self, epoch: int) -> tuple[Measure, ...]:
         """What must be measured on data before `masks_at(epoch)`: see `purethin.measures`. Mostly
         nothing.
         """
-        acting = [policy.instance for policy in self.timetable.at(epoch, Pruner)]
-        return tuple(dict.fromkeys(m for p in acting for m in measures_of(p, self.groups[p.name])))
+        acting = [p.instance for p in self.timetable.at(epoch, Pruner)]
+        acting = [pruner for pruner in acting if pruner.criterion in KINDS]
+        by = [(p.criterion, r) for p in acting for group in self.groups[p.name] for r in group.by]
+        return tuple(dict.fromkeys(Measure(kind, r.weight, r.dim, r.axis) for kind, r in by))
 
     def masks_at(
         self,
@@ -159,12 +159,7 @@ class Pruning:
 def bound(
     timetable: Timetable, pruners: Iterable[Pruner], regularizers: Iterable[Regularizer], spec: Spec
 ) -> Pruning:
-    """A timetable, pruners and regularizers on a network.
-
-    Raises:
-        RecipeError: a pruner or regularizer does not fit the network (see `groups_of`), or two
-            pruners would prune one axis, or the single weights of one parameter, in the same epoch.
-    """
+    """A timetable, pruners and regularizers on a network: `Recipe.on`, with its errors."""
     known = {pruner.name: pruner for pruner in pruners}
     groups = {name: groups_of(pruner, spec) for name, pruner in known.items()}
     singles = {name: elements_of(pruner, spec) for name, pruner in known.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from math import prod
 
 import torch
@@ -62,18 +63,12 @@ Regim = tuple[str, float, str | None]
 """A place, a strength, a group type."""
 
 
-def _regims(node: yaml.Node, what: str) -> dict[str, Regim]:
-    return {
-        weight: (nodes.place(at), nodes.number(entry, "the strength"), None)
-        for weight, (at, entry) in nodes.mapping(node, what).items()
-    }
-
-
-def _group_regims(node: yaml.Node, what: str) -> dict[str, Regim]:
-    return {
-        weight: (nodes.place(at), *_pair(entry))
-        for weight, (at, entry) in nodes.mapping(node, what).items()
-    }
+def _regims(node: yaml.Node, what: str, *, group_type: bool) -> dict[str, Regim]:
+    listed, out = nodes.mapping(node, what), dict[str, Regim]()
+    for weight, (at, entry) in listed.items():
+        pair = _pair(entry) if group_type else (nodes.number(entry, "the strength"), None)
+        out[weight] = (nodes.place(at), pair[0], pair[1])
+    return out
 
 
 def _pair(node: yaml.Node) -> tuple[float, str]:
@@ -104,13 +99,17 @@ def _no_threshold(node: yaml.Node, what: str) -> None:
 
 @dataclass(frozen=True)
 class _Lasso:
-    reg_regims: Mapping[str, Regim] = said(_group_regims, "{conv1.weight: [0.0008, Filters]}")
+    reg_regims: Mapping[str, Regim] = said(
+        partial(_regims, group_type=True), "{conv1.weight: [0.0008, Filters]}"
+    )
     threshold_criteria: str | None = said(_threshold, default=None)
 
 
 @dataclass(frozen=True)
 class _L1:
-    reg_regims: Mapping[str, Regim] = said(_regims, "{bn1.weight: 0.0001}")
+    reg_regims: Mapping[str, Regim] = said(
+        partial(_regims, group_type=False), "{bn1.weight: 0.0001}"
+    )
     threshold_criteria: None = said(_no_threshold, default=None)
 
 
@@ -195,7 +194,7 @@ def fallen(
 
     A unit goes when, in every listed weight that carries its axis, every group of it is at or below
     that weight's strength; never the last unit of an axis. What is frozen, or a product of several
-    axes, is left alone.
+    axes, is not touched.
 
     Args:
         threshold: "Max" or "Mean_Abs": what of a group's magnitudes is compared.
