@@ -47,7 +47,26 @@ class MultiheadAttention(nn.MultiheadAttention):
         elif not self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
 
-        q, k, v = self._projected(query, key, value)
+        q, k, v = self._heads(*self._projected(query, key, value))
+        causal = is_causal and key_padding_mask is None and not need_weights
+        mask = None if causal else self._mask(attn_mask, key_padding_mask, k.shape[2], query)
+        dropout = self.dropout if self.training else 0.0
+        if need_weights:
+            scores = (q * self.scale) @ k.transpose(-2, -1)
+            weights = F.dropout((scores if mask is None else scores + mask).softmax(-1), dropout)
+            mixed = weights @ v
+            weights = weights.mean(1) if average_attn_weights else weights
+            weights = weights if batched else weights[0]
+        else:
+            weights = None
+            mixed = F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale)
+        out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
+        if not batched:
+            return out[0], weights
+        return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _heads(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values by head, with the tokens that the module itself appends."""
         if self.bias_k is not None and self.bias_v is not None:
             k, v = _appended(k, self.bias_k), _appended(v, self.bias_v)
         q = q.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
@@ -55,27 +74,7 @@ class MultiheadAttention(nn.MultiheadAttention):
         v = v.unflatten(-1, (self.num_heads, self.value_dim)).transpose(1, 2)
         if self.add_zero_attn:
             k, v = F.pad(k, (0, 0, 0, 1)), F.pad(v, (0, 0, 0, 1))
-
-        causal = is_causal and key_padding_mask is None and not need_weights
-        mask = None if causal else self._mask(attn_mask, key_padding_mask, k.shape[2], query)
-        if need_weights:
-            scores = (q * self.scale) @ k.transpose(-2, -1)
-            weights = F.dropout(
-                (scores if mask is None else scores + mask).softmax(-1), self.dropout, self.training
-            )
-            mixed = weights @ v
-            weights = weights.mean(1) if average_attn_weights else weights
-            weights = weights if batched else weights[0]
-        else:
-            dropout = self.dropout if self.training else 0.0
-            mixed, weights = (
-                F.scaled_dot_product_attention(q, k, v, mask, dropout, causal, scale=self.scale),
-                None,
-            )
-        out = F.linear(mixed.transpose(1, 2).flatten(2), self.out_proj.weight, self.out_proj.bias)
-        if not batched:
-            return out[0], weights
-        return (out if self.batch_first else out.transpose(0, 1)), weights
+        return q, k, v
 
     def _projected(
         self, query: Tensor, key: Tensor, value: Tensor

@@ -1,15 +1,13 @@
 """Pytrees of parameters: every leaf has a name, its path joined by dots, in insertion order (optree
-would sort); and outputs.
+would sort).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import optree
-import torch
 from torch import Tensor
 
 TensorTree = Any
@@ -37,15 +35,6 @@ def named(tree: TensorTree) -> dict[str, Tensor]:
     """`{name: leaf}` of a tree."""
     names, leaves, _ = flatten(tree)
     return dict(zip(names, leaves, strict=True))
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A word that tells tensors from others: names, shapes and values count."""
-    out = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(tensors.items()):
-        out.update(f"{name} {tuple(tensor.shape)} ".encode())
-        out.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return out.hexdigest()
 
 
 def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import house
 import pytest
 
-FILES = house.files_of(Path(__file__).parents[1] / "purethin")
+ROOT = Path(__file__).parents[1]
+FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors
     axes tree outputs table multihead
@@ -40,6 +42,28 @@ def test_each_room_imports_only_rooms_of_the_rows_above_it() -> None:
         if room(name) != room(other) and LEVEL[room(name)] <= LEVEL[room(other)]
     ]
     assert not wrong
+
+
+def in_design() -> set[str]:
+    """The modules that the tree of files in design.md names."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    tree = text.partition("\n    purethin/\n")[2].partition("\n\n")[0]
+    found: set[str] = set()
+    folders: list[tuple[int, str]] = []
+    for line in tree.splitlines():
+        depth = len(line) - len(line.lstrip())
+        folders = [(d, folder) for d, folder in folders if d < depth]
+        for word in line.split():
+            if re.fullmatch(r"\w+/", word):
+                folders.append((depth, word[:-1]))
+            elif module := re.fullmatch(r"(\w+)\.py\W?", word):
+                found.add(".".join([*(folder for _, folder in folders), module[1]]))
+    return found
+
+
+def test_the_tree_in_design_names_each_file_and_no_other() -> None:
+    packages = {n for n in FILES if any(m.startswith(f"{n}.") for m in FILES)}
+    assert in_design() == FILES.keys() - packages
 
 
 def test_nothing_but_the_public_names_imports_inference() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purethin.inference.equations import Difference
-from purethin.inference.solver import (
+from purethin.inference.nodes import (
     Node,
     constant,
     expression,
@@ -22,9 +22,9 @@ from purethin.inference.solver import (
     product,
     take,
     total,
-    unify,
     variable,
 )
+from purethin.inference.solver import unify
 
 Units = list[frozenset[tuple[Node, int]]]
 

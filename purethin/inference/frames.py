@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from purethin.inference.nodes import Node, expression, leaves
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
-from purethin.inference.solver import Node, expression, leaves
 from purethin.inference.states import data_of
 from purethin.inference.trace import Trace
 from purethin.records import Activation, Role

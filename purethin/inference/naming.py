@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from purethin.inference.solver import Node, find, leaves
+from purethin.inference.nodes import Node, find, leaves
 from purethin.inference.sources import Traced
 
 

@@ -13,8 +13,8 @@ from purethin.inference.attributes import Attribute, bind_derived
 from purethin.inference.equations import is_size_only, resolve
 from purethin.inference.frames import activations_of
 from purethin.inference.naming import axis_names
+from purethin.inference.nodes import Node, expression, find, freeze, leaves
 from purethin.inference.places import Because
-from purethin.inference.solver import Node, expression, find, freeze, leaves
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import judged
 from purethin.inference.trace import Trace

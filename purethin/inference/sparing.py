@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from purethin.inference.exactness import Reading
+from purethin.inference.nodes import Node
 from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
-from purethin.inference.solver import Node
 from purethin.inference.states import data_of
 from purethin.inference.trace import Trace
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
+from purethin.inference.nodes import Node, find, leaves
 from purethin.inference.rules.call import Call
-from purethin.inference.solver import Node, find, leaves
 from purethin.inference.trace import Trace
 
 AxisNodes = frozenset[Node]

@@ -4,9 +4,9 @@ keys.
 
 from __future__ import annotations
 
+from purethin.inference.nodes import find, product, variable
 from purethin.inference.rules.call import Call, Dims, broadcast, rule
 from purethin.inference.rules.laws import Attended
-from purethin.inference.solver import find, product, variable
 
 
 def attended(c: Call) -> Attended:

@@ -9,9 +9,9 @@ from math import prod
 
 from torch import Tensor
 
+from purethin.inference.nodes import Node, find, product, variable
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import Contracted, Label
-from purethin.inference.solver import Node, find, product, variable
 
 Operand = tuple[Tensor, Sequence[Label]]
 Labels = Callable[[Call], Contracted]

@@ -4,9 +4,9 @@ the position.
 
 from __future__ import annotations
 
+from purethin.inference.nodes import constant
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import Made
-from purethin.inference.solver import constant
 
 
 def _sized(c: Call) -> Dims:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from purethin.inference.nodes import Node, find, take
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.inference.rules.laws import Compared, Written, moved
-from purethin.inference.solver import Node, find, take
 
 
 def reindexed(c: Call, node: Node, index: Tensor) -> Dims | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from purethin.inference.nodes import total
 from purethin.inference.rules.call import Call, Dims, broadcast, rule
 from purethin.inference.rules.laws import Moved, joined
-from purethin.inference.solver import total
 
 
 def _parts(c: Call) -> list[Tensor]:

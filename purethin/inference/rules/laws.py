@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from purethin.inference.solver import Node
+from purethin.inference.nodes import Node
 
 if TYPE_CHECKING:
     from purethin.inference.rules.call import Call

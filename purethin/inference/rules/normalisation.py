@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from purethin.inference.nodes import find, product, variable
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import Normalised, WeightNormed
-from purethin.inference.solver import find, product, variable
 
 
 def with_statistics(c: Call, dims: Dims) -> Dims | tuple[Dims, ...]:

@@ -4,9 +4,9 @@ pointwise is here by its tag.
 
 from __future__ import annotations
 
+from purethin.inference.nodes import total, variable
 from purethin.inference.rules.call import Call, Dims, broadcast, rule
 from purethin.inference.rules.laws import Law, Mixed, Pointwise, Written, moved
-from purethin.inference.solver import total, variable
 
 # what torch's own tag misses
 UNTAGGED = """

@@ -8,9 +8,9 @@ from math import prod
 
 from torch import Tensor
 
+from purethin.inference.nodes import Node, product, total, variable
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import Recurrent
-from purethin.inference.solver import Node, product, total, variable
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import torch
 
+from purethin.inference.nodes import constant, find
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.inference.rules.laws import Law, Mixed, Pointwise, Summed
-from purethin.inference.solver import constant, find
 
 SUMS = ("sum", "nansum", "norm", "linalg_vector_norm", "frobenius_norm", "count_nonzero")
 MIXES = """

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from purethin.inference.nodes import Node, constant, find, leaves, product, take, total, variable
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
 from purethin.inference.rules.laws import Law, joined, moved, unstated
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, constant, find, leaves, product, take, total, variable
 
 
 def regroup(c: Call, dims: Dims, targets: Sequence[tuple[int, Node | None]]) -> Dims:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from math import prod
 
+from purethin.inference.nodes import Node, find, product, total, variable
 from purethin.inference.rules.call import Call, Dims, dim_list, rule
 from purethin.inference.rules.laws import Mixed, Moved, moved
-from purethin.inference.solver import Node, find, product, total, variable
 
 POOLS = ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
 
