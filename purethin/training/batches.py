@@ -32,7 +32,7 @@ def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 def grouped(loader: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """So many batches at a time; what is left over at the end is a smaller group."""
+    """So many batches at a time; the last group may be smaller."""
     batches = iter(loader)
     while group := list(islice(batches, size)):
         yield group

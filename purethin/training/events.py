@@ -27,8 +27,8 @@ class Record:
         loss: the mean over the epoch's batches.
         metric: what `validate` returned, or None.
         sparsity: fraction of the dense network's parameters that is masked or gone.
-        parameters: elements that are left.
-        macs: multiply-accumulates that are left, for the example input.
+        parameters: elements that remain.
+        macs: multiply-accumulates that remain, for the example input.
         seconds: wall time of the epoch's training, validation aside.
         lr: the learning rate of the first parameter group.
     """

@@ -86,11 +86,8 @@ class Sharded(Processes):
             raise PurethinError(
                 f"{self.count} processes cannot make {replicas} replicas: give `replicas` a divisor"
             )
-        shape, names = (
-            ((replicas, self.count // replicas), ("replica", "part"))
-            if replicas > 1
-            else ((self.count,), ("part",))
-        )
+        shape = (replicas, self.count // replicas) if replicas > 1 else (self.count,)
+        names = ("replica", "part")[-len(shape) :]
         self._mesh = init_device_mesh(self.device.type, shape, mesh_dim_names=names)
         self._alike = False  # whether the processes' parameters are known to be the same
 

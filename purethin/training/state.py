@@ -1,4 +1,4 @@
-"""All that a run goes on from, as one pytree of copies: taken and put back.
+"""All that a run goes on from, as one pytree of copies: taken and put back, here or on disk.
 
 Invariant: a state that is refused changes nothing.
 """

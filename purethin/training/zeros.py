@@ -104,7 +104,7 @@ def remaining_cost(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, 
 
 
 def current(spec: Spec, masks: Masks, thinned: Masks) -> tuple[Spec, dict[str, Tensor]]:
-    """The spec of a network that is thinned by these masks, and the masks over what is left of it.
+    """The spec of a network that is thinned by these masks, and the masks over what remains of it.
 
     Args:
         spec: the dense spec.
