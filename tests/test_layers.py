@@ -96,7 +96,8 @@ LIMITS = {
     "no function but the Trainer's and torch's attention has more than 7 arguments": {
         name: count
         for name, count in house.many_arguments(FILES).items()
-        if not name.startswith(("training.train:", "multihead:"))
+        if name.partition(":")[0] not in ("training.train", "multihead")
+        or name.split()[-1] not in ("__init__", "forward")
     },
     "no line is wider than 100 columns": house.wide_lines(FILES),
     "no line is left out of the formatting": {
@@ -107,4 +108,4 @@ LIMITS = {
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_the_house_keeps_its_limits(limit: str) -> None:
-    print(limit, LIMITS[limit])
+    assert not LIMITS[limit]
