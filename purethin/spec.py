@@ -111,6 +111,7 @@ class Spec:
             SpecError: a parameter is unknown, an expression does not fit its shape, or an axis has
                 no certain size.
 
+        >>> import torch
         >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
         >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, params)
         >>> spec.axes["h"].size
