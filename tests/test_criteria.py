@@ -89,9 +89,8 @@ def test_half_types_are_summed_in_float32_and_do_not_overflow(dtype: torch.dtype
     spec = pt.Spec.from_layout({"w": "h 64"}, params)
     scores = pt.lp_norm(params, spec, p=2)["h"]
     assert scores.dtype == torch.float32
-    assert (
-        scores.tolist() == [64 * 300.0**2] * 2
-    )  # float16 ends at 65,504, bfloat16 counts in steps of 32,768 there
+    # float16 ends at 65,504, bfloat16 counts in steps of 32,768 there
+    assert scores.tolist() == [64 * 300.0**2] * 2
 
 
 def test_complex_weights_count_by_their_modulus() -> None:
@@ -119,9 +118,8 @@ def test_its_gradient_is_the_power_rules() -> None:
     assert torch.equal(signs, weight.sign())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script:FutureWarning"
-)  # torch's own, when forward mode is first used
+# torch's own, when forward mode is first used
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
 def test_it_has_a_forward_derivative() -> None:
     weight = PARAMS["conv3.weight"]
     _, tangent = jvp(
@@ -258,11 +256,12 @@ def test_taylor_tells_opposite_changes_within_a_unit_from_equal_ones() -> None:
     params = {"w": torch.tensor([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])}
     spec = pt.Spec.from_layout({"w": "h 2"}, params)
     scores = pt.taylor(params, spec, [{"w": torch.ones(3, 2)}, {"w": -torch.ones(3, 2)}])["h"]
+    # the square inside the sum would say 2, 2, 2; the mean inside it 0, 0, 0
     assert scores.tolist() == [
         0,
         4,
         4,
-    ]  # the square inside the sum would say 2, 2, 2; the mean inside it 0, 0, 0
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -95,54 +95,50 @@ def apply(recipe: pt.Recipe, params: dict[str, Tensor], spec: pt.Spec) -> None:
     pt.thin(params, spec, masks)
 
 
-def fault(text: str, path: Path | None = None) -> str | None:
-    """What is wrong with the answer to a text, None where nothing is."""
-    refused: str | None = None
+def answer(text: str, path: Path | None = None) -> tuple[str, str]:
+    """How a recipe ends, and the error's message: "refused" as it is read, "unfit" for the network,
+    or "applied".
+    """
+    try:
+        recipe = pt.load_recipe(text if path is None else path)
+    except pt.RecipeError as error:
+        return "refused", str(error)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
+    try:
+        build_schedulers(recipe.schedulers.values(), optimizer)
+        apply(recipe, *NETWORKS["layer" in text])
+    except pt.RecipeError as error:
+        return "unfit", str(error)
+    return "applied", ""
+
+
+def judged(text: str, path: Path | None = None) -> tuple[str, str | None]:
+    """The answer to a text, and what is wrong with it, None where nothing is."""
     try:
         with bounded(SECONDS):
-            try:
-                recipe = pt.load_recipe(text if path is None else path)
-            except pt.RecipeError as error:
-                refused = str(error)
-            else:
-                build_schedulers(
-                    recipe.schedulers.values(),
-                    torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9),
-                )
-                apply(recipe, *NETWORKS["layer" in text])
-    except pt.PurethinError:
-        pass  # it does not fit the network, and says so
+            how, message = answer(text, path)
     except Exception as error:
-        return f"{type(error).__name__}: {str(error)[:300]}"
+        return "raised", f"{type(error).__name__}: {str(error)[:300]}"
     if CANARY.exists():
-        return f"the recipe ran code: {CANARY} exists"
-    return (
-        None
-        if refused is None
-        else fault_of_message(refused, "recipe" if path is None else str(path), text)
-    )
+        return how, f"the recipe ran code: {CANARY} exists"
+    return how, None if how == "applied" else fault_of_message(message, str(path or "recipe"))
 
 
-def fault_of_message(message: str, title: str, text: str) -> str | None:
-    """Every error has its place, but of a file that cannot be read or holds nothing; and is not
-    longer than a page.
+def fault_of_message(message: str, title: str) -> str | None:
+    """Every error has its line and column, but of a file that cannot be read or holds nothing; and
+    is not longer than a page.
     """
     if len(message) > 3000:
         return f"a message of {len(message)} characters: {message[:200]}…"
-    placeless = "\n" not in text or any(
-        words in message for words in ("empty", "cannot be read", "is not text in UTF-8")
+    placed = (
+        rf"{re.escape(title)}(:\d+:\d+: |: empty; |: is not text in UTF-8)|.*: cannot be read: "
     )
-    return (
-        None
-        if placeless or re.match(rf"{re.escape(title)}:\d+:\d+: ", message)
-        else f"no place in: {message[:200]}"
-    )
+    return None if re.match(placed, message, re.DOTALL) else f"no place in: {message[:200]}"
 
 
 def faults(seeds: range) -> list[str]:
-    return [
-        f"mutant({seed}): {found}" for seed in seeds if (found := fault(mutant(seed))) is not None
-    ]
+    found = ((seed, judged(mutant(seed))[1]) for seed in seeds)
+    return [f"mutant({seed}): {fault}" for seed, fault in found if fault is not None]
 
 
 @pytest.mark.parametrize("start", range(0, 1000, 100))
@@ -158,50 +154,48 @@ def test_so_do_twenty_thousand(start: int) -> None:
     assert faults(range(start, start + 1000)) == []
 
 
+IDLE = ("policies: []\n", "pruners: &p {<<: *p}\npolicies: []\n", "&p\n<<: *p\npolicies: []\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [*WHOLES, *(f"version: {s}\npolicies: {s}\n" for s in MILD + WILD)],
     ids=lambda t: repr(t[:20]),
 )
-def test_whatever_a_text_is_it_is_an_error_with_its_place(text: str) -> None:
-    assert fault(text) is None
+def test_whatever_a_text_is_it_is_an_error_with_its_place_or_a_recipe_that_does_nothing(
+    text: str,
+) -> None:
+    assert judged(text) == ("applied" if text in IDLE else "refused", None)
 
 
 @pytest.mark.parametrize(
     "raw",
     [
-        *(
-            b"",
-            b"\x00",
-            b"\xff\xfe\x00",
-            b"\x80abc\n",
-            b"version: 1\n\xc3\x28\n",
-            b"a: \xed\xa0\x80\n",
-        ),
-        *(
-            b"\xef\xbb\xbfversion: 1\npolicies: []\n",
-            WHOLE.encode("utf-16"),
-            WHOLE.encode("utf-32"),
-        ),
-        *(WHOLE.replace("\n", "\r\n").encode(), WHOLE.replace("\n", "\r").encode()),
+        *(b"", b"\x00", b"\xff\xfe\x00", b"\x80abc\n", b"version: 1\n\xc3\x28\n"),
+        *(b"a: \xed\xa0\x80\n", WHOLE.encode("utf-16"), WHOLE.encode("utf-32")),
     ],
     ids=lambda raw: repr(raw[:12]),
 )
-def test_so_it_is_of_bytes_in_a_file(raw: bytes, tmp_path: Path) -> None:
+def test_bytes_that_are_not_a_text_are_an_error_that_says_so(raw: bytes, tmp_path: Path) -> None:
     (path := tmp_path / "bytes.yaml").write_bytes(raw)
-    assert fault(raw.decode("latin-1"), path) is None
+    assert judged(raw.decode("latin-1"), path) == ("refused", None)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"], ids=repr)
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_and_any_line_ending_are_read(
+    mark: bytes, ending: str, tmp_path: Path
+) -> None:
+    (path := tmp_path / "bytes.yaml").write_bytes(mark + WHOLE.replace("\n", ending).encode())
+    assert pt.load_recipe(path) == pt.load_recipe(WHOLE)
 
 
 def test_mutants_reach_all_that_comes_after_reading() -> None:
     """Else they would say nothing of it."""
     loaded = fitting = 0
     for seed in range(200):
-        try:
-            recipe = pt.load_recipe(text := mutant(seed))
-            loaded += 1
-            recipe.on(NETWORKS["layer" in text][1])
-            fitting += 1
-        except pt.RecipeError:
-            pass
+        how, _ = answer(mutant(seed))
+        loaded += how != "refused"
+        fitting += how == "applied"
     assert 20 < loaded < 180
     assert fitting > 5

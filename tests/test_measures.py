@@ -126,9 +126,8 @@ def test_where_the_weight_itself_reads_the_axis_it_is_its_layers_input() -> None
 
 
 def test_the_neurons_of_a_transformers_mlp_are_the_last_dim() -> None:
-    layer: Any = randomise(
-        nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
-    )  # in eval mode torch has a fused path for it
+    # in eval mode torch has a fused path for it
+    layer: Any = randomise(nn.TransformerEncoderLayer(8, 2, 12, batch_first=True))
     params, x = pt.params_of(layer), torch.randn(3, 5, 8, dtype=torch.float64)
     spec = pt.infer(layer, params, x)
     (axis,) = ax.names(spec.layout["linear1.weight"][0])

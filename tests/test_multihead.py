@@ -113,9 +113,10 @@ def test_a_config_names_the_stand_in_and_is_plain_data() -> None:
     )
 
 
+# torch's own
 @pytest.mark.filterwarnings(
     "ignore:enable_nested_tensor", "ignore:The PyTorch API of nested tensors"
-)  # torch's own
+)
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 def test_an_encoder_thins_with_and_without_its_fast_path(norm_first: bool, padded: bool) -> None:
@@ -141,9 +142,8 @@ def test_an_encoder_thins_with_and_without_its_fast_path(norm_first: bool, padde
         torch.testing.assert_close(
             small(x, padding)[kept], dense(x, padding)[kept], rtol=1e-10, atol=1e-10
         )
-    torch.testing.assert_close(
-        small(x, padding), dense(x, padding), rtol=1e-10, atol=1e-10
-    )  # with gradients it does not
+    # with gradients it does not
+    torch.testing.assert_close(small(x, padding), dense(x, padding), rtol=1e-10, atol=1e-10)
 
 
 def test_a_subclass_of_the_users_keeps_its_own_forward() -> None:

@@ -223,9 +223,8 @@ policies:
     plan, pruning = pt.plan(recipe, PARAMS, SPEC), recipe.on(SPEC)
     masks, elements, done = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
     for epoch in range(recipe.last_epoch + 1):
-        thinned, _ = pt.thin(
-            PARAMS, SPEC, done
-        )  # what was thinned already ranks as what is only masked
+        # what was thinned already ranks as what is only masked
+        thinned, _ = pt.thin(PARAMS, SPEC, done)
         dense = pt.mask(pt.expand(thinned, SPEC, done), SPEC, masks, elements)
         masks = pruning.masks_at(epoch, dense, masks)
         elements = pruning.elements_at(epoch, dense, masks, elements)

@@ -336,14 +336,12 @@ def test_the_gradient_of_a_gate_is_the_difference_between_its_unit_doubled_and_r
                 gates | {axis.name: gates[axis.name].index_fill(0, torch.tensor(unit), z)}
                 for z in (0, 2)
             ]
-            assert torch.allclose(
-                got[axis.name][unit], (loss(at[1]) - loss(at[0])) / 2
-            )  # exact: of second degree in one gate
+            # exact: of second degree in one gate
+            assert torch.allclose(got[axis.name][unit], (loss(at[1]) - loss(at[0])) / 2)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:.*torch.jit.script:FutureWarning"
-)  # torch's own, when forward mode is first used
+# torch's own, when forward mode is first used
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
 def test_forward_mode_agrees_with_a_difference() -> None:
     gates = {"conv1": torch.rand(8, dtype=torch.float64)}
     direction = {"conv1": torch.randn(8, dtype=torch.float64)}

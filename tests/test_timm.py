@@ -137,9 +137,8 @@ SIZES = {
 }
 """Smaller inputs than the model's own, where that is large and not fixed."""
 OPTIONS = {"deepseek_vit": {"depth": 4}}  # its only models have 412 M parameters and more
-TOLERANCES = {
-    "efficientvit_mit": 1e-7
-}  # its linear attention is computed in float32: efficientvit_mit.py:361
+# its linear attention is computed in float32: efficientvit_mit.py:361
+TOLERANCES = {"efficientvit_mit": 1e-7}
 
 # One block of ten transformers, half of whose heads go: the attention module, and the shapes that
 # follow. In the upper ones only the attention shrinks; in the lower ones the source reshapes the

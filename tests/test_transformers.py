@@ -276,6 +276,7 @@ ROWS = {
         attention("q_proj k_proj v_proj out_proj", "(heads ((turn2 2) + rest4))")
         | mlp("fc_in", "fc_out"),
     ),
+    # modeling_gpt_neo.py:109 casts queries and keys to float32
     "GPT-Neo": Row(
         "gpt_neo",
         LM,
@@ -290,7 +291,7 @@ ROWS = {
         },
         attention("q_proj k_proj v_proj out_proj", "(heads dim)") | mlp("c_fc", "c_proj"),
         tolerance=1e-6,
-    ),  # modeling_gpt_neo.py:109 casts queries and keys to float32
+    ),
     "GPT-NeoX": Row(
         "gpt_neox",
         LM,
@@ -350,6 +351,7 @@ ROWS = {
     "OLMo2": Row(
         "olmo2", LM, GROUPED, llama("(kv~ rep~ (pair~ + pair~))", "(kv~ (pair~ + pair~))") | GATED
     ),
+    # modeling_llama4.py:230 casts queries and keys to float32
     "Llama 4": Row(
         "llama4_text",
         LM,
@@ -361,7 +363,7 @@ ROWS = {
             "experts.down_proj": "8 expert width~",
         },
         tolerance=1e-6,
-    ),  # modeling_llama4.py:230 casts queries and keys to float32
+    ),
     "GPT-OSS": Row(
         "gpt_oss",
         LM,
@@ -650,6 +652,7 @@ ROWS = {
             "out_proj": "width~ inner128",
         },
     ),
+    # modeling_mamba2.py:282 casts to float32
     "Mamba2": Row(
         "mamba2",
         LM,
@@ -661,10 +664,10 @@ ROWS = {
                 f"({MAMBA2} + {MAMBA2} + (groups2 state12) + (groups2 state12) + (groups2 rep~)) "
                 "width~"
             ),
-            "out_proj": f"width~ {MAMBA2}",
-        },  # a norm over rep and dim
+            "out_proj": f"width~ {MAMBA2}",  # a norm over rep and dim
+        },
         tolerance=1e-6,
-    ),  # modeling_mamba2.py:282 casts to float32
+    ),
     "RWKV": Row(
         "rwkv",
         LM,

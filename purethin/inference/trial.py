@@ -108,10 +108,11 @@ def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
             if f
             for a, why in _halved(half, f, fault).items()
         }
+    # neither half fails alone: the shortest run from the start that does ends in one
     low, high = (
         len(axes) // 2,
         len(axes),
-    )  # neither half fails alone: the shortest run from the start that does ends in one
+    )
     while high - low > 1:
         middle = (low + high) // 2
         if (f := fault(axes[:middle])) is not None and f.runs == found.runs:
