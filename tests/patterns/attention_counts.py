@@ -157,7 +157,7 @@ def joined_by_minus_one(net: Net, x: Tensor) -> Tensor:
     lambda: layers(qkv=nn.Linear(12, 36), out=nn.Linear(12, 3), heads=3),
     inputs=lambda: (random(2, 7, 12),),
     frozen="qkv.weight:1 out.weight:0",
-    why="the literal or fixed size 3 in reshape",
+    why="the literal or fixed size 12 in reshape",
 )
 def of_input_width(net: Net, x: Tensor) -> Tensor:
     b, n, c = x.shape

@@ -142,7 +142,7 @@ def zero_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
     frozen="rnn.weight_ih_l0:0 rnn.weight_hh_l0:1 head.weight:1",
-    why="gates in gru",
+    why="the literal or fixed size 6 in zeros",
 )
 def literal_state(net: Net, x: Tensor) -> Tensor:
     return net.head(net.rnn(x, torch.zeros(1, 2, 6, dtype=x.dtype, device=x.device))[0])
@@ -195,7 +195,7 @@ def sigmoid_state(net: Net, x: Tensor) -> Tensor:
     lambda: layers(rnn=nn.GRU(5, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=lambda: (random(2, 7, 5), random(1, 2, 6, seed=1)),
     frozen="rnn.weight_ih_l0:0 rnn.weight_hh_l0:0 rnn.weight_hh_l0:1 head.weight:1",
-    why="gates in gru",
+    why="an input's size",
 )
 def given_state(net: Net, x: Tensor, state: Tensor) -> Tensor:
     return net.head(net.rnn(x, state)[0])
@@ -367,7 +367,7 @@ def decayed(net: Net, x: Tensor) -> Tensor:
     "a packed sequence",
     lambda: layers(fc=nn.Linear(5, 8), rnn=nn.GRU(8, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
-    why=("the operator aten::_pack_padded_sequence, which has no rule, in _pack_padded_sequence"),
+    why="the operator aten::_pack_padded_sequence, which has no rule, in _pack_padded_sequence",
 )
 def packed(net: Net, x: Tensor) -> Tensor:
     parts = nn.utils.rnn.pack_padded_sequence(net.fc(x), [7, 4], batch_first=True)
