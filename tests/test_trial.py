@@ -40,28 +40,19 @@ def written_out(net: Any, h: Tensor) -> Tensor:
     return h * torch.tensor([0.5 * h.shape[1]], dtype=h.dtype)
 
 
-NUMBER, FLOATING = "its size is in the number {}, which is {} with fewer units", "floating point in"
 UNSEEN = [
-    case("a float over the size", lambda net, h: h * (2.0 / h.shape[1])).gives(
-        NUMBER.format("0.25", "0.666667")
-    ),
-    case("a float to the power of the size", lambda net, h: h * 0.9 ** h.shape[1]).gives(
-        NUMBER.format("0.430467", "0.729")
-    ),
-    case("its logarithm", lambda net, h: h + math.log(h.shape[1])).gives(f"{FLOATING} log"),
+    case("a float over the size", lambda net, h: h * (2.0 / h.shape[1])).gives("in /"),
+    case("a float to the power of the size", lambda net, h: h * 0.9 ** h.shape[1]).gives("in **"),
+    case("its logarithm", lambda net, h: h + math.log(h.shape[1])).gives("in float()"),
     case("its greatest common divisor", lambda net, h: h * math.gcd(h.shape[1], 12)).gives(
-        f"{FLOATING} gcd"
+        "in an index or a count"
     ),
     case("an entry of a list", lambda net, h: h * list(range(20))[h.shape[1]]).gives(
-        NUMBER.format(8, 3)
+        "in an index or a count"
     ),
-    case("a list of that length", lambda net, h: h * len([0.0] * h.shape[1])).gives(
-        f"{FLOATING} *"
-    ),
-    case("its digits, read back", lambda net, h: h * int(f"{h.shape[1]}")).gives(
-        f"{FLOATING} str()"
-    ),
-    case("a tensor that is written out", written_out).gives(NUMBER.format(4, 1.5)),
+    case("a list of that length", lambda net, h: h * len([0.0] * h.shape[1])).gives("in *"),
+    case("its digits, read back", lambda net, h: h * int(f"{h.shape[1]}")).gives("in str()"),
+    case("a tensor that is written out", written_out).gives("in *"),
 ]
 
 
@@ -72,7 +63,7 @@ def test_a_size_among_the_numbers_of_the_forward_makes_its_axis_inexact(
     net = randomise(Net(between))
     axis = spec_of(net).axes["up"]
     assert not axis.exact
-    assert axis.reason and reason in axis.reason and "test_trial.py" in axis.reason
+    assert f"its size is used as a number {reason} at test_trial.py" in str(axis.reason)
 
 
 def test_a_loop_over_the_units_freezes_them() -> None:
