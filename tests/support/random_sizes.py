@@ -126,7 +126,7 @@ def _integer(draw: random.Random, depth: int = 2) -> str:
             f"({x} << 1)",
         ),
         *(f"math.isqrt(abs({x}))", f"int(math.log2(abs({x}) + 1))", f"max({x}, {y}, {k})"),
-        *(f"len(range({x}))", f"sum(1 for _ in range({x}))", f"len('x' * {x})", f"int(2.0 * {x})"),
+        *(f"len(range({x}))", f"sum(1 for _ in range({x}))", f'len("x" * {x})', f"int(2.0 * {x})"),
         *(f"[*range(99)][min(abs({x}), 98)]", f"len(bytes(abs({x})))", f"operator.index({x})"),
     ]
     return draw.choice(forms)
