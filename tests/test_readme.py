@@ -4,6 +4,7 @@ finds.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from resnet_cifar import resnet20
 
 import purethin as pt
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +26,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], dict[str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return run(README.partition("## Ten lines")[2], folder, names), names
+
+
+def test_the_reference_has_every_public_name() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    public = re.findall(r"import \w+ as (\w+)$", (ROOT / "purethin/__init__.py").read_text(), re.M)
+    assert len(public) > 30
+    assert [name for name in public if not re.search(rf"\b{name}\b", page)] == []
 
 
 def test_the_readme_shows_what_its_code_prints(ran: tuple[list[Any], dict[str, Any]]) -> None:
