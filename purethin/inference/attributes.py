@@ -20,14 +20,14 @@ from purethin.inference.trace import Trace
 
 @dataclass(frozen=True)
 class Attribute:
-    """An integer of a module: where it lives, and the size-only node that measures what it
-    measures.
+    """An integer of a module, alone or in a tuple: where it lives, the whole value, and the
+    size-only node that measures what it measures.
     """
 
     module: str
     name: str
     position: int | None
-    length: int
+    whole: int | Sequence[int]
     node: Node
 
 
@@ -42,14 +42,11 @@ def track_attributes(
     for path, module in model.named_modules():
         mine: dict[str, Node] = {}
         for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
+            before = dict(owner)
             for name, position, value in list(_integers(owner)):
                 node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
                 old = owner[name]
-                found.append(
-                    Attribute(
-                        path, prefix + name, position, 1 if position is None else len(old), node
-                    )
-                )
+                found.append(Attribute(path, prefix + name, position, before[name], node))
                 size = Size(value, node, ledger)
                 if position is None:
                     mine[prefix + name] = node
@@ -92,7 +89,7 @@ def _integers(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:
         elif (
             isinstance(value, tuple | list)
             and type(value) in (tuple, list)
-            and all(type(x) is int for x in value)
+            and all(type(x) is int and x >= 0 for x in value)
         ):
             yield from ((name, i, x) for i, x in enumerate(value) if x > 1)
 

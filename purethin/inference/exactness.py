@@ -213,7 +213,8 @@ class Reading(States):
         over = {*self.row(k)[-2], *self.row(v)[-2]}
         self._fault(over, "an attention softmax over it", call.place)
         row = self.row(call.outs[0])
-        self.set(call, self.zeros(v) - set(row[-2]), self.infinite(v))
+        infinite = self.infinite(q) | self.infinite(k) | self.infinite(v)
+        self.set(call, self.zeros(v) - set(row[-2]), infinite)
 
     def compared(self, call: Call, law: laws.Compared) -> None:
         both = self.zeros(law.left) & self.zeros(law.right)

@@ -106,7 +106,7 @@ def _output(
     | inputs                    | output                     | shadow value                   |
     | ------------------------- | -------------------------- | ------------------------------ |
     | one without value; random | meta's                     | none; what it writes loses its |
-    | all on the CPU            | the operator's             | the output itself              |
+    | all on the CPU            | the operator's             | the output, if not on meta     |
     | all with values           | meta's, else as the value  | the operator's on their values |
     | the same, a large output  | meta's                     | none                           |
     """
@@ -116,13 +116,16 @@ def _output(
             trace.of(inputs[0]).value = None
         like = _like_input(known.name, inputs)
         return op(*args, **kwargs) if like is None else like
-    if inputs and all(x.device.type != "meta" for x in inputs):
-        out = value = op(*args, **kwargs)
+    on_cpu = bool(inputs) and not any(x.device.type == "meta" for x in inputs)
+    try:
+        out = op(*args, **kwargs)
+    except (RuntimeError, NotImplementedError):
+        if on_cpu:
+            raise
+        out = None  # what meta cannot answer (`.item()`, `nonzero`) the shadow can
+    if on_cpu and not any(o.device.type == "meta" for o in tensors_in(out)):
+        value = out
     else:
-        try:
-            out = op(*args, **kwargs)
-        except (RuntimeError, NotImplementedError):
-            out = None  # what meta cannot answer (`.item()`, `nonzero`) the shadow can
         if out is not None and sum(o.numel() for o in tensors_in(out)) > SHADOW:
             return out
         values, named = tree_map(functools.partial(_value, trace), (list(args), kwargs))

@@ -179,9 +179,11 @@ def _attributes(
     out: dict[str, dict[str, Axes | tuple[Axes, ...]]] = {}
     for (module, name), rows in groups.items():
         if any(leaves(a.node) for a in rows):
-            entries = {a.position: text(a.node) for a in rows}
-            whole = tuple(entries.get(i, Fixed(1)) for i in range(rows[0].length))
-            out.setdefault(module, {})[name] = entries.get(None, whole)
+            entries, old = {a.position: text(a.node) for a in rows}, rows[0].whole
+            whole = () if isinstance(old, int) else tuple(map(Fixed, old))
+            out.setdefault(module, {})[name] = entries.get(
+                None, tuple(entries.get(i, entry) for i, entry in enumerate(whole))
+            )
     return out
 
 

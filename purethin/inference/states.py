@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from purethin.inference.nodes import Node, find, leaves
@@ -57,8 +58,8 @@ def writes(call: Call) -> bool:
 
 
 def memory_of(t: Tensor) -> int:
-    """What tensors that share memory have in common."""
-    return -t.untyped_storage()._cdata
+    """What tensors that share memory have in common; a sparse one shares none."""
+    return -(t.untyped_storage()._cdata if t.layout == torch.strided else id(t))
 
 
 class States:

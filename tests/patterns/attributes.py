@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pattern import Net, add, conv, layers, pattern, vector
@@ -186,3 +187,14 @@ def chosen(net: Net, x: Tensor) -> Tensor:
 def looked_up(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(h * net.table[h.shape[1]])
+
+
+@pattern(
+    "a padding of channels, a tuple of an attribute with entries of 0",
+    lambda: layers(conv1=conv(3, 8), conv2=conv(8, 16), head=conv(16, 4), pad=(0, 0, 0, 0, 4, 4)),
+    prunable="conv1 conv2",
+    layout="conv1: a 3 3 3; conv2: (b + a + c) a 3 3; head.weight: 4 (b + a + c) 3 3",
+)
+def padded_channels(net: Net, x: Tensor) -> Tensor:
+    h = net.conv1(x)
+    return net.head(F.pad(h, net.pad) + net.conv2(h.relu()))

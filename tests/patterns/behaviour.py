@@ -263,3 +263,32 @@ add(
         "inner.scale: a 1 1; inner.body.0: a 3 3 3; blocks.0.0: b a 3 3; blocks.1.weight: 4 b 3 3"
     ),
 )
+
+
+@pattern(
+    "a number made on the CPU and moved to the input's device",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4)),
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+)
+def moved_number(net: Net, x: Tensor) -> Tensor:
+    kernel = torch.tensor([1.0, 3.0, 3.0, 1.0]).sum()
+    return net.head(net.conv1(x) * kernel.to(x.device))
+
+
+@pattern(
+    "a sparse matrix beside a write in place",
+    lambda: layers(fc=nn.Linear(5, 8), head=nn.Linear(8, 3)),
+    inputs=vector,
+    prunable="fc",
+    layout="fc: a 5; head.weight: 3 a",
+)
+def sparse_mixing(net: Net, x: Tensor) -> Tensor:
+    at = torch.arange(len(x))
+    ones = torch.ones(len(x), dtype=x.dtype)
+    mixed = torch.sparse_coo_tensor(
+        torch.stack([at, at.flip(0)]), ones, (len(x), len(x)), check_invariants=True
+    )
+    h = net.fc(x).relu()
+    h *= 2
+    return net.head(mixed @ h)

@@ -440,3 +440,16 @@ def sized_ones_sum(net: Net, x: Tensor) -> Tensor:
 )
 def global_width(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, WIDTH, 36))
+
+
+@pattern(
+    "maps kept by their shapes, spelled out",
+    lambda: layers(conv1=conv(3, 16), conv2=conv(16, 8), head=conv(8, 4)),
+    layout="conv1: a~ 3 3 3; conv2: b~ a~ 3 3; head.weight: 4 b~ 3 3",
+    why="its size is used as a number in str()",
+)
+def by_shape(net: Net, x: Tensor) -> Tensor:
+    one = net.conv1(x).relu()
+    two = net.conv2(one).relu()
+    maps = {str(tuple(h.shape)): h for h in (two, one)}
+    return net.head(maps[str(tuple(two.shape))])

@@ -376,6 +376,31 @@ pattern(
     ),
 )(kan)
 
+
+class Directed(nn.Module):
+    """Queries of grouped attention, each a direction times a length, as DoRA has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.length = nn.Parameter(random(16, 5)), nn.Parameter(random(16))
+        self.heads, self.kv, self.out = 4, nn.Linear(5, 8), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = self.length / self.q.norm(dim=1)
+        q = (F.linear(x, self.q) * length).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        k, v = (t.unsqueeze(-3).expand_as(q) for t in self.kv(x).chunk(2, -1))
+        out = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        return self.out(out.transpose(-2, -3).flatten(-2))
+
+
+pattern(
+    "queries of grouped attention that are divided by their norm",
+    lambda: layers(net=Directed()),
+    inputs=lambda: (random(2, 6, 5),),
+    prunable="net",
+    layout="net.q: (a b) 5; net.length: (a b); net.kv: (b + b) 5; net.out.weight: 3 (a b)",
+)(lambda net, x: net.net(x))
+
 for how, norm in NORMS.items():
     spectral = nn.utils.spectral_norm if norm is old_norm else parametrizations.spectral_norm
     for title, make, inputs, prunable in (
