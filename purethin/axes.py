@@ -138,8 +138,8 @@ def take(base: Axes, positions: Sequence[int], size: int) -> Axes:
     positions, whole = list(positions), list(range(size))
     if positions == whole:
         return base
-    if not positions:
-        return Fixed(0)
+    if not positions or isinstance(base, Fixed):
+        return Fixed(len(positions))
     return Take(base, ((None, None, -1),) if positions == whole[::-1] else (*_runs(positions),))
 
 

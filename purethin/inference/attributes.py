@@ -13,8 +13,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.frames import Frame, innermost
 from purethin.inference.ledger import Ledger
+from purethin.inference.nodes import Node, find, product
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, find, product
 from purethin.inference.trace import Trace
 
 
@@ -124,8 +124,8 @@ _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
 
 
 def bind_derived(trace: Trace, frames: Sequence[Frame], attributes: Sequence[Attribute]) -> None:
-    """What the integers of torch's own layers measure where the weight is no parameter of the layer
-    itself (a parametrisation's, a hook's): that of the operator which the layer ran.
+    """What the integers of torch's own layers measure where the weight is not a parameter of the
+    layer (a parametrisation's, a hook's): that of the operator which the layer ran.
     """
     mine: dict[str, dict[str, Node]] = {}
     for a in attributes:

@@ -10,22 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import gcd
 
+from purethin.inference.nodes import Node, Why, constant, find, freeze, leaves, product, total
 from purethin.inference.places import Because
-from purethin.inference.solver import (
-    Node,
-    Why,
-    constant,
-    find,
-    freeze,
-    leaves,
-    product,
-    total,
-    unify,
-)
+from purethin.inference.solver import unify
 
 ATTRIBUTE = "@"
 """Labels of nodes that are sizes only (a module's attribute, a quotient) start so: they measure,
-they are no dimension.
+they are not dimensions.
 """
 
 Monomial = tuple[Node, ...]
@@ -37,7 +28,7 @@ Equation = tuple[Node, Node, Why]
 
 
 def is_size_only(node: Node) -> bool:
-    """Whether a node measures and is no dimension itself."""
+    """Whether a node measures and is not a dimension itself."""
     return node.kind == "variable" and node.label.startswith(ATTRIBUTE)
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
+from purethin.inference.nodes import Node, leaves
 from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
 from purethin.inference.scalars import culprits, tried, with_slots
-from purethin.inference.solver import Node, leaves
 from purethin.inference.states import Spared, States, writes
 from purethin.inference.trace import Trace
 

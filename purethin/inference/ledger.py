@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from purethin.inference.equations import Equation, is_size_only
+from purethin.inference.nodes import Node, Why, find, leaves
 from purethin.inference.places import Because, Place
-from purethin.inference.solver import Node, Why, find, leaves
 
 
 @dataclass

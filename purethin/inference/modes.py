@@ -19,11 +19,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from purethin.inference.data import data
+from purethin.inference.nodes import find, freeze, product
 from purethin.inference.operators import Known, record
 from purethin.inference.places import Because, place
 from purethin.inference.shapes import Shape, plain, sizes_in, tracked
 from purethin.inference.sizes import Size
-from purethin.inference.solver import find, freeze, product
 from purethin.inference.trace import Trace
 
 

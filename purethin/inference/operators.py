@@ -16,12 +16,13 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map
 
+from purethin.inference.nodes import constant, find, freeze
 from purethin.inference.places import Because, place
 from purethin.inference.rules import RULES, Call
 from purethin.inference.rules.call import LawOf, Rule, tensors_in
 from purethin.inference.rules.laws import Law, Moved, Opaque, Pointwise, moved
 from purethin.inference.rules.pointwise import pointwise
-from purethin.inference.solver import constant, find, freeze, unify
+from purethin.inference.solver import unify
 from purethin.inference.trace import Dims, Trace
 
 SHADOW = 20_000

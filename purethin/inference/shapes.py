@@ -6,8 +6,8 @@ from typing import Any
 
 from purethin.inference.equations import is_size_only
 from purethin.inference.ledger import Ledger
+from purethin.inference.nodes import Node, Why, constant, find, variable
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, Why, constant, find, variable
 
 
 def tracked(value: int, node: Node, ledger: Ledger) -> int:

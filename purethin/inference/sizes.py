@@ -17,16 +17,8 @@ import torch
 from purethin.errors import SpecError
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.ledger import Ledger
+from purethin.inference.nodes import Node, constant, find, freeze, leaves, product, total
 from purethin.inference.places import Because, Place, in_library, is_message, is_purethin, place
-from purethin.inference.solver import (
-    Node,
-    constant,
-    find,
-    freeze,
-    leaves,
-    product,
-    total,
-)
 
 
 def node_of(value: int, ledger: Ledger) -> Node:

@@ -20,9 +20,9 @@ from purethin.inference.caches import uncached
 from purethin.inference.frames import Frame, framed
 from purethin.inference.ledger import Ledger
 from purethin.inference.modes import watching
+from purethin.inference.nodes import constant, freeze, leaves, variable
 from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
-from purethin.inference.solver import constant, freeze, leaves, variable
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
 from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of

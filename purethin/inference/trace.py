@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from purethin.inference.ledger import Ledger
+from purethin.inference.nodes import Node, constant
 from purethin.inference.places import Place
-from purethin.inference.solver import Node, constant
 
 if TYPE_CHECKING:
     from purethin.inference.rules.call import Call

@@ -18,10 +18,10 @@ import torch
 from purethin import axes as ax
 from purethin.checks import broken_condition
 from purethin.errors import MaskError
+from purethin.inference.nodes import leaves
 from purethin.inference.places import Place, raised_at
 from purethin.inference.readout import layout_of, settle
 from purethin.inference.rules.laws import Pointwise
-from purethin.inference.solver import leaves
 from purethin.inference.sources import Source, Traced, run
 from purethin.records import Condition
 from purethin.rewriting import with_frozen, with_inexact

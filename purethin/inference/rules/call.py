@@ -16,12 +16,13 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from purethin.inference.data import Datum
+from purethin.inference.nodes import Node, constant, find, freeze, total, variable
 from purethin.inference.places import Because, Place
 from purethin.inference.rules.integers import as_passed
 from purethin.inference.rules.laws import Law, unstated
 from purethin.inference.shapes import dimension
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, constant, find, freeze, total, unify, variable
+from purethin.inference.solver import unify
 from purethin.inference.trace import Dims, Python, Trace
 
 Rule = Callable[["Call"], "Dims | tuple[Dims, ...] | None"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from purethin.inference.data import Datum
+from purethin.inference.nodes import find
 from purethin.inference.sizes import Size
-from purethin.inference.solver import find
 from purethin.inference.trace import Python
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from purethin.inference.nodes import Node, constant, find, leaves, product, total, variable
 from purethin.inference.rules.call import Call, Dims, rule
 from purethin.inference.rules.laws import moved
 from purethin.inference.sizes import Size
-from purethin.inference.solver import Node, constant, find, leaves, product, total, variable
 
 
 @rule("slice narrow", law=moved)
