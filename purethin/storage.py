@@ -47,7 +47,10 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     }
     metadata = {"format": "pt", KEY: json.dumps({"version": _VERSION, "config": config})}
     with written_whole(Path(path)) as beside:
-        safetensors.torch.save_file(tensors, beside, metadata)
+        try:
+            safetensors.torch.save_file(tensors, beside, metadata)
+        except safetensors.SafetensorError as error:  # a full disk is one
+            raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
 def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -236,6 +237,8 @@ def _other_width() -> nn.Module:
         ),
         (Net, RECIPE, "AdamW", {}, "of another recipe"),
         (Net, THREE, "AdamW", {"ema": 0.9}, "average"),
+        (Net, THREE, "SGD", {}, "the optimizer is SGD, the saved one AdamW"),
+        (lambda: Net().double(), THREE, "AdamW", {}, "of another network"),
     ],
 )
 def test_a_state_of_another_run_is_refused(
@@ -263,6 +266,58 @@ def test_a_state_of_another_run_is_refused(
     assert t.epoch == 0
 
 
+WARM = THREE.replace(
+    "policies:",
+    """lr_schedulers:
+  warm: {class: LinearLR, start_factor: 0.1, total_iters: 4}
+policies:
+  - lr_scheduler: {instance_name: warm}
+    starting_epoch: 0
+    ending_epoch: 10
+    frequency: 1""",
+)
+
+
+def test_a_refused_state_leaves_the_learning_rate(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"dtype": torch.float32, "recipe": WARM, "folder": tmp_path}
+    trainer("recipe", ema=0.9, **options).fit(DATA, 2)
+    t = trainer("recipe", **options)
+    before = t.state
+    with pytest.raises(pt.CheckpointError, match="average"):
+        t.resume()
+    assert_equal_states(t.state, before)
+
+
+@pytest.mark.parametrize("key", ["params", "optimizer", "spec", "history", "processes", "step"])
+def test_a_state_that_lacks_a_part_is_one_error_and_changes_nothing(key: str) -> None:
+    t = run(None)
+    before = t.state
+    with pytest.raises(pt.CheckpointError, match=f"not all of it .*{key}"):
+        t.state = {name: value for name, value in before.items() if name != key}
+    assert_equal_states(t.state, before)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_state_that_is_set_stays_as_it_was(optimizer: str) -> None:
+    t = run(None, optimizer, ema=0.9)
+    t.fit(DATA, 2)
+    kept, other = t.state, run(None, optimizer, ema=0.9)
+    ends = []
+    for one in (t, other, other):
+        one.state = kept
+        one.fit(DATA, 2)
+        ends.append(one.state)
+    for end in ends[1:]:
+        assert_equal_states(end, ends[0])
+
+
+def test_a_folder_of_the_version_before_is_an_error_and_stays_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(pt.CheckpointError, match=r"state\.json is not a training's state"):
+        run(tmp_path).resume()
+    assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
+
+
 def test_an_optimizer_of_other_groups_is_refused(tmp_path: Path) -> None:
     run(tmp_path).fit(DATA, 1)
     halves = trainer(
@@ -280,9 +335,18 @@ def test_an_optimizer_of_other_groups_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_last_state_stays_and_torn_files_go(tmp_path: Path) -> None:
-    (tmp_path / ".state.pt.torn").write_text("{")
+    (tmp_path / ".state.pt.k3_d8s0a").write_text("{")
     run(tmp_path).fit(DATA, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_what_is_not_a_run_s_stays_in_its_folder(tmp_path: Path) -> None:
+    for name in (".state.pt.bak", "state-notes.txt", "state-0123456789ab"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "state-of-the-art").mkdir()
+    before = {p.name for p in tmp_path.iterdir()}
+    run(tmp_path).fit(DATA, 2)
+    assert {p.name for p in tmp_path.iterdir()} == before | {"state.pt"}
 
 
 def test_the_best_network_since_the_last_pruning_is_kept_thinned(tmp_path: Path) -> None:
@@ -346,9 +410,24 @@ def test_tensors_keep_their_dtype_and_values(dtype: torch.dtype, tmp_path: Path)
     assert torch.equal(read["x"]["scalar"], tensor[1, 1])
 
 
-def test_what_needs_pickle_is_refused_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(pt.CheckpointError, match="optimizer/hook is function, which torch"):
-        checkpoint.write(tmp_path, {"optimizer": {"hook": run}})
+class Mode(str, Enum):
+    FAST = "fast"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (run, "function"),
+        (Mode.FAST, "Mode"),
+        (1 << 3000, "a long int"),
+        (torch.zeros(2).as_subclass(type("Quantized", (Tensor,), {})), "Quantized"),
+    ],
+)
+def test_what_would_not_come_back_as_it_is_is_refused_by_its_path(
+    value: object, kind: str, tmp_path: Path
+) -> None:
+    with pytest.raises(pt.CheckpointError, match=f"optimizer/hook is {kind}, which a state"):
+        checkpoint.write(tmp_path, {"optimizer": {"hook": value}})
     assert not list(tmp_path.iterdir())
 
 

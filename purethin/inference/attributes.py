@@ -32,13 +32,13 @@ class Attribute:
 
 
 def track_attributes(
-    model: nn.Module, ledger: Ledger, dims_of: Callable[[Tensor], list[Node]]
+    model: nn.Module, own: nn.Module, ledger: Ledger, dims_of: Callable[[Tensor], list[Node]]
 ) -> list[Attribute]:
-    """Replace the integers of a (copied) model by tracked ones; built-in layers' say at once what
-    they measure.
+    """Replace the integers of a copied model by tracked ones; built-in layers' say at once what
+    they measure. What the copy shares with the user's own model (an enum, a logger) stays.
     """
     found: list[Attribute] = []
-    seen: set[int] = set()
+    seen = {id(value) for module in own.modules() for value in vars(module).values()}
     for path, module in model.named_modules():
         mine: dict[str, Node] = {}
         for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
@@ -47,7 +47,7 @@ def track_attributes(
                 node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
                 old = owner[name]
                 found.append(Attribute(path, prefix + name, position, before[name], node))
-                size = Size(value, node, ledger)
+                size = Size(value, node, ledger) if ledger.tracking else value
                 if position is None:
                     mine[prefix + name] = node
                     owner[name] = size

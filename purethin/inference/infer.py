@@ -7,6 +7,7 @@ Invariant: the function, its parameters and its inputs are left as they were, bi
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -77,26 +78,28 @@ def _without_collector() -> Iterator[None]:
 
 
 def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], trial: bool) -> Spec:
-    """Trace on meta; where that fails, on real tensors, and say so."""
-    notes: tuple[str, ...] = ()
-    try:
-        traced = run(source, args, kwargs, meta=True)
-    except PurethinError:
-        raise
-    except Exception as on_meta:
+    """Trace on meta; where that fails, on real tensors; where C code of others takes no tracked
+    integer, with plain ones: and say so.
+    """
+    traced, errors = None, []
+    for tracking, meta in itertools.product((True, False), (True, False)):
         try:
-            traced = run(source, args, kwargs, meta=False)
+            traced = run(source, args, kwargs, meta=meta, tracking=tracking)
+            break
         except PurethinError:
             raise
         except Exception as error:
-            if add_note := getattr(error, "add_note", None):  # from Python 3.11 on
-                add_note(_context(source, args))
-            raise
-        first = (str(on_meta).splitlines() or [type(on_meta).__name__])[0]
-        notes = (
-            f"inferred on real tensors: on meta the forward raised {type(on_meta).__name__}: "
-            f"{first}",
-        )
+            errors.append(error)
+    if traced is None:
+        if add_note := getattr(errors[-1], "add_note", None):  # from Python 3.11 on
+            add_note(_context(source, args))
+        raise errors[-1]
+    first = [f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}" for e in errors]
+    said = ("inferred on real tensors: on meta", "inferred with plain integers: with tracked ones")
+    used = (not traced.trace.meta, not traced.trace.ledger.tracking)
+    notes = tuple(
+        f"{what} the forward raised {first[0]}" for what, so in zip(said, used, strict=True) if so
+    )
     settle(traced)
     if not trial:
         freeze_spelled(traced)

@@ -11,8 +11,12 @@ from purethin.inference.places import Because, Place
 
 @dataclass
 class Ledger:
-    """Equations between sizes, comparisons (path conditions), uses as a number, and as text."""
+    """Equations between sizes, comparisons (path conditions), uses as a number, and as text.
 
+    `tracking`: whether integers are tracked; else every dim whose size is read is frozen.
+    """
+
+    tracking: bool = True
     equations: list[Equation] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     as_numbers: list[tuple[Node, Place]] = field(default_factory=list)

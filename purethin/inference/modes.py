@@ -76,6 +76,11 @@ class _Functions(TorchFunctionMode):
             try:
                 with self:
                     return _opened(func)(*args, **kwargs)
+            except (
+                TypeError
+            ):  # torch takes no tracked integer for a float: below it gets plain ones
+                if not sizes_in((args, kwargs)):
+                    raise
             finally:
                 self.opening.pop()
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:

@@ -5,6 +5,7 @@ them.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import linecache
 import os
@@ -64,7 +65,9 @@ def is_purethin(code: CodeType) -> bool:
 @functools.cache
 def in_library(file: str) -> bool:
     """Whether this file is torch's, purethin's or another library's that only passes sizes on."""
-    return file.startswith(_LIBRARY) or "contextlib" in file or "einops" in file
+    einops = getattr(sys.modules.get("einops"), "__file__", None)
+    passing = (*_LIBRARY, contextlib.__file__, *([str(Path(einops).parent)] if einops else []))
+    return file.startswith(passing)
 
 
 def place(op: str) -> Place:
@@ -77,11 +80,9 @@ def place(op: str) -> Place:
     return Place(op, None, 0)
 
 
-_MESSAGES = {
-    *("print", "warn", "debug", "info", "warning", "error", "exception", "critical", "log"),
-    *("_assert", "_check"),
-}
-"""Functions whose argument a reader sees, and no code."""
+_PRINTING = {"print", "warn", "_assert", "_check"}
+_LOGGING = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+"""Functions, and methods of a logger, whose argument a reader sees, and no code."""
 
 
 def is_message(at: Place) -> bool:
@@ -94,8 +95,10 @@ def is_message(at: Place) -> bool:
     match max(covering, key=lambda s: (s.lineno, -_end(s)), default=None):
         case ast.Assert() | ast.Raise():
             return True
-        case ast.Expr(ast.Call(ast.Name(name))) | ast.Expr(ast.Call(ast.Attribute(attr=name))):
-            return name in _MESSAGES
+        case ast.Expr(ast.Call(ast.Name(name))):
+            return name in _PRINTING
+        case ast.Expr(ast.Call(ast.Attribute(attr=name))):
+            return name in _PRINTING | _LOGGING
     return False
 
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from purethin.inference.equations import is_size_only
 from purethin.inference.ledger import Ledger
-from purethin.inference.nodes import Node, Why, constant, find, variable
+from purethin.inference.nodes import Node, Why, constant, find, freeze, variable
+from purethin.inference.places import Because, place
 from purethin.inference.sizes import Size
 
 
 def tracked(value: int, node: Node, ledger: Ledger) -> int:
     """The integer, tracked if the node can change."""
-    return value if find(node).kind == "constant" else Size(value, node, ledger)
+    if find(node).kind == "constant":
+        return value
+    if not ledger.tracking:
+        freeze(node, Because("its size is read as a plain integer", place("a size")))
+        return value
+    return Size(value, node, ledger)
 
 
 def dimension(value: int, ledger: Ledger, why: Why) -> Node:
@@ -32,7 +40,9 @@ def dimension(value: int, ledger: Ledger, why: Why) -> Node:
 
 
 class Shape(tuple[int, ...]):
-    """What `x.shape` gives while its sizes are tracked."""
+    """What `x.shape` gives while its sizes are tracked; by `isinstance` a `torch.Size`."""
+
+    __class__ = property(lambda self: torch.Size)  # type: ignore[assignment]
 
     def numel(self) -> int:
         out = 1

@@ -14,7 +14,6 @@ from typing import Any, SupportsIndex
 
 import torch
 
-from purethin.errors import SpecError
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, constant, find, freeze, leaves, product, total
@@ -30,6 +29,20 @@ def node_of(value: int, ledger: Ledger) -> Node:
 
 def _value(x: Any) -> Any:
     return x.value if isinstance(x, Size) else x
+
+
+class _Asked:
+    """A size as torch's C++ asks for its value."""
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+
+    def is_int(self) -> bool:
+        return True
+
+    def guard_int(self, file: str, line: int) -> int:
+        self._size.escape("an index or a count")
+        return self._size.value
 
 
 _SymInt: Any = torch.SymInt  # so that type checkers take a tracked integer for an int
@@ -70,11 +83,8 @@ class Size(_SymInt):
 
     @property
     def node(self) -> Any:
-        """What torch's C++ reads of a `SymInt`: only after the trace, without the modes."""
-        raise SpecError(
-            f"the size {self.value} was tracked while purethin.infer ran, and the forward kept it "
-            "in a global or a cache of its own: keep int(size) there"
-        )
+        """What torch's C++ reads of a `SymInt`, where no mode stands between."""
+        return _Asked(self)
 
     @property
     def _nodes(self) -> list[Node]:
@@ -103,7 +113,7 @@ class Size(_SymInt):
     # ---- copies, and what leaves the track
 
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (self.value,)
+        return int, (self._read("a pickle"),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Size:
         return self
@@ -282,7 +292,7 @@ class Size(_SymInt):
         if find(left) is find(right):
             return answer
         if relation != "==" or not answer:
-            self.ledger.comparisons.append((left, relation, right, answer, at))
+            self.ledger.comparisons.append((left, relation, right, bool(answer), at))
         elif leaves(left) and leaves(right):
             self.ledger.equal(left, right, Because("sizes are compared and are equal", at))
         else:

@@ -68,7 +68,7 @@ class ModuleSource:
         own = dict(tensors_of(model, duplicates=True))
         named = {name: own[name] for name in self.values}
         _register(trace, named, self.values)
-        attributes = track_attributes(model, trace.ledger, trace.dims_of)
+        attributes = track_attributes(model, self.traced, trace.ledger, trace.dims_of)
         return Prepared(model, named, attributes, stand_ins)
 
 
@@ -194,9 +194,11 @@ class Traced:
         return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
-def run(source: Source, args: Any, kwargs: Any, *, meta: bool) -> Traced:
-    """Run it once on the example, watched; on meta, or on real tensors."""
-    trace = Trace(meta, Ledger())
+def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = True) -> Traced:
+    """Run it once on the example, watched; on meta or on real tensors, with tracked integers or
+    plain ones.
+    """
+    trace = Trace(meta, Ledger(tracking))
     ready = source.prepare(trace)
 
     def given(x: Any) -> Any:

@@ -62,7 +62,9 @@ def proven(
         if not masks:
             return None
         try:
-            traced = run(source.thinned(spec, masks, meta=meta), args, kwargs, meta=meta)
+            thin_source = source.thinned(spec, masks, meta=meta)
+            tracking = dense.trace.ledger.tracking
+            traced = run(thin_source, args, kwargs, meta=meta, tracking=tracking)
             if not meta:
                 return None
             settle(traced)
@@ -182,7 +184,8 @@ def _other_meaning(found: Layout, wanted: Layout) -> Fault | None:
                 reason = (
                     f"the thinned network reads {parameter}'s dim {d} as '{have}', not as '{want}'"
                 )
-                blamed |= {n: reason for n in ax.names(want) if n not in blamed}
+                met = [back[n] for n in ax.names(have) if n in back]  # a fixed dim met these
+                blamed |= {n: reason for n in [*ax.names(want)] or met if n not in blamed}
     return Fault(next(iter(blamed.values())), tuple(blamed)) if blamed else None
 
 

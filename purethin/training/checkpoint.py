@@ -7,9 +7,11 @@ renamed into place once it and the parts are whole, so a run that dies leaves th
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -24,6 +26,13 @@ from purethin.tree import map_named, named
 
 STATE = "state.pt"
 _VERSION = 2
+_OLD = "state.json"  # of version 1
+_PARTS = re.compile(r"state-[0-9a-f]{12}")
+_TORN = re.compile(r"\.(state\.pt|best\.safetensors)\.\w{8}")  # what `written_whole` writes to
+_INTEGER_BITS = 2000  # longer ones torch reads only by running code
+_DAMAGED = (
+    "was truncated or edited since it was written: restore it, or start anew in another folder"
+)
 _PLAIN: tuple[Any, ...] = (bool, int, float, complex, str, bytes)
 
 
@@ -43,13 +52,13 @@ def write(folder: Path, state: Mapping[str, Any], engine: Engine | None = None) 
     plain = _portable(state, "")
     spread = {name: leaf for name, leaf in named(plain).items() if _is_spread(leaf)}
     if engine.rank == 0:
-        _tidy(folder)
+        tidy(folder)
     parts = _write_parts(folder, spread, engine) if spread else {}
     if engine.rank == 0:
         kept = map_named(lambda name, leaf: 0 if name in spread else leaf, plain)
         _save(folder / STATE, {"version": _VERSION, "parts": parts, "state": kept})
-        for old in folder.glob("state-*"):
-            if old.name != parts.get("folder"):
+        for old in folder.iterdir():
+            if _PARTS.fullmatch(old.name) and old.is_dir() and old.name != parts.get("folder"):
                 shutil.rmtree(old)
     engine.gathered(None)  # none goes on, and perhaps ends, before all is written
     return folder / STATE
@@ -67,14 +76,20 @@ def read(folder: Path, engine: Engine | None = None) -> dict[str, Any] | None:
         CheckpointError: a file is missing, truncated or edited, or of another version.
     """
     path, engine = folder / STATE, engine or Engine()
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is a file: give the trainer a folder")
+    if not path.exists():
+        path = folder / _OLD
     if not path.exists():
         return None
-    content = _load(path)
+    content = None if path.name == _OLD else _load(path)
     if not isinstance(content, dict) or content.get("version") != _VERSION:
         raise CheckpointError(
             f"{path} is not a training's state as this purethin reads it (version {_VERSION}): "
             "install the version that wrote it, or start anew in another folder"
         )
+    if not content.keys() >= {"parts", "state"}:
+        raise CheckpointError(f"{path} {_DAMAGED}")
     if not (parts := content["parts"]):
         return content["state"]
     files = [_load(folder / parts["folder"] / f"{i}.pt", True) for i in range(parts["count"])]
@@ -98,8 +113,11 @@ def _write_parts(folder: Path, spread: Mapping[str, Any], engine: Engine) -> dic
 
 
 def _save(path: Path, content: Any) -> None:
-    with written_whole(path) as beside, open(beside, "wb") as file:
-        torch.save(content, file)
+    try:
+        with written_whole(path) as beside, open(beside, "wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch's own, where a disk is full
+        raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
 def _load(path: Path, mmap: bool = False) -> Any:
@@ -116,18 +134,16 @@ def _load(path: Path, mmap: bool = False) -> Any:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file makes zipfile and torch raise errors of any type
-        raise CheckpointError(
-            f"{path} was truncated or edited since it was written: restore it, or start anew in "
-            "another folder"
-        ) from error
+        raise CheckpointError(f"{path} {_DAMAGED}") from error
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Make a folder, and remove what a process that died while it wrote has left."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for torn in folder.glob(f".{STATE}.*"):
-            torn.unlink()
+        for torn in folder.iterdir():
+            if _TORN.fullmatch(torn.name):
+                torn.unlink()
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -144,10 +160,10 @@ def _portable(value: Any, path: str) -> Any:
     Raises:
         CheckpointError: it would not read something, which the error names by its path.
     """
-    if isinstance(value, Tensor):
-        if _is_spread(value):
-            return value.detach()
-        return value.detach().to("cpu", copy=True).contiguous()
+    if _is_spread(value):
+        return value.detach()
+    if isinstance(value, Tensor) and type(plain := value.detach()) is Tensor:
+        return plain.to("cpu", copy=True).contiguous()
     if isinstance(value, Mapping):
         return {_portable(k, path): _portable(v, f"{path}/{k}") for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -155,11 +171,13 @@ def _portable(value: Any, path: str) -> Any:
         return kept if isinstance(value, list) else tuple(kept)
     if value is None:
         return None
-    for kind in _PLAIN:
-        if isinstance(value, kind):
-            return kind(value)
+    long = isinstance(value, int) and value.bit_length() > _INTEGER_BITS
+    if not (long or isinstance(value, Enum | Tensor)):
+        for kind in _PLAIN:
+            if isinstance(value, kind):
+                return kind(value)
     raise CheckpointError(
-        f"{path.removeprefix('/')} is {type(value).__name__}, which torch.load reads only by "
-        "running code of the file: keep tensors, numbers, words, lists, tuples, dicts or None "
-        "there instead"
+        f"{path.removeprefix('/')} is {'a long ' if long else ''}{type(value).__name__}, which a "
+        "state in a file cannot hold: keep plain tensors, numbers, words, lists, tuples, dicts or "
+        "None there instead"
     )

@@ -56,8 +56,8 @@ class Moment:
     """Where a training stands as an event happens.
 
     A call of `fit` makes "fit"; per epoch "prune" (the masks changed), "thin" (the tensors shrank),
-    a "step" after each batch, "epoch", then "best" and "save" where they apply; and "end" at last,
-    or "fail" where an error ends it.
+    a "step" after each optimizer step, "epoch", then "best" and "save" where they apply; and "end"
+    at last, or "fail" where an error ends it.
 
     Attributes:
         event: which one.
@@ -65,8 +65,8 @@ class Moment:
             `history`, `epoch`, `step`.
         epoch: the number of epochs trained: while one runs, its own, counted from 0.
         epochs: the epoch at which this `fit` ends, exclusive.
-        step: the batch within the epoch, counted from 0 ("step").
-        steps: batches in the epoch, where the loader has a length.
+        step: the optimizer step within the epoch, counted from 0 ("step").
+        steps: optimizer steps in the epoch, where the loader has a length.
         loss: the running mean of the epoch on this process, a scalar that is still on its device
             ("step").
         record: of the epoch that has ended ("epoch", "best").
@@ -97,25 +97,25 @@ def tell(callbacks: Iterable[Callbacks], moment: Moment) -> None:
             each[moment.event](moment)
 
 
-def check_events(callbacks: Iterable[Callbacks]) -> None:
-    """That each callback is a function under an event's name.
+def checked(callbacks: Iterable[Callbacks] | None) -> tuple[Callbacks, ...]:
+    """The callbacks, each of them a function under an event's name.
 
     Raises:
-        PurethinError: it is not, and would never be called.
+        PurethinError: one is not, and would never be called.
     """
-    for each in [callbacks] if isinstance(callbacks, Mapping) else callbacks:
-        if not isinstance(each, Mapping) or isinstance(callbacks, Mapping):
+    found = () if isinstance(callbacks, Mapping) else tuple(callbacks or ())
+    if isinstance(callbacks, Mapping) or not all(isinstance(each, Mapping) for each in found):
+        raise PurethinError(
+            'callbacks are a list of mappings from an event to a function: callbacks=[{"epoch": f}]'
+        )
+    for event, function in (item for each in found for item in each.items()):
+        if event not in get_args(Event):
             raise PurethinError(
-                "callbacks are a list of mappings from an event to a function: "
-                'callbacks=[{"epoch": f}]'
+                f"no event is named {event!r}; {nearest(str(event), get_args(Event))}"
             )
-        for event, function in each.items():
-            if event not in get_args(Event):
-                raise PurethinError(
-                    f"no event is named {event!r}; {nearest(str(event), get_args(Event))}"
-                )
-            if not callable(function):
-                raise PurethinError(
-                    f"the callback of {event!r} is {type(function).__name__}: give a function of "
-                    "one Moment"
-                )
+        if not callable(function):
+            raise PurethinError(
+                f"the callback of {event!r} is {type(function).__name__}: give a function of one "
+                "Moment"
+            )
+    return found

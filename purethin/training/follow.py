@@ -68,6 +68,7 @@ def json_lines(path: str | Path) -> Callbacks:
         "best": record,
         "save": lambda moment: write(moment, epoch=moment.epoch - 1, path=str(moment.path)),
         "end": sizes,
+        "fail": write,
     }
 
 

@@ -38,16 +38,17 @@ def by_name(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, dic
 
 
 def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, Any]:
-    """`{"state": {name: {key: value}}, "groups": [{"params": [name], option: value}], "others":
-    {name: Tensor}}`.
+    """`{"class": its name, "state": {name: {key: value}}, "groups": [{"params": [name], option:
+    value}], "others": {name: Tensor}}`.
 
     Tensors are copies. `others` are the parameters that are not the network's own.
     """
     groups = named_groups(optimizer, params)
     return {
-        "state": {name: _copied(state) for name, state in by_name(optimizer, params).items()},
+        "class": type(optimizer).__name__,
+        "state": copied(by_name(optimizer, params)),
         "groups": [
-            {**_copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
+            {**copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
             for options, group in zip(optimizer.param_groups, groups, strict=True)
         ],
         "others": {
@@ -77,11 +78,16 @@ def swap(
 def check_groups(
     optimizer: Optimizer, params: Mapping[str, Tensor], saved: Mapping[str, Any]
 ) -> None:
-    """That an optimizer has the groups of a saved one.
+    """That an optimizer is of the class of a saved one, and has its groups.
 
     Raises:
-        CheckpointError: they hold other parameters.
+        CheckpointError: it is another, or its groups hold other parameters.
     """
+    if (kind := type(optimizer).__name__) != saved["class"]:
+        raise CheckpointError(
+            f"the optimizer is {kind}, the saved one {saved['class']}: make the optimizer as it "
+            "was made for that run"
+        )
     groups = named_groups(optimizer, params)
     have, want = [list(g) for g in groups], [list(g["params"]) for g in saved["groups"]]
     if have != want:
@@ -146,8 +152,12 @@ def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
                 )
 
 
-def _copied(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value.detach().clone() if isinstance(value, Tensor) else value
-        for key, value in values.items()
-    }
+def copied(values: Any) -> Any:
+    """Nested data whose tensors are copies."""
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    if isinstance(values, Mapping):
+        return {key: copied(value) for key, value in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(map(copied, values))
+    return values

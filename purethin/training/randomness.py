@@ -19,8 +19,10 @@ def generators() -> dict[str, Any]:
         "python": random.getstate(),
     }
     if (numpy := sys.modules.get("numpy")) is not None:
-        kind, words, *rest = numpy.random.get_state()
-        out["numpy"] = (kind, words.tolist(), *rest)
+        state = numpy.random.get_state(legacy=True)
+        if isinstance(state, tuple):  # a dict of another generator that NumPy was given stays out
+            kind, words, *rest = state
+            out["numpy"] = (kind, words.tolist(), *rest)
     return out
 
 

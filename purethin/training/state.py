@@ -25,6 +25,11 @@ from purethin.training.rates import Rates
 from purethin.training.tensors import Tensors
 from purethin.training.zeros import remaining_cost
 
+_KEYS = {
+    *("params", "average", "optimizer", "masks", "elements", "thinned_masks", "spec", "recipe"),
+    *("epoch", "step", "rates", "scaler", "processes", "history", "best"),
+}
+
 
 @dataclass
 class Run:
@@ -95,8 +100,35 @@ class Run:
         """Put back what `state` gave, here or in another run of the same network and recipe.
 
         Raises:
-            CheckpointError: it is of another network, recipe or optimizer.
+            CheckpointError: it is not a training's state, or of another network, recipe or
+                optimizer.
         """
+        try:
+            history = [Record(**record) for record in state["history"]]
+            best = None if state["best"] is None else Record(**state["best"])
+            self._check(state)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"this is not what `Trainer.state` gave, or not all of it ({error!r}): set it as "
+                "it was taken"
+            ) from error
+        # A scheduler that is made sets rates: the optimizer's own options come after.
+        self.rates.restore(state["rates"])
+        self.tensors.restore(state)
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.history, self.best = history, best
+        rank, processes = self.tensors.engine.rank, state["processes"]
+        mine = processes[rank if rank < len(processes) else 0]
+        self.order = dict(mine["order"]) or None
+        set_generators(mine["generators"])
+        if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
+            fork_generators(rank)
+
+    def _check(self, state: Mapping[str, Any]) -> None:
+        if missing := [key for key in _KEYS if key not in state]:
+            raise KeyError(missing[0])
         if (spec := Spec.from_yaml(state["spec"])) != self.tensors.spec:
             raise CheckpointError(
                 f"this state is of another network: {_difference(spec, self.tensors.spec)}"
@@ -106,25 +138,7 @@ class Run:
                 "this state is of another recipe: go on with the recipe that it began with; to "
                 "change course, start a new run from trainer.model()"
             )
-        rates = self.rates.state
-        # A scheduler that is made sets rates: the optimizer's own options come after.
-        self.rates.restore(state["rates"])
-        try:
-            self.tensors.restore(state)
-        except CheckpointError:
-            self.rates.restore(rates)
-            raise
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self.history = [Record(**record) for record in state["history"]]
-        self.best = None if state["best"] is None else Record(**state["best"])
-        rank, processes = self.tensors.engine.rank, state["processes"]
-        mine = processes[rank if rank < len(processes) else 0]
-        self.order = dict(mine["order"]) or None
-        set_generators(mine["generators"])
-        if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
-            fork_generators(rank)
+        self.tensors.check(state)
 
     def resume(self, folder: Path) -> bool:
         """Go on from the last state that was written to a folder; whether there was one.
@@ -151,7 +165,7 @@ class Run:
         """Write the network, thinned, as `load` reads it."""
         params, config = self.tensors.thinned()
         if self.tensors.engine.rank == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.tidy(path.parent)
             storage.save(path, params, config)
 
 

@@ -64,7 +64,15 @@ class Tensors:
         self._dense, self._transform, self._decay = model, transform, decay
         self._rebuild(params_of(model))
         self.average = None if decay is None else _copies(self.params)
-        self.optimizer = optimizer([p for p in self.params.values() if p.requires_grad])
+        trained = [p for p in self.params.values() if p.requires_grad]
+        self.optimizer = optimizer(trained)
+        stepped = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        if trained and stepped.isdisjoint(map(id, trained)):
+            raise ValueError(
+                "the optimizer has none of the network's parameters, which are copies of the "
+                "model's: make it over the list that it is given, "
+                "optimizer=lambda params: torch.optim.SGD(params, lr=0.1)"
+            )
 
     @property
     def params(self) -> Mapping[str, Tensor]:
@@ -183,13 +191,12 @@ class Tensors:
             "thinned_masks": _copies(self.thinned_masks),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` gave, here or in another run of the same dense network, spread or
-        whole.
+    def check(self, state: Mapping[str, Any]) -> None:
+        """That a state of the same dense network can be put back.
 
         Raises:
-            CheckpointError: one of the two has an average and the other none, or the optimizer's
-                groups are others.
+            CheckpointError: one of the two has an average and the other none, the optimizer or its
+                groups are others, or a dtype is.
         """
         if (state["average"] is None) != (self.average is None):
             raise CheckpointError(
@@ -197,6 +204,17 @@ class Tensors:
                 "them alike"
             )
         moments.check_groups(self.optimizer, self.params, state["optimizer"])
+        for name, tensor in state["params"].items():
+            if tensor.dtype != (now := self.params[name].dtype):
+                raise CheckpointError(
+                    f"{name} was {tensor.dtype} and is {now}: give the trainer a model of the "
+                    "dtype of that run"
+                )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` gave, here or in another run, once `check` has passed it; spread or
+        whole.
+        """
         own = params_of(self._dense)
         device = next(iter(own.values())).device
         self.masks, self.elements, self.thinned_masks = (

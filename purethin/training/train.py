@@ -22,8 +22,9 @@ from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
 from purethin.training import moments
 from purethin.training.batches import grouped, length, set_epoch
-from purethin.training.events import Callbacks, Event, Moment, Record, check_events, lines, tell
+from purethin.training.events import Callbacks, Event, Moment, Record, checked, lines, tell
 from purethin.training.network import Engine, Forward
+from purethin.training.options import check_options
 from purethin.training.ranking import Ranking
 from purethin.training.rates import Rates
 from purethin.training.state import Run
@@ -93,8 +94,8 @@ class Trainer:
             PurethinError: a callback is under a name that is not an event's, or is not callable.
             ValueError: an option has a value that is not allowed.
         """
-        _check_options(update, thin, best, calibrate, ema)
-        check_events(callbacks)
+        check_options(optimizer, update, thin, best, calibrate, ema)
+        callbacks = checked(callbacks)
         check_fits(spec, params_of(model))
         recipe.require_policies()
         self._pruning = recipe.on(spec)
@@ -201,6 +202,10 @@ class Trainer:
         """
         if self._better is not None and validate is None:
             raise ValueError("`best` needs a metric: give fit a `validate`")
+        if epochs < 0:
+            raise ValueError(
+                f"epochs is {epochs}: {self.epoch} are trained already; give 0 or more"
+            )
         self._end, already = self.epoch + epochs, len(self.history)
         remedy = "resume each from the same folder, for the same epochs"
         self._engine.same("the epochs to train", (self.epoch, self._end), remedy)
@@ -304,7 +309,7 @@ class Trainer:
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        self._run.restore(state)
+        self._run.restore(moments.copied(state))
 
     def resume(self) -> bool:
         """Go on from the last state that was written to `folder`, if there is one; whether there
@@ -330,21 +335,3 @@ class Trainer:
     def _tell(self, event: Event, **more: Any) -> None:
         if self._engine.rank == 0:
             tell(self._callbacks, Moment(event, self, self.epoch, self._end, **more))
-
-
-def _check_options(
-    update: object, thin: str, best: str | None, calibrate: int, ema: float | None
-) -> None:
-    if thin not in ("recipe", "now", "end"):
-        raise ValueError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
-    if best not in ("max", "min", None):
-        raise ValueError(f"best is {best!r}; give 'max', 'min' or None")
-    if calibrate < 1:
-        raise ValueError(f"calibrate is {calibrate}; give at least 1 batch")
-    if ema is not None and not 0 <= ema < 1:
-        raise ValueError(f"ema is {ema}; give a decay from 0 to below 1, as 0.999")
-    if not isinstance(update, Update):
-        raise ValueError(
-            f"update is {type(update).__name__}; give pt.Update(loss_fn), with "
-            "loss_fn(outputs, batch) -> loss"
-        )

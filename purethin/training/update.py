@@ -49,8 +49,10 @@ class Update:
             raise ValueError(
                 "loss_fn and inputs_of are functions: (outputs, batch) -> loss, and batch -> inputs"
             )
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate is {self.accumulate}; give at least 1")
+        if not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise ValueError(f"accumulate is {self.accumulate}; give a whole number of batches")
+        if self.autocast is not None and not isinstance(self.autocast, torch.dtype):
+            raise ValueError(f"autocast is {self.autocast}; give torch.bfloat16, float16 or None")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; give a number above 0, or None")
 

@@ -167,6 +167,11 @@ class Call:
         negative ones) must stay.
         """
         n, what = find(node).size, f"the index {', '.join(map(str, positions))}"
+        for p in positions:
+            if isinstance(p, Size):
+                p.freeze(what, self.place)
+                self.freeze(what, node)
+        positions = [p if isinstance(p, Datum) else int(p) for p in positions]
         behind = all(p < 0 for p in positions)
         ahead = all(p >= 0 for p in positions)
         fixed = max(-p if behind else p + 1 for p in positions)

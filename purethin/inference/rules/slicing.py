@@ -94,8 +94,10 @@ def every(c: Call, node: Node, step: int, start: int = 0) -> Node:
         return node
     groups, rest = divmod(node.size, step)
     got = len(range(start, node.size, step))
-    if node.kind == "constant" or not groups:
-        return constant(got, node.why)
+    if not groups:  # the first of them alone
+        c.freeze("a strided slice", node)
+    if find(node).kind == "constant":
+        return constant(got, find(node).why)
     lead = variable(groups)
     c.unify(node, total([product([lead, constant(step)]), c.fixed(rest, "a strided slice")]))
     return total([lead, c.fixed(got - groups, "a strided slice")])

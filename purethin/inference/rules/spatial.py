@@ -9,6 +9,7 @@ from math import prod
 from purethin.inference.nodes import Node, find, product, total, variable
 from purethin.inference.rules.call import Call, Dims, dim_list, rule
 from purethin.inference.rules.laws import Mixed, Moved, moved
+from purethin.inference.sizes import Size
 
 POOLS = ("max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool")
 
@@ -49,7 +50,8 @@ def grid_sample(c: Call) -> Dims:
 def padded(c: Call) -> Moved:
     """x's entries, and a fill along the padded dims."""
     fill = float(c.get("value") or 0.0) if _is_constant(c) else 0.0
-    return Moved((c["self"],), fill=fill, filled=tuple(d for d, _, _ in _paddings(c)))
+    literal = [d for d, *amounts in _paddings(c) if not any(isinstance(n, Size) for n in amounts)]
+    return Moved((c["self"],), fill=fill, filled=tuple(literal))
 
 
 def _is_constant(c: Call) -> bool:
