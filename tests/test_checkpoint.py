@@ -266,20 +266,8 @@ def test_a_state_of_another_run_is_refused(
     assert t.epoch == 0
 
 
-WARM = THREE.replace(
-    "policies:",
-    """lr_schedulers:
-  warm: {class: LinearLR, start_factor: 0.1, total_iters: 4}
-policies:
-  - lr_scheduler: {instance_name: warm}
-    starting_epoch: 0
-    ending_epoch: 10
-    frequency: 1""",
-)
-
-
 def test_a_refused_state_leaves_the_learning_rate(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"dtype": torch.float32, "recipe": WARM, "folder": tmp_path}
+    options: dict[str, Any] = {"dtype": torch.float32, "recipe": THREE, "folder": tmp_path}
     trainer("recipe", ema=0.9, **options).fit(DATA, 2)
     t = trainer("recipe", **options)
     before = t.state
