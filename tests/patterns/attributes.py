@@ -198,3 +198,13 @@ def looked_up(net: Net, x: Tensor) -> Tensor:
 def padded_channels(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)
     return net.head(F.pad(h, net.pad) + net.conv2(h.relu()))
+
+
+@pattern(
+    "an interpolation by an attribute",
+    lambda: layers(conv1=conv(3, 8), head=conv(8, 4), scale=2),
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 3 3",
+)
+def interpolated(net: Net, x: Tensor) -> Tensor:
+    return net.head(F.interpolate(net.conv1(x).relu(), scale_factor=net.scale, mode="bilinear"))

@@ -4,6 +4,7 @@ of it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import torch
@@ -315,3 +316,59 @@ def fused(p: Params, x: Tensor) -> Tensor:
     h = F.linear(x, p["w1"])
     h = torch.addcmul(p["b1"], h, p["scale"], value=0.5)
     return F.linear(torch.addcdiv(h, h, 1 + h.square()), p["w2"])
+
+
+@bare(
+    "ones beside as many channels",
+    lambda: {"w": ones(5, 8), "v": ones(16, 3)},
+    inputs=vector,
+    layout="w: 5 a~",
+    why="a sum over it, where it is not zero when zeroed, in sum",
+)
+def padded_by_size(p: Params, x: Tensor) -> Tensor:
+    h = (x @ p["w"]).relu()
+    return F.pad(h, (0, h.shape[1]), value=1.0).sum(1)
+
+
+@bare(
+    "a stride beyond the rows that it goes over",
+    lambda: {"w": ones(5, 3), "t": ones(4, 3)},
+    inputs=vector,
+    layout="t: 4 a",
+)
+def wide_stride(p: Params, x: Tensor) -> Tensor:
+    return x @ p["w"] + p["t"][::5].sum()
+
+
+@bare(
+    "rows split by as many as there are channels",
+    lambda: {"w": ones(5, 8), "v": ones(8, 3), "t": ones(8, 3)},
+    inputs=vector,
+    layout="t: 8 a",
+)
+def split_rows(p: Params, x: Tensor) -> Tensor:
+    h = (x @ p["w"]).relu()
+    return h @ p["v"] + p["t"].split(h.shape[1])[0].sum()
+
+
+@bare(
+    "a row indexed by the number of channels",
+    lambda: {"w": ones(5, 8), "v": ones(8, 3), "t": ones(20, 3)},
+    inputs=vector,
+    why="the index 8",
+)
+def row_of_size(p: Params, x: Tensor) -> Tensor:
+    h = (x @ p["w"]).relu()
+    return h @ p["v"] + p["t"][h.shape[1]]
+
+
+@bare(
+    "a size through C code that wants a real integer",
+    lambda: {"w": ones(5, 8), "v": ones(8, 3), "u": ones(5, 6), "s": ones(6, 3)},
+    inputs=vector,
+    layout="u: 5 a; s: a 3",
+)
+def json_size(p: Params, x: Tensor) -> Tensor:
+    h = (x @ p["w"]).relu()
+    factor = len(json.dumps({"width": h.shape[1]}))
+    return h @ p["v"] * factor + (x @ p["u"]).relu() @ p["s"]
