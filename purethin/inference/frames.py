@@ -6,7 +6,8 @@ what it takes or returns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from purethin.axes import Axes
 from purethin.inference.nodes import Node, expression, leaves
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
@@ -78,6 +80,10 @@ def innermost(frames: Sequence[Frame], tape: Sequence[Call]) -> Iterator[tuple[C
     return ((call, inner[i]) for i, call in enumerate(tape) if i in inner)
 
 
+AxesIn = Callable[[Node], frozenset[Node]]
+"""The variables of a node."""
+
+
 @dataclass(frozen=True)
 class _Meeting:
     """A call at which a weight, made of parameters alone, meets the data."""
@@ -114,22 +120,26 @@ def activations_of(
 ) -> tuple[Activation, ...]:
     """Where each parameter's dims meet the data, through weights that are made of it too."""
     found: dict[Activation, None] = {}
-    dims_of = trace.dims_of
+    axes_in: AxesIn = functools.cache(lambda node: frozenset(leaves(node)))  # all is settled
+
+    @functools.cache
+    def channels(node: Node) -> Axes | None:
+        return expression(node, names.__getitem__) if axes_in(node) <= names.keys() else None
+
     for met in _meetings(trace, frames, parameters):
         for name in sorted(met.parameters):
             for dim, node in enumerate(trace.dims_of(parameters[name])):
                 for axis in dict.fromkeys(leaves(node)):
-                    role = _role(trace, met, (name, dim), axis, parameters[name].dim())
-                    key, tensor, d = _where(trace, met, role, axis) or (None, None, 0)
-                    if tensor is not None and all(v in names for v in leaves(dims_of(tensor)[d])):
-                        channels = expression(dims_of(tensor)[d], names.__getitem__)
+                    role = _role(trace, met, (name, dim), axis, parameters[name].dim(), axes_in)
+                    key, tensor, d = _where(trace, met, role, axis, axes_in) or (None, None, 0)
+                    if tensor is not None and (said := channels(trace.dims_of(tensor)[d])):
                         where = met.frame.path, key, d - tensor.dim()
-                        found.setdefault(Activation(name, dim, role, *where, channels))
+                        found.setdefault(Activation(name, dim, role, *where, said))
     return tuple(found)
 
 
 def _where(
-    trace: Trace, met: _Meeting, role: Role, axis: Node
+    trace: Trace, met: _Meeting, role: Role, axis: Node, axes_in: AxesIn
 ) -> tuple[int | str | None, Tensor, int] | None:
     """The module's output, or that of its inputs, which carries an axis, and the dim that does;
     None where several do.
@@ -140,13 +150,15 @@ def _where(
         (key, t, d)
         for key, t in (outputs if role == "makes" else frame.inputs).items()
         for d, node in enumerate(trace.dims_of(t))
-        if axis in leaves(node)
+        if axis in axes_in(node)
     ]
     same = [row for row in found if any(row[1] is t for t in met.data)] or found
     return same[0] if len({(id(t), d) for _, t, d in same}) == 1 else None
 
 
-def _role(trace: Trace, met: _Meeting, place: tuple[str, int], axis: Node, rank: int) -> Role:
+def _role(
+    trace: Trace, met: _Meeting, place: tuple[str, int], axis: Node, rank: int, axes_in: AxesIn
+) -> Role:
     """What a parameter's dim does at a meeting."""
     law = met.call.law
     if isinstance(law, laws.Contracted):
@@ -155,11 +167,11 @@ def _role(trace: Trace, met: _Meeting, place: tuple[str, int], axis: Node, rank:
             for t, row in law.operands
             for label in row
             if t is met.weight
-            and axis in leaves(law.nodes[label])
+            and axis in axes_in(law.nodes[label])
             and (t.dim() != rank or laws.dim_of(label, row) == place[1])
         ]
         return "makes" if not labels or any(label in law.out for label in labels) else "reads"
     if isinstance(law, laws.Recurrent):
-        return "reads" if axis in leaves(trace.dims_of(law.source)[-1]) else "makes"
-    carried = any(axis in leaves(d) for t in met.data for d in trace.dims_of(t))
+        return "reads" if axis in axes_in(trace.dims_of(law.source)[-1]) else "makes"
+    carried = any(axis in axes_in(d) for t in met.data for d in trace.dims_of(t))
     return "scales" if carried and place not in trace.producers else "makes"
