@@ -4,7 +4,7 @@ would sort).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optree
@@ -41,3 +41,14 @@ def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree
     """`change(name, leaf)` at every leaf; the structure stays."""
     names, leaves, structure = flatten(tree)
     return unflatten(structure, [change(n, leaf) for n, leaf in zip(names, leaves, strict=True)])
+
+
+def copied(values: Any) -> Any:
+    """Nested data whose tensors are copies."""
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    if isinstance(values, Mapping):
+        return {key: copied(value) for key, value in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(map(copied, values))
+    return values

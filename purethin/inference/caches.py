@@ -27,10 +27,10 @@ def uncached(traced: Any) -> Iterator[None]:
     Through those of all other modules only a tracked integer is not cached; those of modules that
     the forward itself imports are cleared. All caches are left as they are.
     """
-    before = set(sys.modules)
+    before, near = set(sys.modules), _scopes(traced)
     swapped = [
-        *((c, name, f, bare) for c in _scopes(traced) for name, f, bare in _caches(c)),
-        *((m, name, f, _guarded(f, bare)) for m in _others(traced) for name, f, bare in _caches(m)),
+        *((c, name, f, bare) for c in near for name, f, bare in _caches(c)),
+        *((m, name, f, _guarded(f, bare)) for m in _others(near) for name, f, bare in _caches(m)),
     ]
     for scope, name, _, bare in swapped:
         setattr(scope, name, bare)
@@ -55,10 +55,10 @@ def _scopes(traced: Any) -> list[Any]:
     return [*classes, *(sys.modules[name] for name in modules if name in sys.modules)]
 
 
-def _others(traced: Any) -> list[Any]:
+def _others(scopes: list[Any]) -> list[Any]:
     """All other modules that cache something."""
-    mine = set(map(id, _scopes(traced)))
-    every = [(name, m) for name, m in [*sys.modules.items()] if id(m) not in mine]
+    near = set(map(id, scopes))
+    every = [(name, m) for name, m in [*sys.modules.items()] if id(m) not in near]
     return [m for name, m in every if _has_caches(name, len(getattr(m, "__dict__", ())))]
 
 

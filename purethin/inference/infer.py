@@ -94,17 +94,21 @@ def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], tri
         if add_note := getattr(errors[-1], "add_note", None):  # from Python 3.11 on
             add_note(_context(source, args))
         raise errors[-1]
-    first = [f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}" for e in errors]
-    said = ("inferred on real tensors: on meta", "inferred with plain integers: with tracked ones")
-    used = (not traced.trace.meta, not traced.trace.ledger.tracking)
-    notes = tuple(
-        f"{what} the forward raised {first[0]}" for what, so in zip(said, used, strict=True) if so
-    )
+    notes = []
+    if not traced.trace.meta:
+        notes.append(f"inferred on real tensors: on meta {_raised(errors[0])}")
+    if not traced.trace.ledger.tracking:
+        notes.append(f"inferred with plain integers: with tracked ones {_raised(errors[0])}")
     settle(traced)
     if not trial:
         freeze_spelled(traced)
-    spec = spec_of(traced, notes)
+    spec = spec_of(traced, tuple(notes))
     return proven(source, traced, spec, args, kwargs) if trial else spec
+
+
+def _raised(error: Exception) -> str:
+    first = (str(error).splitlines() or [""])[0]
+    return f"the forward raised {type(error).__name__}: {first}"
 
 
 def _context(source: Source, args: tuple[Any, ...]) -> str:

@@ -76,9 +76,8 @@ class _Functions(TorchFunctionMode):
             try:
                 with self:
                     return _opened(func)(*args, **kwargs)
-            except (
-                TypeError
-            ):  # torch takes no tracked integer for a float: below it gets plain ones
+            except TypeError:
+                # torch takes no tracked integer for a float: below it gets plain ones
                 if not sizes_in((args, kwargs)):
                     raise
             finally:

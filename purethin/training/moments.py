@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from purethin.errors import CheckpointError, SpecError
+from purethin.tree import copied
 
 
 def named_groups(optimizer: Optimizer, params: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
@@ -51,9 +52,7 @@ def state_of(optimizer: Optimizer, params: Mapping[str, Tensor]) -> dict[str, An
             {**copied({k: v for k, v in options.items() if k != "params"}), "params": list(group)}
             for options, group in zip(optimizer.param_groups, groups, strict=True)
         ],
-        "others": {
-            n: p.detach().clone() for group in groups for n, p in group.items() if n not in params
-        },
+        "others": copied({n: p for group in groups for n, p in group.items() if n not in params}),
     }
 
 
@@ -150,14 +149,3 @@ def check_shapes(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
                     f"{name}, which is {tuple(p.shape)}: only state shaped like its parameter can "
                     "be thinned with it; use an elementwise one (SGD, Adam, AdamW, RMSprop, …)"
                 )
-
-
-def copied(values: Any) -> Any:
-    """Nested data whose tensors are copies."""
-    if isinstance(values, Tensor):
-        return values.detach().clone()
-    if isinstance(values, Mapping):
-        return {key: copied(value) for key, value in values.items()}
-    if type(values) in (list, tuple):
-        return type(values)(map(copied, values))
-    return values

@@ -21,6 +21,7 @@ from purethin.thinning import Config, Thinning, config_of, expand, thin_spec
 from purethin.training import moments
 from purethin.training.network import Engine, Forward
 from purethin.training.zeros import clear, current, dead_entries, thinned_elements
+from purethin.tree import copied
 
 _NAMES = "SGD Adam AdamW Adamax NAdam RAdam RMSprop Adagrad Adadelta ASGD Rprop"
 _ELEMENTWISE = {getattr(optim, name) for name in _NAMES.split()}
@@ -63,7 +64,7 @@ class Tensors:
         self.keep_values: dict[str, Tensor] = {}
         self._dense, self._transform, self._decay = model, transform, decay
         self._rebuild(params_of(model))
-        self.average = None if decay is None else _copies(self.params)
+        self.average = None if decay is None else copied(self.params)
         trained = [p for p in self.params.values() if p.requires_grad]
         self.optimizer = optimizer(trained)
         stepped = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
@@ -183,12 +184,12 @@ class Tensors:
     def state(self) -> dict[str, Any]:
         """Copies of all tensors, by name, as they lie."""
         return {
-            "params": _copies(self.params),
-            "average": None if self.average is None else _copies(self.average),
+            "params": copied(self.params),
+            "average": copied(self.average),
             "optimizer": moments.state_of(self.optimizer, self.params),
-            "masks": _copies(self.masks),
-            "elements": _copies(self.elements),
-            "thinned_masks": _copies(self.thinned_masks),
+            "masks": copied(self.masks),
+            "elements": copied(self.elements),
+            "thinned_masks": copied(self.thinned_masks),
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -273,10 +274,6 @@ class Tensors:
             n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
             for n, values in state.items()
         }
-
-
-def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def _differ(masks: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:

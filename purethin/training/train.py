@@ -31,6 +31,7 @@ from purethin.training.state import Run
 from purethin.training.tensors import Tensors
 from purethin.training.update import Update
 from purethin.training.zeros import check_finite
+from purethin.tree import copied
 
 When = Literal["recipe", "now", "end"]
 
@@ -309,7 +310,7 @@ class Trainer:
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        self._run.restore(moments.copied(state))
+        self._run.restore(copied(state))
 
     def resume(self) -> bool:
         """Go on from the last state that was written to `folder`, if there is one; whether there
