@@ -21,6 +21,7 @@ from purethin.errors import SpecError as SpecError
 from purethin.inference.infer import infer as infer
 from purethin.inference.rules import laws as laws
 from purethin.inference.rules import rule as rule
+from purethin.measuring.measure import measure as measure
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild
 from purethin.recipes.agp import agp as agp

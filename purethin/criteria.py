@@ -4,17 +4,17 @@ more worth keeping. All pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from purethin import axes as ax
 from purethin.checks import check_fits
 from purethin.errors import MaskError, SpecError
 from purethin.records import Axis
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree, named
+from purethin.units import change, leaving, per_unit, wide
 
 
 def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1) -> Scores:
@@ -64,40 +64,13 @@ def filter_norm(
     return per_unit(wide(tensor.abs()).pow(p), spec, parameter, dim, axis)
 
 
-def per_unit(entries: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -> Tensor:
-    """`Tensor[size]`: the sum of a parameter's entries, or of what is shaped like it, over each
-    unit of an axis along a dim.
-    """
-    others = [d for d in range(entries.dim()) if d != dim]
-    entries = entries.sum(others) if others else entries
-    unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes)
-    return onto_units(unit, entries, spec.axes[axis].size)
-
-
-def onto_units(unit: Tensor, entries: Tensor, size: int) -> Tensor:
-    """`Tensor[size]`: the entries summed by unit, those of none (-1) left out."""
-    carrying = (unit >= 0).nonzero()[:, 0]
-    onto = torch.zeros(size, dtype=entries.dtype, device=entries.device)
-    return onto.index_add(
-        0, unit[carrying].to(entries.device), entries[carrying.to(entries.device)]
-    )
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """Half types, whose sums overflow or stall, and integers in float32."""
-    return (
-        tensor
-        if tensor.dtype in (torch.float32, torch.float64) or tensor.is_complex()
-        else tensor.float()
-    )
-
-
 def taylor(params: TensorTree, spec: Spec, grads: Iterable[TensorTree]) -> Scores:
     """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit
     goes.
 
     The sum runs over all entries that leave with the unit, in every parameter; the square is
-    outside it, the mean outside that.
+    outside it, the mean outside that. An axis that the loss does not reach has score 0: to first
+    order nothing is lost with it.
 
     Args:
         params: the parameter pytree.
@@ -110,7 +83,7 @@ def taylor(params: TensorTree, spec: Spec, grads: Iterable[TensorTree]) -> Score
 
     Raises:
         SpecError: parameters or gradients do not fit the spec.
-        MaskError: there is no batch, or none with a gradient of some axis.
+        MaskError: there is no batch, or one without any gradient.
 
     Source: Molchanov et al., Importance Estimation for Neural Network Pruning, arXiv 1906.10771,
     eq. 8.
@@ -131,58 +104,18 @@ def taylor(params: TensorTree, spec: Spec, grads: Iterable[TensorTree]) -> Score
         given = {name: g for name, g in named(tree).items() if g is not None}
         check_fits(spec, tensors | given)
         changes = {name: change(g, tensors[name]) for name, g in given.items()}
+        if not changes and spec.axes:
+            first = next(iter(spec.axes.values()))
+            raise MaskError(
+                f"no gradient is given of any parameter that carries '{first.name}': "
+                f"{first.places[0][0]} is one"
+            )
         batches.append(
-            {
-                axis.name: _of_all_entries(changes, spec, axis).square()
-                for axis in spec.axes.values()
-            }
+            {axis.name: leaving(changes, spec, axis).square() for axis in spec.axes.values()}
         )
     if not batches:
         raise MaskError("no batch of gradients is given: give one at least, [grads]")
     return {name: torch.stack([squares[name] for squares in batches]).mean(0) for name in spec.axes}
-
-
-def change(gradient: Tensor, weight: Tensor) -> Tensor:
-    """g·w entry by entry: to first order, what the loss loses with each entry."""
-    product = wide(gradient.conj()) * wide(weight)
-    return product.real if product.is_complex() else product
-
-
-def _of_all_entries(entries: Mapping[str, Tensor], spec: Spec, axis: Axis) -> Tensor:
-    """`Tensor[size]`: the sum over all entries that leave with each unit."""
-    names = [name for name in dict.fromkeys(name for name, _ in axis.places) if name in entries]
-    if not names:
-        raise MaskError(
-            f"no gradient is given of any parameter that carries '{axis.name}': "
-            f"{axis.places[0][0]} is one"
-        )
-    return torch.stack([_leaving(entries[name], spec, name, axis.name) for name in names]).sum(0)
-
-
-def _leaving(entries: Tensor, spec: Spec, parameter: str, axis: str) -> Tensor:
-    """`Tensor[size]`: the sum over the entries that leave with each unit, each once, though several
-    dims carry the axis.
-    """
-    factors = [
-        f
-        for e in spec.layout[parameter]
-        for f in (e.factors if isinstance(e, ax.Product) else (e,))
-    ]
-    entries = entries.reshape([ax.size(f, spec.sizes) for f in factors])
-    units = [ax.units(f, axis, spec.sizes).to(entries.device) for f in factors]
-    out = entries.new_zeros(spec.axes[axis].size)
-    before: list[Tensor] = []
-    for dim, unit in enumerate(units):
-        if not bool((unit >= 0).any()):
-            continue
-        along = unit.reshape([-1 if d == dim else 1 for d in range(entries.dim())])
-        fresh = entries
-        for earlier in before:
-            fresh = torch.where(earlier == along, torch.zeros_like(fresh), fresh)
-        others = [d for d in range(entries.dim()) if d != dim]
-        out = out + onto_units(unit, fresh.sum(others) if others else fresh, len(out))
-        before.append(along)
-    return out
 
 
 def apoz(activation: Tensor, *, dim: int = 1) -> Tensor:

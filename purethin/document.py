@@ -11,7 +11,7 @@ import yaml
 from purethin.axes import Axes, layout_text
 from purethin.errors import SpecError
 from purethin.notation import parse, parse_layout
-from purethin.records import Activation, Axis, Condition, Frozen, placed
+from purethin.records import Activation, Axis, Condition, Frozen, Site, placed
 
 
 def written(spec: Mapping[str, Any]) -> str:
@@ -53,6 +53,7 @@ def read(text: str) -> dict[str, Any]:
                 Activation(name, dim, role, module, argument, at, parse(channels))
                 for name, dim, role, module, argument, at, channels in data.get("activations", ())
             ),
+            "sites": tuple(map(_site, data.get("sites", ()))),
             "positions": {n: parse(e) for n, e in data.get("positions", {}).items()},
             "conditions": tuple(
                 Condition(parse(left), relation, parse(right), held, place)
@@ -72,7 +73,7 @@ def _plain(value: Any) -> Any:
             return {key: _plain(inner) for key, inner in value.items()}
         case tuple():
             return [_plain(inner) for inner in value]
-        case Frozen() | Activation() | Condition():
+        case Frozen() | Activation() | Site() | Condition():
             return [_plain(getattr(value, field.name)) for field in fields(value)]
         case None | bool() | int() | str():
             return value
@@ -96,6 +97,12 @@ def _axis(name: str, row: Mapping[str, Any]) -> Axis:
         spared=tuple((p, d) for p, d in row.get("spared", ())),
         finite=row.get("finite", True),
     )
+
+
+def _site(row: list[Any]) -> Site:
+    role, call, operand, at, channels, axes, weights = row
+    places = tuple((parameter, dim) for parameter, dim in weights)
+    return Site(role, call, operand, at, parse(channels), tuple(axes), places)
 
 
 def _measured(value: str | list[str]) -> Axes | tuple[Axes, ...]:

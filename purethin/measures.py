@@ -20,11 +20,12 @@ from torch.utils.hooks import RemovableHandle
 
 from purethin import axes as ax
 from purethin.checks import check_fits
-from purethin.criteria import activation_mean, apoz, change, onto_units, per_unit
+from purethin.criteria import activation_mean, apoz
 from purethin.errors import SpecError, nearest
 from purethin.records import Activation
 from purethin.spec import Spec
 from purethin.tree import TensorTree, named
+from purethin.units import change, onto_units, per_unit
 
 _OF_ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
     "apoz": apoz,

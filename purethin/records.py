@@ -1,4 +1,4 @@
-"""What a spec says of one axis, one frozen dimension, one meeting with the data, one comparison."""
+"""What a spec says of one axis, one frozen dimension, one place of the data, one comparison."""
 
 from __future__ import annotations
 
@@ -68,6 +68,33 @@ class Activation:
     argument: int | str | None
     at: int
     channels: Axes
+
+
+@dataclass(frozen=True)
+class Site:
+    """A call of the forward at which the data carry axes, module or not.
+
+    Attributes:
+        role: "reads": the call sums over the axes; "scales": it norms the data, then multiplies
+            them by a parameter; "makes": its output is the last tensor that carries the axes, where
+            no call reads them.
+        call: the operator, the first parameter that it takes, if any, and how many such calls came
+            before: `linear fc2.weight 0`, `matmul 3`.
+        operand: which of the call's tensors holds the data, from 0; -1 is what it returns; None
+            where no tensor shows them (between the layers of an LSTM).
+        at: the dim that carries the axes, counted from the end: -1 is the last.
+        channels: what that dim is made of.
+        axes: those of the channels' axes that the role is about.
+        weights: the `(parameter, dim)` by which the call reads or scales, if any.
+    """
+
+    role: Role
+    call: str
+    operand: int | None
+    at: int
+    channels: Axes
+    axes: tuple[str, ...]
+    weights: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

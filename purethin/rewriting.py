@@ -26,6 +26,11 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
         axes=placed(layout, known),
         attributes={m: {k: new(e) for k, e in d.items()} for m, d in spec.attributes.items()},
         activations=tuple(replace(a, channels=new(a.channels)) for a in spec.activations),
+        sites=tuple(
+            replace(s, channels=new(s.channels), axes=tuple(n for n in s.axes if n in known))
+            for s in spec.sites
+            if any(n in known for n in s.axes)
+        ),
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
         macs=tuple((k, new(d)) for k, d in spec.macs),

@@ -16,7 +16,7 @@ from purethin.document import read, written
 from purethin.errors import SpecError, nearest
 from purethin.layouts import solved_sizes
 from purethin.notation import parse_layout
-from purethin.records import Activation, Axis, Condition, Frozen, placed
+from purethin.records import Activation, Axis, Condition, Frozen, Site, placed
 from purethin.tree import TensorTree, named
 
 Masks = Mapping[str, Tensor]
@@ -44,6 +44,7 @@ class Spec:
         stand_ins: `{module path: class}` that takes the place of a module's own where that asserts
             what thinning breaks.
         activations: where parameters meet the data, module by module.
+        sites: the calls that read axes, and those that scale them, operator by operator.
         positions: `{buffer: expression}`: integer tensors whose values are positions along it.
         conditions: comparisons of sizes that the forward made.
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
@@ -60,6 +61,7 @@ class Spec:
     attributes: Mapping[str, Mapping[str, Axes | tuple[Axes, ...]]] = field(default_factory=dict)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     activations: tuple[Activation, ...] = ()
+    sites: tuple[Site, ...] = ()
     positions: Mapping[str, Axes] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()

@@ -52,3 +52,18 @@ def copied(values: Any) -> Any:
     if type(values) in (list, tuple):
         return type(values)(map(copied, values))
     return values
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """The tensors among (nested lists, tuples and dicts of) arguments."""
+    out: list[Tensor] = []
+    stack = [tree]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Tensor):
+            out.append(x)
+        elif isinstance(x, tuple | list):
+            stack.extend(reversed(x))
+        elif isinstance(x, dict):
+            stack.extend(reversed(list(x.values())))
+    return out

@@ -16,9 +16,11 @@ ROWS = """
     notation layouts records
     document
     spec
-    checks rewriting
+    checks rewriting units
     thinning
-    criteria selection costs modules
+    selection costs modules
+    measuring
+    criteria
     measures storage comparison
     inference recipes
     training

@@ -19,11 +19,12 @@ from torch.utils._pytree import tree_map
 from purethin.inference.nodes import constant, find, freeze
 from purethin.inference.places import Because, place
 from purethin.inference.rules import RULES, Call
-from purethin.inference.rules.call import LawOf, Rule, tensors_in
+from purethin.inference.rules.call import LawOf, Rule
 from purethin.inference.rules.laws import Law, Moved, Opaque, Pointwise, moved
 from purethin.inference.rules.pointwise import pointwise
 from purethin.inference.solver import unify
 from purethin.inference.trace import Dims, Trace
+from purethin.tree import tensors_in
 
 SHADOW = 20_000
 """Elements up to which a tensor made of integers alone keeps its value."""

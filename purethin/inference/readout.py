@@ -15,6 +15,7 @@ from purethin.inference.frames import activations_of
 from purethin.inference.naming import axis_names
 from purethin.inference.nodes import Node, expression, find, freeze, leaves
 from purethin.inference.places import Because
+from purethin.inference.sites import sites_of
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import judged
 from purethin.inference.trace import Trace
@@ -82,6 +83,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         attributes=_attributes(traced.attributes, text),
         stand_ins=traced.stand_ins,
         activations=activations_of(trace, traced.frames, traced.prunable, names),
+        sites=sites_of(trace, traced.calls, traced.named, names),
         positions={
             n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)
         },

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from purethin.inference.rules.call import Call, tensors_in
+from purethin.inference.rules.call import Call
+from purethin.tree import tensors_in
 
 _SLOT = "tensor"
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.criteria import per_unit, wide
 from purethin.errors import MaskError
 from purethin.measures import KINDS, Measure
 from purethin.recipes.groups import Group, Ranking
@@ -21,6 +20,7 @@ from purethin.recipes.pruners import Pruner
 from purethin.selection import count_removed
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import masked_leaf
+from purethin.units import per_unit, wide
 
 Score = Callable[[Ranking], Tensor]
 """From what ranks an axis to `Tensor[size]`, the higher the more worth keeping."""

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.checks import kept_sizes
-from purethin.criteria import wide
 from purethin.errors import MaskError, nearest
 from purethin.recipes import nodes
 from purethin.recipes.distiller import class_of
@@ -27,6 +26,7 @@ from purethin.recipes.nodes import said
 from purethin.recipes.pruners import read_group_type
 from purethin.spec import Masks, Spec
 from purethin.thinning import masked_leaf
+from purethin.units import wide
 
 _CRITERIA = ("Max", "Mean_Abs")
 

@@ -154,7 +154,8 @@ def differences(before: Path, after: Path) -> dict[str, list[str]]:
         rows = [
             row
             for key in {**was, **now}
-            if key != "activations" or (key in was and key in now)  # which older specs lack
+            if key not in ("activations", "sites")
+            or (key in was and key in now)  # which older specs lack
             for row in _differences(key, was.get(key), now.get(key))
         ]
         if rows:

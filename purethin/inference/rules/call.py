@@ -24,6 +24,7 @@ from purethin.inference.shapes import dimension
 from purethin.inference.sizes import Size
 from purethin.inference.solver import unify
 from purethin.inference.trace import Dims, Python, Trace
+from purethin.tree import tensors_in
 
 Rule = Callable[["Call"], "Dims | tuple[Dims, ...] | None"]
 LawOf = Law | Callable[["Call"], Law]
@@ -285,21 +286,6 @@ class Call:
 
 
 # ---- what rules share
-
-
-def tensors_in(tree: Any) -> list[Tensor]:
-    """The tensors among (nested lists, tuples and dicts of) arguments."""
-    out: list[Tensor] = []
-    stack = [tree]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Tensor):
-            out.append(x)
-        elif isinstance(x, tuple | list):
-            stack.extend(reversed(x))
-        elif isinstance(x, dict):
-            stack.extend(reversed(list(x.values())))
-    return out
 
 
 def broadcast(c: Call, rows: Sequence[Dims], shape: Sequence[int]) -> Dims:

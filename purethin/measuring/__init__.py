@@ -1,0 +1,1 @@
+"""What data say of a network, summed over batches: activations and gradients."""
