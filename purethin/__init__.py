@@ -24,6 +24,7 @@ from purethin.inference.rules import rule as rule
 from purethin.measuring.measure import measure as measure
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild
+from purethin.modules import split as split
 from purethin.recipes.agp import agp as agp
 from purethin.recipes.plan import Plan as Plan
 from purethin.recipes.plan import plan as plan

@@ -74,6 +74,21 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
             )
 
 
+def check_gates(spec: Spec, masks: Masks) -> None:
+    """That each float mask has a place where it multiplies its units once.
+
+    Raises:
+        MaskError: an axis has none.
+    """
+    for name, m in masks.items():
+        if m.dtype != torch.bool and not spec.axes[name].gates:
+            raise MaskError(
+                f"'{name}' has no gates: nothing that reads its units is linear in them and theirs "
+                "alone, so no factor on a weight multiplies them once; give a bool mask, or gate "
+                "one of spec.gated"
+            )
+
+
 def check_elements(spec: Spec, elements: Elements) -> None:
     """That masks of single elements fit a spec.
 

@@ -133,7 +133,7 @@ def check(
         small = rebuild(model, thinned, config).eval()
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
-    with torch.no_grad(), _slow_path():
+    with torch.no_grad(), slow_path():
         state = torch.get_rng_state()
         want = _outputs(dense, args, kwargs)
         torch.set_rng_state(state)
@@ -161,7 +161,7 @@ def _outputs(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, 
 
 
 @contextmanager
-def _slow_path() -> Iterator[None]:
+def slow_path() -> Iterator[None]:
     """Without the fused path of torch's encoder layers, which zeroes padded places where the other
     computes them.
     """

@@ -84,6 +84,7 @@ def _axis_data(axis: Axis) -> dict[str, Any]:
     data: dict[str, Any] = {"size": axis.size, "producers": [list(p) for p in axis.producers]}
     data |= {} if axis.exact else {"inexact": axis.reason}
     data |= {"spared": [list(p) for p in axis.spared]} if axis.spared else {}
+    data |= {"gates": [list(p) for p in axis.gates]} if axis.gates else {}
     return data if axis.finite else data | {"finite": False}
 
 
@@ -96,6 +97,7 @@ def _axis(name: str, row: Mapping[str, Any]) -> Axis:
         producers=tuple((p, d) for p, d in row["producers"]),
         spared=tuple((p, d) for p, d in row.get("spared", ())),
         finite=row.get("finite", True),
+        gates=tuple((p, d) for p, d in row.get("gates", ())),
     )
 
 

@@ -16,6 +16,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.errors import SpecError, listed, nearest
 from purethin.multihead import stand_in
+from purethin.spec import Spec
 from purethin.thinning import CLASS, Config
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -38,6 +39,35 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
     """
     refuse(model)
     return {name: tensor.detach() for name, tensor in tensors_of(model, duplicates=False)}
+
+
+def split(params: Mapping[str, Tensor], spec: Spec) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Parameters and buffers apart: what takes a gradient, and what does not.
+
+    `torch.func.functional_call` takes the two as a tuple, so that `grad` and `vmap(grad)` may be
+    asked of the parameters alone.
+
+    Args:
+        params: `{name: Tensor}`, as `params_of` gives them.
+        spec: their spec, which knows the buffers. A tensor of integers is a buffer too.
+
+    Returns:
+        `(parameters, buffers)`, the same tensors, each in the order given.
+
+    >>> from purethin.inference.infer import infer
+    >>> norm = nn.Sequential(nn.BatchNorm1d(2)).eval()
+    >>> params = params_of(norm)
+    >>> spec = infer(norm, params, torch.rand(3, 2))
+    >>> [list(part) for part in split(params, spec)]
+    [['0.weight', '0.bias'], ['0.running_mean', '0.running_var', '0.num_batches_tracked']]
+    """
+
+    def kept(name: str, tensor: Tensor) -> bool:
+        takes = tensor.is_floating_point() or tensor.is_complex()
+        return takes and name not in spec.buffers
+
+    trained = {name: tensor for name, tensor in params.items() if kept(name, tensor)}
+    return trained, {name: tensor for name, tensor in params.items() if name not in trained}
 
 
 def tensors_of(model: nn.Module, *, duplicates: bool) -> Iterator[tuple[str, Tensor]]:

@@ -19,6 +19,8 @@ class Axis:
     as they are, for zeros there would be divided by zeros (the direction of a weight norm): the
     others silence the unit. Where `finite` is False no choice of zeros keeps the masked network
     finite, and only `thin` removes its units.
+    `gates` are those that a float mask multiplies: what reads the units, so that each unit's output
+    is multiplied once; none where no such place is known.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Axis:
     producers: tuple[tuple[str, int], ...] = ()
     spared: tuple[tuple[str, int], ...] = ()
     finite: bool = True
+    gates: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

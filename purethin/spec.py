@@ -5,7 +5,7 @@ prints, saves as YAML.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -84,6 +84,11 @@ class Spec:
         """The names of the exact axes."""
         return tuple(name for name, axis in self.axes.items() if axis.exact)
 
+    @property
+    def gated(self) -> tuple[str, ...]:
+        """The names of the axes that float masks can gate."""
+        return tuple(name for name, axis in self.axes.items() if axis.gates)
+
     def shape(self, parameter: str) -> tuple[int, ...]:
         """The shape of a parameter's tensor."""
         return tuple(ax.size(e, self.sizes) for e in self.layout[parameter])
@@ -143,7 +148,9 @@ class Spec:
             )
         return Spec(
             layout=full,
-            axes=placed(full, {n: Axis(n, s, n not in why, why.get(n)) for n, s in sizes.items()}),
+            axes=_by_hand(
+                full, {n: Axis(n, s, n not in why, why.get(n)) for n, s in sizes.items()}
+            ),
             frozen=tuple(
                 Frozen(n, d, s, "not in the layout given by hand")
                 for n, t in tensors.items()
@@ -182,6 +189,18 @@ class Spec:
             SpecError: the text is not such YAML.
         """
         return Spec(**read(text))
+
+
+def _by_hand(layout: Mapping[str, tuple[Axes, ...]], known: Mapping[str, Axis]) -> dict[str, Axis]:
+    """Axes that no trace has seen: what does not make one reads it, and is its gate; all its places
+    are where nothing reads it.
+    """
+
+    def gates(axis: Axis) -> tuple[tuple[str, int], ...]:
+        reading = (p for p in axis.places if len(layout[p[0]]) > 1 and p not in axis.producers)
+        return tuple(reading) or axis.places
+
+    return {n: replace(axis, gates=gates(axis)) for n, axis in placed(layout, known).items()}
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.axes import Axes
-from purethin.checks import check_conditions, check_elements, check_fits, check_masks, kept_sizes
+from purethin.checks import (
+    check_conditions,
+    check_elements,
+    check_fits,
+    check_gates,
+    check_masks,
+    kept_sizes,
+)
 from purethin.errors import MaskError, SpecError
 from purethin.rewriting import rewritten
 from purethin.spec import Elements, Masks, Spec
@@ -35,18 +42,24 @@ def mask(
     What an axis spares (`Axis.spared`: the direction of a weight norm) stays as it is; the other
     zeros silence the unit.
 
+    A float mask is a gate: it multiplies what each unit gives to its readers, once, whatever
+    nonlinearity lies before them. So only the dims that read the axis are multiplied
+    (`Axis.gates`), no buffer is, and 0 and 1 give the function that False and True give, on exact
+    axes.
+
     Args:
         params: the parameter pytree.
         spec: its spec.
-        masks: `{axis: Tensor[size]}`, bool (True = keep) or float (a factor, differentiable).
-            Works under `vmap` over stacked masks or parameters.
+        masks: `{axis: Tensor[size]}`, bool (True = keep) or float (a gate, differentiable). Works
+            under `vmap` over stacked masks or parameters.
         elements: `{parameter: Tensor of its shape}`, alike: single elements that are zero too.
 
     Returns:
         A tree of new tensors; a parameter that no mask touches is the same tensor.
 
     Raises:
-        MaskError: an unknown axis or parameter, a wrong shape or dtype.
+        MaskError: an unknown axis or parameter, a wrong shape or dtype; a float mask of an axis
+            that has no gates.
         SpecError: the parameters do not fit the spec.
 
     >>> params = {"w": torch.ones(3, 2), "v": torch.ones(1, 3)}
@@ -54,9 +67,13 @@ def mask(
     >>> masks = {"h": torch.tensor([True, False, True])}
     >>> mask(params, spec, masks)["v"]
     tensor([[1., 0., 1.]])
+    >>> gated = mask(params, spec, {"h": torch.tensor([0.5, 0.0, 1.0])})
+    >>> gated["v"], bool((gated["w"] == 1).all())
+    (tensor([[0.5000, 0.0000, 1.0000]]), True)
     """
     single = elements or {}
     check_masks(spec, masks, all_removed_allowed=True)
+    check_gates(spec, masks)
     check_elements(spec, single)
     check_fits(spec, named(params))
     return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks, single), params)
@@ -262,13 +279,19 @@ def config_of(spec: Spec, masks: Masks) -> Config:
 
 
 def _keeps(spec: Spec, name: str, masks: Masks, *, spare: bool = False) -> list[tuple[int, Tensor]]:
-    """The dims of a parameter that masks touch, each with its mask."""
+    """The dims of a parameter that masks touch, each with its mask: bool masks all dims that carry
+    the axis and are not spared, float masks those that are gates.
+    """
+    bools = {n: m for n, m in masks.items() if m.dtype == torch.bool}
+    gates = {n: m for n, m in masks.items() if n not in bools}
     found = []
     for dim, expr in enumerate(spec.layout[name]):
         spared = spec.spared.get((name, dim), ()) if spare else ()
-        left = {n: m for n, m in masks.items() if n not in spared} if spared else masks
-        if (keep := ax.keep(expr, left, spec.sizes)) is not None:
-            found.append((dim, keep))
+        left = {n: m for n, m in bools.items() if n not in spared} if spared else bools
+        open_ = {n: m for n, m in gates.items() if (name, dim) in spec.axes[n].gates}
+        for own in (left, open_):
+            if (keep := ax.keep(expr, own, spec.sizes)) is not None:
+                found.append((dim, keep))
     return found
 
 

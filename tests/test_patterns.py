@@ -4,6 +4,8 @@ equals thinned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,9 +14,12 @@ from networks import assert_thinned_equals_masked, built, random_masks, randomis
 from patterns import PATTERNS, Pattern, owned
 from random_nets import networks
 from survey import allowed
+from torch import Tensor
 
 import purethin as pt
 from purethin import axes as ax
+from purethin.comparison import slow_path
+from purethin.outputs import output_leaves
 
 FRACTIONS = ((0.5, 0), (0.3, 1), (0.7, 2), (0.0, 3))
 """The last removes one unit of each axis."""
@@ -55,12 +60,41 @@ def test_axes_are_as_the_table_says_and_masked_equals_thinned(pattern: Pattern) 
         masks = allowed(spec, random_masks(spec, fraction=fraction, seed=seed))
         assert_thinned_equals_masked(model, params, spec, masks, *args, **kwargs)
         compared |= masks.keys()
+        if seed == 0:
+            assert_gates_do_the_same(model, params, spec, masks, pattern)
         also = allowed(spec, random_masks(spec, inexact, fraction=fraction, seed=seed))
         pt.check(model, params, spec, also, *args, **kwargs)  # it runs
     assert pattern.guards or compared == set(spec.exact), (
         f"never compared: {set(spec.exact) - compared}\n{spec}"
     )
     pt.check(model, params, spec, {}, *args, **kwargs)
+
+
+def assert_gates_do_the_same(
+    model: Any, params: Any, spec: pt.Spec, masks: dict[str, Tensor], pattern: Pattern
+) -> None:
+    """Float masks of 0 and 1 give what bool masks give."""
+    bools = {n: m for n, m in masks.items() if spec.axes[n].gates}
+    if not bools:
+        return
+    first, second = (
+        tensors_of(model, pt.mask(params, spec, m), pattern)
+        for m in (bools, {n: m.double() for n, m in bools.items()})
+    )
+    for want, got in zip(first, second, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-8, equal_nan=True)
+
+
+@torch.no_grad()
+def tensors_of(model: Any, params: Any, pattern: Pattern) -> list[Tensor]:
+    args, kwargs = pattern.inputs(), pattern.kwargs()
+    torch.manual_seed(0)
+    if isinstance(model, torch.nn.Module):
+        with slow_path():
+            out = pt.rebuild(model, params, {})(*args, **kwargs)
+    else:
+        out = model(params, *args, **kwargs)
+    return [leaf for _, leaf in output_leaves(out) if isinstance(leaf, Tensor)]
 
 
 @pytest.mark.parametrize("pattern", [p for p in PATTERNS if p.guards], ids=str)

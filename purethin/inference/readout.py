@@ -12,6 +12,7 @@ from purethin.axes import Axes, Fixed
 from purethin.inference.attributes import Attribute, bind_derived
 from purethin.inference.equations import is_size_only, resolve
 from purethin.inference.frames import activations_of
+from purethin.inference.gates import gates_of
 from purethin.inference.naming import axis_names
 from purethin.inference.nodes import Node, expression, find, freeze, leaves
 from purethin.inference.places import Because
@@ -55,28 +56,14 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
     """The spec that a settled trace proves; reading it changes nothing."""
     trace, dims = traced.trace, _dims(traced)
     names = axis_names(traced, dims)
-    verdict = judged(trace, traced.named, traced.calls)
 
     def text(n: Node) -> Axes:
         return expression(n, names.__getitem__)
 
     layout = {n: tuple(map(text, ds)) for n, ds in dims.items()}
-    producers = by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names)
-    axes = {
-        name: Axis(
-            name,
-            v.size,
-            exact=v not in verdict.inexact,
-            reason=str(verdict.inexact[v]) if v in verdict.inexact else None,
-            producers=producers.get(name, ()),
-            spared=verdict.spared.get(v, ()),
-            finite=v not in verdict.nonfinite,
-        )
-        for v, name in names.items()
-    }
     return Spec(
         layout=layout,
-        axes=placed(layout, axes),
+        axes=placed(layout, _axes(traced, dims, names)),
         frozen=tuple(_frozen(dims)),
         dtypes={n: dtype_name(t) for n, t in traced.named.items()},
         buffers=traced.buffers,
@@ -92,6 +79,29 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )
+
+
+def _axes(
+    traced: Traced, dims: Mapping[str, list[Node]], names: Mapping[Node, str]
+) -> dict[str, Axis]:
+    """What is known of each axis, but for its places."""
+    trace = traced.trace
+    verdict = judged(trace, traced.named, traced.calls)
+    gates = gates_of(trace, traced.named, traced.calls)
+    producers = by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names)
+    return {
+        name: Axis(
+            name,
+            v.size,
+            exact=v not in verdict.inexact,
+            reason=str(verdict.inexact[v]) if v in verdict.inexact else None,
+            producers=producers.get(name, ()),
+            spared=verdict.spared.get(v, ()),
+            finite=v not in verdict.nonfinite,
+            gates=gates.get(v, ()),
+        )
+        for v, name in names.items()
+    }
 
 
 T = TypeVar("T")

@@ -52,6 +52,39 @@ def culprits(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...
     return zeros
 
 
+def homogeneous(op: OpOverload, arguments: tuple[Any, ...], operands: tuple[int, ...]) -> bool:
+    """Whether a factor (not negative) on these operands is a factor on the result.
+
+    >>> of_one = (((_SLOT, torch.float32),), ())
+    >>> homogeneous(torch.ops.aten.relu.default, of_one, (0,))
+    True
+    >>> homogeneous(torch.ops.aten.gelu.default, of_one, (0,))
+    False
+    """
+    try:
+        return _homogeneous(op, arguments, operands)
+    except TypeError:  # an argument that cannot be hashed
+        return _homogeneous.__wrapped__(op, arguments, operands)
+
+
+@functools.lru_cache(maxsize=4096)
+def _homogeneous(op: OpOverload, arguments: tuple[Any, ...], operands: tuple[int, ...]) -> bool:
+    slots = tensors_count(arguments)
+    pattern, half = ("finite",) * slots, tuple(0.5 if i in operands else 1.0 for i in range(slots))
+    whole = _result(op, arguments, pattern, signed=True)
+    halved = _result(op, arguments, pattern, signed=True, factors=half)
+    if whole is None or halved is None or not bool(torch.isfinite(whole).all()):
+        return False
+    return bool(whole.any()) and torch.allclose(halved, whole / 2, rtol=1e-9, atol=1e-12)
+
+
+def tensors_count(arguments: Any) -> int:
+    """How many tensors the arguments that `with_slots` gave have."""
+    if isinstance(arguments, tuple) and len(arguments) == 2 and arguments[0] is _SLOT:
+        return 1
+    return sum(map(tensors_count, arguments)) if isinstance(arguments, tuple) else 0
+
+
 @functools.lru_cache(maxsize=4096)
 def _tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...]) -> str:
     positive, mixed = (_result(op, arguments, pattern, signed=s) for s in (False, True))
@@ -74,26 +107,21 @@ def _tried(op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...])
 
 
 def _result(
-    op: OpOverload, arguments: tuple[Any, ...], pattern: tuple[str, ...], *, signed: bool
+    op: OpOverload,
+    arguments: tuple[Any, ...],
+    pattern: tuple[str, ...],
+    *,
+    signed: bool,
+    factors: tuple[float, ...] = (),
 ) -> Tensor | None:
-    states = iter(pattern)
+    states, times = iter(pattern), iter(factors)
     seed = torch.Generator().manual_seed(len(pattern))
 
     def scalar(x: Any) -> Any:
         if not (isinstance(x, tuple) and len(x) == 2 and x[0] is _SLOT):
             return [scalar(y) for y in x] if isinstance(x, tuple) else x
-        state, dtype = next(states), x[1]
-        values = torch.rand(8, generator=seed, dtype=torch.float64, device="cpu") * 1.4 + 0.3
-        if signed:
-            values = values * torch.tensor(
-                [1.0, -1.0, 1.0, -1.0, 0.0, 5.0, -5.0, 1.0], dtype=torch.float64, device="cpu"
-            )
-        if state == "zero":
-            values = torch.zeros(8, dtype=torch.float64, device="cpu")
-        elif state == "infinite":
-            values[0], values[1], values[2] = torch.inf, -torch.inf, torch.nan
-        elif dtype == torch.bool:
-            values = torch.tensor([0, 1] * 4, dtype=torch.float64, device="cpu")
+        dtype = x[1]
+        values = _values(next(states), dtype, seed, signed=signed) * next(times, 1.0)
         return (
             values.to(dtype if dtype.is_complex else torch.float64)
             if dtype.is_floating_point or dtype.is_complex
@@ -110,3 +138,19 @@ def _result(
     if not first:
         return None
     return first[0].abs().to(torch.float64) if first[0].is_complex() else first[0].to(torch.float64)
+
+
+def _values(state: str, dtype: torch.dtype, seed: torch.Generator, *, signed: bool) -> Tensor:
+    """Eight numbers for an operand in this state."""
+    values = torch.rand(8, generator=seed, dtype=torch.float64, device="cpu") * 1.4 + 0.3
+    if signed:
+        values = values * torch.tensor(
+            [1.0, -1.0, 1.0, -1.0, 0.0, 5.0, -5.0, 1.0], dtype=torch.float64, device="cpu"
+        )
+    if state == "zero":
+        return torch.zeros(8, dtype=torch.float64, device="cpu")
+    if state == "infinite":
+        values[0], values[1], values[2] = torch.inf, -torch.inf, torch.nan
+    elif dtype == torch.bool:
+        values = torch.tensor([0, 1] * 4, dtype=torch.float64, device="cpu")
+    return values
