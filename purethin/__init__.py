@@ -4,6 +4,11 @@ pure functions.
 
 from typing import TYPE_CHECKING, Any
 
+from purethin.budgets.polynomial import Amounts as Amounts
+from purethin.budgets.polynomial import CostFunction as CostFunction
+from purethin.budgets.polynomial import cost_function as cost_function
+from purethin.budgets.worth import Worth as Worth
+from purethin.budgets.worth import worth as worth
 from purethin.comparison import Report as Report
 from purethin.comparison import check as check
 from purethin.costs import Cost as Cost

@@ -63,13 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(options: argparse.Namespace) -> None:
     _, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
     layout = [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()]
+    worth = pt.worth(spec)
+    costs, layers = worth.tables()
     axes = [
-        (a.name, f"{a.size:,}", str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
-        for a in spec.axes.values()
+        (*row, str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
+        for row, a in zip(costs.rows, spec.axes.values(), strict=True)
     ]
     parts: list[Table | str] = [
         Table(("parameter", "layout"), layout),
-        Table(("axis", "units", "dimensions", "removal"), axes, numbers=(1, 2)),
+        Table(("axis", *costs.head[1:], "dimensions", "removal"), axes, numbers=range(1, 7)),
     ]
     if spec.frozen:
         reasons: dict[str, list[str]] = {}
@@ -77,8 +79,9 @@ def _show(options: argparse.Namespace) -> None:
             reasons.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
         rows = [(str(len(where)), why, where[0]) for why, where in reasons.items()]
         parts.append(Table(("frozen", "why", "the first"), rows, numbers=(0,)))
-    now = pt.cost(spec)
-    counts = f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes"
+    parts.append(layers)
+    now = worth.total
+    counts = f"{now.parameters:,} parameters, {now.macs:,} MACs for this input, {now.bytes:,} bytes"
     notes = [f"note: {note}" for note in spec.notes]
     show(*parts, *notes, f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts}")
 

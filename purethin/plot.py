@@ -1,5 +1,5 @@
-"""Pictures of a pruned network: how wide each axis is now, and how training went. Needs matplotlib
-(extra `plot`).
+"""Pictures of a pruned network: how wide each axis is now, what its units cost, and how training
+went. Needs matplotlib (extra `plot`).
 
 Each function draws into a figure (or a part of one) that is given, or writes a file.
 """
@@ -11,6 +11,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from purethin.budgets.worth import worth as worth_of
 from purethin.spec import Masks, Spec
 
 if TYPE_CHECKING:
@@ -49,6 +50,31 @@ def widths(spec: Spec, masks: Masks, to: str | Path | Figure | SubFigure) -> Non
     panel.legend(ncols=2, frameon=False, fontsize=8, **corner)
     _plain(panel)
     panel.tick_params(axis="y", length=0)
+    _written(figure, to)
+
+
+def worth(spec: Spec, masks: Masks, to: str | Path | Figure | SubFigure) -> None:
+    """What one unit of each axis costs: MACs and parameters, as parts of the network's.
+
+    Args:
+        spec: the dense network's spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep: the widths now.
+        to: a file to write, or a figure to draw into.
+    """
+    found = worth_of(spec, masks)
+    names = [f"{unit.axis} ({unit.units})" for unit in found.axes]
+    kinds = [("MACs", "macs", _KEPT), ("parameters", "parameters", _METRIC)]
+    figure = _figure(to, (9, 1.2 + 0.28 * len(names)))
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, (title, field, color) in zip(panels, kinds, strict=True):
+        whole = max(getattr(found.total, field), 1)
+        parts = [getattr(unit, field) / whole for unit in found.axes]
+        panel.barh(names, parts, color=color, height=0.72)
+        panel.set_title(f"{title} of one unit", loc="left", fontsize=11)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:.2%}")
+        _plain(panel)
+        panel.tick_params(axis="y", length=0)
+    panels[0].set_ylim(len(names) - 0.4, -0.6)
     _written(figure, to)
 
 

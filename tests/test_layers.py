@@ -22,6 +22,7 @@ ROWS = """
     measuring
     criteria
     measures storage comparison
+    budgets
     inference recipes
     training
     plot cli

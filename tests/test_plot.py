@@ -24,6 +24,14 @@ def test_widths_show_dense_and_kept_units_of_every_axis() -> None:
     assert [text.get_text() for text in figure.axes[0].texts] == ["8 → 3", "4"]
 
 
+def test_the_worth_of_a_unit_is_shown_as_a_part_of_the_network() -> None:
+    figure = Figure()
+    plot.worth(SPEC, MASKS, figure)
+    macs, parameters = figure.axes
+    assert [label.get_text() for label in macs.get_yticklabels()] == ["a (3)", "b (4)"]
+    assert [bar.get_width() for bar in parameters.patches] == [7 / 21, 3 / 21]
+
+
 def test_history_has_a_panel_for_each_thing_measured() -> None:
     figure = Figure()
     plot.history(RECORDS, figure)

@@ -1,0 +1,1 @@
+"""How much: costs as functions of widths, and the masks that keep within a budget."""
