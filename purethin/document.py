@@ -11,7 +11,7 @@ import yaml
 from purethin.axes import Axes, layout_text
 from purethin.errors import SpecError
 from purethin.notation import parse, parse_layout
-from purethin.records import Activation, Axis, Condition, Frozen, Site, placed
+from purethin.records import Activation, Axis, Condition, Frozen, Norm, Site, placed
 
 
 def written(spec: Mapping[str, Any]) -> str:
@@ -73,7 +73,7 @@ def _plain(value: Any) -> Any:
             return {key: _plain(inner) for key, inner in value.items()}
         case tuple():
             return [_plain(inner) for inner in value]
-        case Frozen() | Activation() | Site() | Condition():
+        case Frozen() | Activation() | Site() | Norm() | Condition():
             return [_plain(getattr(value, field.name)) for field in fields(value)]
         case None | bool() | int() | str():
             return value
@@ -102,9 +102,10 @@ def _axis(name: str, row: Mapping[str, Any]) -> Axis:
 
 
 def _site(row: list[Any]) -> Site:
-    role, call, operand, at, channels, axes, weights = row
+    role, call, operand, at, channels, axes, weights, norm = row
     places = tuple((parameter, dim) for parameter, dim in weights)
-    return Site(role, call, operand, at, parse(channels), tuple(axes), places)
+    after = None if norm is None else Norm(*norm)
+    return Site(role, call, operand, at, parse(channels), tuple(axes), places, after)
 
 
 def _measured(value: str | list[str]) -> Axes | tuple[Axes, ...]:

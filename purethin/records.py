@@ -74,6 +74,21 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A norm that divides each position by its own standard deviation, or root mean square.
+
+    Attributes:
+        call: its name, as that of a `Site`.
+        operand: which of its tensors it norms, over the last dim.
+        centred: whether the mean is taken off first: a layer norm, not an RMS norm.
+    """
+
+    call: str
+    operand: int
+    centred: bool
+
+
+@dataclass(frozen=True)
 class Site:
     """A call of the forward at which the data carry axes, module or not.
 
@@ -89,6 +104,8 @@ class Site:
         channels: what that dim is made of.
         axes: those of the channels' axes that the role is about.
         weights: the `(parameter, dim)` by which the call reads or scales, if any.
+        norm: of a call that reads by weights, the first norm that reads its output, or the sum into
+            which that goes (a residual stream).
     """
 
     role: Role
@@ -98,6 +115,7 @@ class Site:
     channels: Axes
     axes: tuple[str, ...]
     weights: tuple[tuple[str, int], ...] = ()
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,42 @@ def test_only_the_axes_asked_for_have_second_moments() -> None:
         pt.measure(NET, PARAMS, SPEC, [X], gram=["fc9"])
 
 
+class Stream(nn.Module):
+    """A residual stream with a layer norm before one block, and an RMS norm by hand at its end."""
+
+    def __init__(self, *, rms: bool) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Linear(3, 6), nn.LayerNorm(6)
+        self.up, self.down, self.head = nn.Linear(6, 5), nn.Linear(5, 6), nn.Linear(6, 2)
+        self.rms = rms
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        x = x + F.dropout(self.down(torch.relu(self.up(x))), 0.1, self.training)
+        normed = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) if self.rms else None
+        return self.head(self.norm(x) if normed is None else normed)
+
+
+@pytest.mark.parametrize("rms", [False, True])
+def test_each_position_is_weighted_by_what_the_norm_of_the_sum_divides_by(rms: bool) -> None:
+    net: Any = randomise(Stream(rms=rms))
+    params, x = pt.params_of(net), inputs(3, 4, 3)
+    spec = pt.infer(net, params, x[:1])
+    down = reading(pt.measure(net, params, spec, x.split([1, 2]), gram=["up"]), "down")
+    assert down.site.norm.centred is not rms
+    stream = net.embed(x)
+    hidden = torch.relu(net.up(stream)).detach().flatten(0, 1)
+    total = (stream + net.down(torch.relu(net.up(stream)))).detach().flatten(0, 1)
+    spread = total.square().mean(-1) if rms else total.var(-1, correction=0)
+    weights = 1 / (spread + 1e-5)
+    torch.testing.assert_close(down.gram.matrix[0], hidden.T @ hidden)
+    torch.testing.assert_close(down.weighted.matrix[0], hidden.T @ (hidden * weights[:, None]))
+    torch.testing.assert_close(down.weighted.total[0], weights @ hidden)
+    assert down.weighted.weight == pytest.approx(float(weights.sum()))
+    up = [s for s in spec.sites if s.call.startswith("linear up")]
+    assert [s.norm for s in up] == [None]  # a nonlinearity follows
+
+
 CASES = {
     "attention": (randomise(Attention()), None, inputs(3, 5, 3)),
     "bare": (bare, BARE, inputs(5, 3)),

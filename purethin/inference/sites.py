@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
 from purethin.axes import Axes
+from purethin.inference.divisors import Norms, Told
 from purethin.inference.nodes import Node, expression, find, leaves
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
@@ -26,14 +27,19 @@ def sites_of(
     call reads.
     """
     calls, wanted = Calls(named), set(map(id, needed))
-    told: list[tuple[Call, str]] = []
-    sites: dict[Site, None] = {}
+    told = [
+        (call, name)
+        for call in trace.tape
+        if (name := calls.name(call.op, call.tensors, call.outs)) is not None and id(call) in wanted
+    ]
+    norms = Norms(told, calls.made_of)
 
     @functools.cache
     def said(node: Node) -> Axes | None:
         return expression(node, names.__getitem__) if {*leaves(node)} <= names.keys() else None
 
-    def site(call: Call, name: str, found: Found) -> Site | None:
+    def site(at: int, found: Found) -> Site | None:
+        call, name = told[at]
         role, tensor, node, dim, weights = found
         axes = tuple(names[v] for v in leaves(node) if v in names)
         if tensor is None:
@@ -43,23 +49,29 @@ def sites_of(
         if not axes or channels is None:
             return None
         operand = next((i for i, t in enumerate(call.tensors) if t is tensor), -1)
-        return Site(role, name, operand, dim - tensor.dim(), channels, axes, weights)
+        norm = norms.after(at) if role == "reads" and weights else None
+        return Site(role, name, operand, dim - tensor.dim(), channels, axes, weights, norm)
 
-    for call in trace.tape:
-        name = calls.name(call.op, call.tensors, call.outs)
-        if name is not None and id(call) in wanted:
-            told.append((call, name))
-            for found in _found(trace, calls, named, call):
-                if (one := site(call, name, found)) is not None:
-                    sites[one] = None
-    read = {a for s in sites if s.role == "reads" and s.operand is not None for a in s.axes}
-    for call, name in reversed(told):
-        for found in _carried(trace, call):
-            one = site(call, name, found)
-            if one is not None and not read.issuperset(one.axes):
-                sites[one] = None
-                read.update(one.axes)
-    return tuple(sites)
+    seen = (
+        site(at, found)
+        for at, (call, _) in enumerate(told)
+        for found in _found(trace, calls, named, call)
+    )
+    sites = dict.fromkeys(s for s in seen if s is not None)
+    return (*sites, *_last(trace, told, site, sites))
+
+
+def _last(
+    trace: Trace, told: Told, site: Callable[[int, Found], Site | None], sites: Iterable[Site]
+) -> Iterator[Site]:
+    """Of the axes whose data no call reads: the last calls whose output carries them."""
+    done = {a for s in sites if s.role == "reads" and s.operand is not None for a in s.axes}
+    for at in reversed(range(len(told))):
+        for found in _carried(trace, told[at][0]):
+            one = site(at, found)
+            if one is not None and not done.issuperset(one.axes):
+                done.update(one.axes)
+                yield one
 
 
 def _found(trace: Trace, calls: Calls, named: Mapping[str, Tensor], call: Call) -> Iterator[Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,8 +13,9 @@ from purethin.measuring.calls import watched
 from purethin.measuring.gradients import GradientSums
 from purethin.measuring.grams import GramSums
 from purethin.measuring.running import Running, running
-from purethin.measuring.stats import Stats
+from purethin.measuring.stats import Features, Stats
 from purethin.measuring.sums import Scratch, Sums
+from purethin.measuring.weighted import WeightedSums
 from purethin.records import Site
 from purethin.spec import Spec
 from purethin.tree import TensorTree
@@ -71,31 +72,16 @@ def measure(
             "this spec knows no call of a forward, so nothing tells what its axes' data are: give "
             "one that infer made"
         )
-    wanted = _wanted(spec, gram)
-    sums = {site: Sums(site, spec) for site in spec.sites if _shown(site)}
-    scratch = Scratch()
-    grams = {site: GramSums(site) for site in sums if wanted & {*site.axes}}
+    activations = _Activations(run, spec, _wanted(spec, gram))
     gradients = None if loss is None else GradientSums(run, spec, loss)
     count = 0
-    for batch in batches:
-        _activations(run, batch, sums, grams, scratch)
+    for count, batch in enumerate(batches, start=1):  # noqa: B007
+        activations.add(batch)
         if gradients is not None:
             gradients.add(batch)
-        count += 1
     if not count:
         raise SpecError("no batch is given: give one at least, [inputs]")
-    return Stats(
-        tuple(
-            s.features(grams[site].gram() if site in grams else None)
-            for site, s in sums.items()
-            if s.positions
-        ),
-        None if gradients is None else gradients.gradients(),
-    )
-
-
-def _shown(site: Site) -> bool:
-    return site.role != "scales" and site.operand is not None
+    return Stats(activations.features(), None if gradients is None else gradients.gradients())
 
 
 def _wanted(spec: Spec, gram: bool | str | Sequence[str]) -> set[str]:
@@ -111,24 +97,40 @@ def _wanted(spec: Spec, gram: bool | str | Sequence[str]) -> set[str]:
     return out
 
 
-def _activations(
-    run: Running,
-    batch: Any,
-    sums: Mapping[Site, Sums],
-    grams: Mapping[Site, GramSums],
-    scratch: Scratch,
-) -> None:
-    """Add what the calls of one forward read."""
-    sites: dict[str, list[Site]] = {}
-    for site in sums:
-        sites.setdefault(site.call, []).append(site)
+class _Activations:
+    """The sums at all sites."""
 
-    def seen(name: str, tensors: list[Tensor], outs: list[Any], call: Any) -> None:
-        for site in sites[name]:
+    def __init__(self, run: Running, spec: Spec, wanted: set[str]) -> None:
+        self.run, self.scratch = run, Scratch()
+        shown = [s for s in spec.sites if s.role != "scales" and s.operand is not None]
+        self.sums = {site: Sums(site, spec) for site in shown}
+        self.grams = {site: GramSums(site) for site in shown if wanted & {*site.axes}}
+        self.weighted = WeightedSums([*self.grams])
+        self.sites: dict[str, list[Site]] = {}
+        for site in shown:
+            self.sites.setdefault(site.call, []).append(site)
+
+    def add(self, batch: Any) -> None:
+        """Add what the calls of one forward read."""
+        with watched(self.run.tensors, {*self.sites} | self.weighted.calls, self._seen):
+            self.run.call(self.run.tensors, batch)
+        self.weighted.ends()
+
+    def features(self) -> tuple[Features, ...]:
+        """The sums as they stand."""
+        return tuple(
+            sums.features(
+                self.grams[site].gram() if site in self.grams else None, self.weighted.gram(site)
+            )
+            for site, sums in self.sums.items()
+            if sums.positions
+        )
+
+    def _seen(self, name: str, tensors: list[Tensor], outs: list[Any], call: Any) -> None:
+        self.weighted.norms(name, tensors)
+        for site in self.sites.get(name, ()):
             assert site.operand is not None
             x = outs[0] if site.operand < 0 else tensors[site.operand]
-            if sums[site].add(x, scratch) and site in grams:
-                grams[site].add(x, call)
-
-    with watched(run.tensors, {*sites}, seen):
-        run.call(run.tensors, batch)
+            if self.sums[site].add(x, self.scratch) and site in self.grams:
+                self.grams[site].add(x, call)
+                self.weighted.reads(site, x, call)

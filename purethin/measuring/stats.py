@@ -45,8 +45,8 @@ class Features:
         pooled: `{axis: Tensor[size]}`: Σ over examples of (the mean over positions of ‖x_u‖₂)²,
             where x_u are all features of a unit: a neuron's one, a head's width.
         gram: second moments of pairs, where they were asked for.
-        weighted: the same, each position weighted by 1/variance of what the norm divides that
-            reads the sum into which the call's output goes; None where no norm does.
+        weighted: the same, each position weighted by 1/(variance + 1e-5) of what `site.norm` norms
+            there (its mean square, if that is an RMS norm); None where no norm follows.
     """
 
     site: Site
