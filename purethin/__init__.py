@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 from purethin.budgets.polynomial import Amounts as Amounts
 from purethin.budgets.polynomial import CostFunction as CostFunction
 from purethin.budgets.polynomial import cost_function as cost_function
+from purethin.budgets.solve import Options as Options
+from purethin.budgets.solve import Solution as Solution
+from purethin.budgets.solve import solution as solution
+from purethin.budgets.solve import solve as solve
 from purethin.budgets.worth import Worth as Worth
 from purethin.budgets.worth import worth as worth
 from purethin.comparison import Report as Report

@@ -1,0 +1,229 @@
+"""Masks that keep a network within budgets: half the MACs, a million parameters, ten megabytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import exp
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.budgets.asked import Budgets, Normalize, Options, limits_of, movable_of
+from purethin.budgets.bound import upper_bound
+from purethin.budgets.exact import best_rungs
+from purethin.budgets.ladder import Ladder, ladder
+from purethin.budgets.polynomial import CostFunction, cost_function
+from purethin.budgets.search import Search
+from purethin.budgets.worth import fewer
+from purethin.checks import broken_condition, check_conditions
+from purethin.costs import Cost, cost
+from purethin.errors import MaskError
+from purethin.spec import Scores, Spec
+from purethin.table import Table
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Masks within budgets, and how good they are.
+
+    Attributes:
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+        cost: of the network that they leave.
+        limits: `{kind: the largest number allowed}`.
+        kept: what stays of the scores of the axes that may lose units, from 0 to 1: the mean share
+            (geometric) of an axis, or of all scores where they add up.
+        bound: what no choice of widths can exceed; None where the cost depends on which units stay.
+        greedy: what the greedy search kept.
+        exact: whether the cost adds up over small groups of axes, so that these widths are the
+            best of all. Else they are the greedy search's.
+    """
+
+    masks: dict[str, Tensor]
+    cost: Cost
+    limits: dict[str, int]
+    kept: float
+    bound: float | None
+    greedy: float
+    exact: bool
+
+    def __str__(self) -> str:
+        """The budgets and what was reached of each, and the part of the scores that stays."""
+        rows = [
+            (
+                kind,
+                f"{limit:,}",
+                f"{getattr(self.cost, kind):,}",
+                f"{getattr(self.cost, kind) / limit:.4%}",
+            )
+            for kind, limit in self.limits.items()
+        ]
+        bound = "" if self.bound is None else f"; at most {self.bound:.4%} can"
+        bound = f", the most that can; greedy {self.greedy:.4%}" if self.exact else bound
+        table = Table(("budget of", "limit", "reached", "part"), rows, numbers=(1, 2, 3))
+        return f"{table}\n{self.kept:.4%} of the scores stay{bound}"
+
+
+def solve(
+    scores: Scores,
+    spec: Spec,
+    *,
+    axes: str | Sequence[str] | None = None,
+    round_to: int | Mapping[str, int] = 1,
+    min_keep: int | Mapping[str, int] = 1,
+    max_sparsity: float | Mapping[str, float] = 1.0,
+    normalize: Normalize = "share",
+    **budgets: Unpack[Budgets],
+) -> dict[str, Tensor]:
+    """Masks within budgets: never above one, and so near that no unit of a score could still stay.
+
+    Args:
+        scores: `{axis: Tensor[size]}`, the higher the more worth keeping; an infinite one stays.
+        spec: the spec of the network.
+        axes: names or patterns (`fnmatch`) of the axes that may lose units, exact ones unless named
+            outright; all exact axes that have scores, if not given.
+        round_to: an axis keeps a multiple of so many units, or all; or `{name or pattern: number}`.
+        min_keep: it keeps at least so many; or a mapping.
+        max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
+        normalize: what makes scores of different axes comparable. `"share"`: an axis is worth the
+            part of its scores that stays, and the product of all these parts is made large: a norm
+            of a filter says how it compares to its neighbours, not to filters of another fan-in,
+            and the last tenth of an axis is worth more than the first. None: scores are losses that
+            add up, as those of `sensitivity`, and their sum is made large.
+        budgets: `macs`, `parameters`, `bytes`, one or several: a float from 0 to 1 is a fraction of
+            the dense cost, a larger number is the cost itself.
+
+    Returns:
+        `{axis: BoolTensor[size]}`, True = keep; an axis that keeps all is left out. No comparison
+        of the forward changes.
+
+    Raises:
+        MaskError: a budget that cannot be reached, with the least that can and what stands in the
+            way; an axis, a score or an option that does not fit.
+
+    >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
+    >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, params)
+    >>> solve({"h": torch.tensor([4.0, 1.0, 2.0, 3.0])}, spec, parameters=0.5)
+    {'h': tensor([ True, False, False,  True])}
+    """
+    options = Options(axes, round_to, min_keep, max_sparsity, normalize)
+    return solution(scores, spec, options, budgets).masks
+
+
+def solution(
+    scores: Scores, spec: Spec, options: Options, budgets: Budgets | Mapping[str, float]
+) -> Solution:
+    """`solve`, with what it costs and how near it is to the bound.
+
+    >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
+    >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, params)
+    >>> print(solution({"h": torch.ones(4)}, spec, Options(), {"parameters": 0.5}))
+    budget of   limit  reached      part
+    parameters     10       10  100.0000%
+    50.0000% of the scores stay, the most that can; greedy 50.0000%
+    """
+    limits = limits_of(budgets, spec)
+    function = cost_function(spec)
+    movable, shares = movable_of(scores, spec, options, function), options.normalize is not None
+    while True:
+        rungs_of = ladder(scores, spec, function, movable, shares=shares)
+        search = Search(rungs_of, lambda counts: _parts(function, limits, counts))
+        _refuse_infeasible(search, function, limits, spec)
+        greedy = search.greedy()
+        best = _best(search, function, limits, greedy)
+        rungs = greedy if best is None else best
+        masks = rungs_of.masks(rungs, spec)
+        if (broken := broken_condition(spec, masks)) is None:
+            break
+        involved = {*ax.names(broken[0].left), *ax.names(broken[0].right)} & movable.keys()
+        if not involved:
+            check_conditions(spec, masks)
+        movable = {n: limit for n, limit in movable.items() if n not in involved}
+    whole = float(rungs_of.value(rungs_of.top[None])[0])
+    part = partial(_part, whole=whole, axes=len(movable), shares=shares)
+    kept, known = (part(float(rungs_of.value(r[None])[0])) for r in (rungs, greedy))
+    bound = None if best is None else kept
+    if best is None and not function.uneven:
+        bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
+    return Solution(masks, cost(spec, masks), limits, kept, bound, known, best is not None)
+
+
+def _best(
+    search: Search, function: CostFunction, limits: Mapping[str, int], greedy: Tensor
+) -> Tensor | None:
+    """The best rungs where there is one budget and its cost adds up, None elsewhere."""
+    if len(limits) > 1:
+        return None
+    [(kind, limit)] = limits.items()
+
+    def whole(counts: Tensor) -> Tensor:
+        return getattr(function(counts), kind).double()
+
+    best = best_rungs(search.ladder, whole, limit, greedy)
+    return None if best is None else search.filled(best)
+
+
+def _part(value: float, *, whole: float, axes: int, shares: bool) -> float:
+    """What stays, from 0 to 1: the mean share of an axis, or the part of all scores."""
+    return exp(value / max(axes, 1)) if shares else value / whole if whole else 1.0
+
+
+def _parts(function: CostFunction, limits: Mapping[str, int], counts: Tensor) -> Tensor:
+    """`DoubleTensor[candidates, budgets]`: the costs as parts of what is allowed."""
+    amounts = function(counts)
+    return torch.stack([getattr(amounts, k).double() / limits[k] for k in limits], -1)
+
+
+def _bound(
+    rungs_of: Ladder, function: CostFunction, limits: Mapping[str, int], rungs: Tensor
+) -> float:
+    return min(
+        upper_bound(rungs_of, lambda n, k=kind: getattr(function(n), k) / limits[k], rungs)
+        for kind in limits
+    )
+
+
+# ---- what cannot be reached
+
+
+def _refuse_infeasible(
+    search: Search, function: CostFunction, limits: Mapping[str, int], spec: Spec
+) -> None:
+    """That the narrowest widths are within the budgets.
+
+    Raises:
+        MaskError: they are not; with the least that can be reached, and what it consists of.
+    """
+    least = torch.zeros_like(search.ladder.top)
+    parts = search.of(least[None])[0]
+    if bool((parts <= 1).all()):
+        return
+    kind = [*limits][int(parts.argmax())]
+    counts = search.ladder.counts(least[None])[0]
+    now = int(getattr(function(counts), kind))
+    dense = getattr(cost(spec), kind)
+    none = torch.zeros(len(function.axes), dtype=torch.int64)
+    without = getattr(function(fewer(function, counts, none)), kind)
+    lines = []
+    for i in without.argsort(stable=True)[:3].tolist():
+        name = function.axes[i]
+        axis, stays = spec.axes[name], int(counts[i])
+        why = (
+            "it keeps at least so many"
+            if name in search.ladder.axes
+            else ("it may not lose units" if axis.exact else f"inexact: {axis.reason}")
+        )
+        share = 1 - float(without[i]) / max(now, 1)
+        lines.append(
+            f"\n  '{name}' keeps {stays} of {axis.size} units ({why}): {share:.0%} of that"
+        )
+    raise MaskError(
+        f"the budget of {limits[kind]:,} {kind} ({limits[kind] / dense:.3f} of the dense "
+        f"{dense:,}) cannot be reached: the least is {now:,} ({now / dense:.3f})" + "".join(lines)
+    )
