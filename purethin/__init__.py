@@ -34,6 +34,9 @@ from purethin.measuring.measure import measure as measure
 from purethin.modules import params_of as params_of
 from purethin.modules import rebuild as rebuild
 from purethin.modules import split as split
+from purethin.oracle import leave_one_out as leave_one_out
+from purethin.oracle import leave_out as leave_out
+from purethin.oracle import subsets as subsets
 from purethin.recipes.agp import agp as agp
 from purethin.recipes.plan import Plan as Plan
 from purethin.recipes.plan import plan as plan

@@ -18,7 +18,7 @@ ROWS = """
     spec
     checks rewriting units
     thinning
-    selection costs modules
+    selection costs modules oracle
     measuring
     criteria
     measures storage comparison
