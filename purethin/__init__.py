@@ -4,6 +4,7 @@ pure functions.
 
 from typing import TYPE_CHECKING, Any
 
+from purethin import criteria as criteria
 from purethin.budgets.polynomial import Amounts as Amounts
 from purethin.budgets.polynomial import CostFunction as CostFunction
 from purethin.budgets.polynomial import cost_function as cost_function
@@ -19,9 +20,12 @@ from purethin.costs import Cost as Cost
 from purethin.costs import cost as cost
 from purethin.criteria import activation_mean as activation_mean
 from purethin.criteria import apoz as apoz
+from purethin.criteria import fisher as fisher
 from purethin.criteria import lp_norm as lp_norm
+from purethin.criteria import output_taylor as output_taylor
 from purethin.criteria import random_scores as random_scores
 from purethin.criteria import taylor as taylor
+from purethin.criteria import wanda as wanda
 from purethin.errors import CheckpointError as CheckpointError
 from purethin.errors import MaskError as MaskError
 from purethin.errors import PurethinError as PurethinError

@@ -20,16 +20,22 @@ from torch.utils.hooks import RemovableHandle
 
 from purethin import axes as ax
 from purethin.checks import check_fits
-from purethin.criteria import activation_mean, apoz
 from purethin.errors import SpecError, nearest
 from purethin.records import Activation
 from purethin.spec import Spec
 from purethin.tree import TensorTree, named
-from purethin.units import change, onto_units, per_unit
+from purethin.units import change, onto_units, per_unit, wide
 
-_OF_ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
-    "apoz": apoz,
-    "activation_mean": activation_mean,
+
+def _means(activation: Tensor, dim: int) -> Tensor:
+    """`Tensor[units]`: the mean over all dims but one."""
+    others = [d for d in range(activation.dim()) if d != dim]
+    return wide(activation).mean(others) if others else wide(activation)
+
+
+_OF_ACTIVATIONS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    "apoz": lambda activation, dim: _means((activation != 0).to(activation.dtype), dim),
+    "activation_mean": _means,
 }
 KINDS = (*_OF_ACTIVATIONS, "gradient")
 """What can be measured."""
@@ -259,7 +265,7 @@ def _onto_units(measure: Measure, a: Activation, tensor: Any, spec: Spec) -> Ten
         return None
     if not tensor.numel():
         return torch.zeros(size + 1, device=tensor.device)
-    means = _OF_ACTIVATIONS[measure.kind](tensor, dim=a.at % tensor.dim())
+    means = _OF_ACTIVATIONS[measure.kind](tensor, a.at % tensor.dim())
     positions = tensor.numel() // len(unit)
     of_units = onto_units(unit, means, size) / entries.to(tensor.device)
     return torch.cat([of_units * positions, means.new_full((1,), positions)])

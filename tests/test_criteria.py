@@ -299,35 +299,3 @@ def test_gradients_that_do_not_fit_are_refused(
     params = {"w": torch.ones(3, 2)}
     with pytest.raises(error, match=message):
         pt.taylor(params, pt.Spec.from_layout({"w": "h 2"}, params), grads)
-
-
-# ---- activations
-
-
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
-@settings(max_examples=40, deadline=None)
-def test_activations_are_counted_over_all_but_the_dim_of_the_units(
-    shape: list[int], data: st.DataObject
-) -> None:
-    dim = data.draw(st.integers(-len(shape), len(shape) - 1))
-    x = torch.randn(shape).relu()
-    units = x.movedim(dim, 0).reshape(shape[dim], -1).tolist()
-    assert pt.apoz(x, dim=dim).tolist() == pytest.approx(
-        [sum(a != 0 for a in row) / len(row) for row in units]
-    )
-    assert pt.activation_mean(x, dim=dim).tolist() == pytest.approx(
-        [sum(row) / len(row) for row in units]
-    )
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_activations_of_half_types_do_not_overflow(dtype: torch.dtype) -> None:
-    x = torch.full((1000, 2), 3000.0, dtype=dtype)
-    assert pt.activation_mean(x).tolist() == [3008.0 if dtype == torch.bfloat16 else 3000.0] * 2
-    assert pt.apoz(x).tolist() == [1, 1]
-
-
-def test_a_negative_activation_is_no_zero_and_lowers_the_mean() -> None:
-    x = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
-    assert pt.apoz(x).tolist() == [1, 0]
-    assert pt.activation_mean(x).tolist() == [0, 0]

@@ -102,12 +102,14 @@ CASES = [
     case(
         "a sparsity in percent", pt.MaskError, lambda: pt.select(pt.lp_norm(PARAMS, SPEC), 50)
     ).says("50", "from 0 to 1"),
-    case("scores of no axis", pt.MaskError, lambda: pt.select(pt.apoz(torch.rand(2, 8)), 0.5)).says(  # type: ignore[arg-type]
+    case("scores of no axis", pt.MaskError, lambda: pt.select(torch.rand(8), 0.5)).says(  # type: ignore[arg-type]
         "not a Tensor", "select({'conv1': scores}, sparsity)"
     ),
-    case("activations without a dim of units", pt.MaskError, lambda: pt.apoz(torch.rand(8))).says(
-        "(8,)", "no dim 1", "-1 for tokens"
-    ),
+    case(
+        "activations where stats are expected",
+        pt.MaskError,
+        lambda: pt.apoz(PARAMS, SPEC, torch.rand(2, 8)),  # type: ignore[arg-type]
+    ).says("not Tensor", "stats = pt.measure(model, params, spec, batches)"),
     case(
         "a spec of another model", pt.SpecError, lambda: pt.thin(pt.params_of(other), SPEC, HALF)
     ).says("another model"),

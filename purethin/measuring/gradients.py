@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -26,8 +26,15 @@ BUDGET = 2**28
 class GradientSums:
     """What has been summed so far."""
 
-    def __init__(self, run: Running, spec: Spec, loss: Callable[[Any, Any], Tensor]) -> None:
-        self.run, self.spec, self.loss = run, spec, loss
+    def __init__(
+        self,
+        run: Running,
+        spec: Spec,
+        loss: Callable[[Any, Any], Tensor],
+        *,
+        only: Collection[str] = ("mean", "square", "leaving", "read"),
+    ) -> None:
+        self.run, self.spec, self.loss, self.only = run, spec, loss, only
         carrying = {name for axis in spec.axes.values() for name, _ in axis.places}
         self.weights = {
             name: t
@@ -69,9 +76,11 @@ class GradientSums:
     def _add(self, stacked: Tensors) -> None:
         """Add gradients `Tensor[examples, …]`."""
         for name, g in stacked.items():
-            self._more("mean", name, wide(g).sum(0))
-            self._more("square", name, wide(g).abs().square().sum(0))
-        for of in (leaving, read):
+            if "mean" in self.only:
+                self._more("mean", name, wide(g).sum(0))
+            if "square" in self.only:
+                self._more("square", name, wide(g).abs().square().sum(0))
+        for of in (f for f in (leaving, read) if f.__name__ in self.only):
             for row in range(len(next(iter(stacked.values())))):
                 changes = {name: change(g[row], self.weights[name]) for name, g in stacked.items()}
                 for axis in self.spec.axes.values():

@@ -1,0 +1,273 @@
+"""Scores of what the calls that read a unit lose: the squared error of their outputs, before or
+after the best update of their weights. They need Gram matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.checks import check_masks
+from purethin.criteria.shared import Reduce, fitting, of_data
+from purethin.errors import MaskError
+from purethin.measuring.stats import Features, Gram, Stats
+from purethin.spec import Masks, Scores, Spec
+from purethin.tree import TensorTree, map_named
+from purethin.units import onto_units, wide
+
+
+def obs(
+    params: TensorTree,
+    spec: Spec,
+    stats: Stats,
+    *,
+    damp: float = 0.01,
+    weighted: bool = False,
+    reduce: Reduce = "sum",
+) -> Scores:
+    """Structured OBS: Σ_i W_iS [(H⁻¹)_SS]⁻¹ W_iSᵀ, the squared error of a reader's outputs that is
+    left when a unit's features S go and all other weights of the row are updated for the best.
+    H = 2·XXᵀ + λI.
+
+    Args:
+        params: the parameter pytree.
+        spec: its spec.
+        stats: what `measure` gave with `gram=`. Of the axes that it was not given for there is no
+            score.
+        damp: λ, as a fraction of the mean diagonal of 2·XXᵀ.
+        weighted: whether positions are weighted by the norm that follows, where one does.
+        reduce: how several calls that read one axis count together.
+
+    Returns:
+        `{axis: Tensor[size]}` for every axis with Gram matrices, float64.
+
+    Raises:
+        SpecError: the parameters do not fit the spec.
+        MaskError: no Gram matrix was measured.
+
+    Source: Kurtic et al., ZipLM: Inference-Aware Structured Pruning of Language Models, arXiv
+    2302.04089, eq. 2.
+
+    >>> from purethin.inference.infer import infer
+    >>> from purethin.measuring.measure import measure
+    >>> def net(p, x): return torch.relu(x @ p["w"]) @ p["v"]
+    >>> params = {"w": torch.tensor([[1., 2., 0.], [0., 0., 1.]]), "v": torch.ones(3, 1)}
+    >>> spec = infer(net, params, torch.ones(1, 2))
+    >>> x = torch.tensor([[1., 0.], [0., 3.]])
+    >>> stats = measure(net, params, spec, [x], gram=True)
+    >>> obs(params, spec, stats, damp=1e-6)["w"].round(decimals=3)  # the first two are alike
+    tensor([ 0.,  0., 18.], dtype=torch.float64)
+    """
+    tensors = fitting(params, spec, "obs(params, spec, stats)")
+
+    def value(f: Features, axis: str) -> Tensor:
+        gram = _gram(f, weighted=weighted)
+        inverse = torch.linalg.inv(hessian(gram, damp))
+        losses = torch.zeros(spec.axes[axis].size, dtype=torch.float64, device=inverse.device)
+        units = gram_units(f, axis, spec)
+        for rows, inv, unit in zip(reading_rows(f, gram, tensors), inverse, units, strict=True):
+            for index in same_size(unit):
+                sub = inv[index[:, :, None], index[:, None, :]]
+                w = rows[:, index].movedim(1, 0)  # units, outputs, features of each
+                lost = (w @ torch.linalg.inv(sub) * w).sum((1, 2))
+                losses = losses.index_add(0, unit[index[:, 0]], lost)
+        return losses
+
+    return of_data(_with_grams(spec, stats), stats, value, reduce)
+
+
+def obs_update(
+    params: TensorTree,
+    spec: Spec,
+    masks: Masks,
+    stats: Stats,
+    *,
+    damp: float = 0.01,
+    weighted: bool = False,
+) -> TensorTree:
+    """The update that goes with `obs`: the rows of each reader take over what they can of the
+    features S that masks remove, δW = −W_:S [(H⁻¹)_SS]⁻¹ (H⁻¹)_S:, which leaves W_:S zero.
+
+    Args:
+        params: the parameter pytree.
+        spec: its spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+        stats: what `measure` gave with `gram=` of the masked axes.
+        damp: as in `obs`.
+        weighted: as in `obs`.
+
+    Returns:
+        New parameters; those that no call reads by are as they were, to be masked or thinned.
+
+    Raises:
+        SpecError: the parameters do not fit the spec.
+        MaskError: the masks do not, or no Gram matrix was measured of what they remove.
+
+    Source: Kurtic et al., ZipLM, arXiv 2302.04089, eq. 3.
+    """
+    tensors = fitting(params, spec, "obs_update(params, spec, masks, stats)")
+    check_masks(spec, masks)
+    new = dict(tensors)
+    for f in (f for f in stats.features if {*f.site.axes} & masks.keys() and f.site.weights):
+        gram = _gram(f, weighted=weighted)
+        kept = ax.keep(f.site.channels, masks, spec.sizes)
+        if kept is None:
+            continue
+        gone = ~_spread(kept, gram).bool()
+        inverse = torch.linalg.inv(hessian(gram, damp))
+        for name, dim in f.site.weights:
+            rows = _matrix(wide(new[name]).double(), dim, gram)
+            for group, (inv, out) in enumerate(zip(inverse, gone, strict=True)):
+                s = out.nonzero()[:, 0].to(inv.device)
+                solved = torch.linalg.solve(inv[s][:, s], inv[s])
+                rows[group] -= rows[group][:, s] @ solved
+                rows[group][:, s] = 0
+            new[name] = _unmatrix(rows, new[name], dim)
+    return map_named(lambda name, t: new[name], params)
+
+
+def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
+    """ThiNet's greedy choice: units go one after the other, each time the one whose going, with all
+    that went before, adds least to Σ_i ‖Σ_{v∈T} W_iv·X_v‖², the change of the readers' outputs.
+
+    The paper samples positions and one output each; here all count, by the Gram matrix.
+
+    Args:
+        params: the parameter pytree.
+        spec: its spec.
+        stats: what `measure` gave with `gram=`. Of the axes that it was not given for there is no
+            score.
+
+    Returns:
+        `{axis: Tensor[size]}` for every axis with Gram matrices: when a unit goes, as a fraction of
+        the axis, 0 the first.
+
+    Raises:
+        SpecError: the parameters do not fit the spec.
+        MaskError: no Gram matrix was measured.
+
+    Source: Luo et al., ThiNet, arXiv 1707.06342, sec. 3.2.2, eq. 6, algorithm 1.
+
+    >>> from purethin.inference.infer import infer
+    >>> from purethin.measuring.measure import measure
+    >>> def net(p, x): return (x @ p["w"]) @ p["v"]
+    >>> params = {"w": torch.tensor([[2., -2.1, 1.]]), "v": torch.ones(3, 1)}
+    >>> spec = infer(net, params, torch.ones(1, 1))
+    >>> thinet(params, spec, measure(net, params, spec, [torch.ones(1, 1)], gram=True))["w"]
+    tensor([0.3333, 0.6667, 0.0000], dtype=torch.float64)
+    """
+    tensors = fitting(params, spec, "thinet(params, spec, stats)")
+    out: dict[str, Tensor] = {}
+    for name, axis in _with_grams(spec, stats).axes.items():
+        found = [_products(f, name, spec, tensors) for f in stats.at(name)]
+        out[name] = _order(torch.stack(found).sum(0)) / axis.size
+    return out
+
+
+def _order(products: Tensor) -> Tensor:
+    """When each unit goes."""
+    cost = products.diagonal().clone()
+    order = torch.zeros_like(cost)
+    for step in range(len(cost)):
+        unit = int(cost.argmin())
+        order[unit] = step
+        cost = cost + 2 * products[unit]
+        cost[unit] = torch.inf
+    return order
+
+
+def _products(f: Features, axis: str, spec: Spec, tensors: Mapping[str, Tensor]) -> Tensor:
+    """`Tensor[size, size]`: Σ_i Σ_positions (W_iu·X_u)(W_iv·X_v)."""
+    gram, size = _gram(f, weighted=False), spec.axes[axis].size
+    total = torch.zeros(size, size, dtype=torch.float64, device=gram.matrix.device)
+    rows, units = reading_rows(f, gram, tensors), gram_units(f, axis, spec)
+    for matrix, w, unit in zip(gram.matrix.double(), rows, units, strict=True):
+        entries = w.T @ w * matrix
+        once = torch.stack([onto_units(unit.cpu(), e, size) for e in entries])
+        total = total + torch.stack([onto_units(unit.cpu(), e, size) for e in once.T]).T
+    return total
+
+
+# ---- the features of a Gram matrix
+
+
+def _with_grams(spec: Spec, stats: Stats) -> Spec:
+    """The spec with the axes that Gram matrices were measured of."""
+    found = [n for n in spec.axes if all(f.gram is not None for f in stats.at(n))]
+    if not found:
+        raise MaskError(
+            "these stats have no Gram matrices: give measure gram=True, or the axes' names"
+        )
+    return replace(spec, axes={n: spec.axes[n] for n in found})
+
+
+def _gram(f: Features, *, weighted: bool) -> Gram:
+    gram = (f.weighted or f.gram) if weighted else f.gram
+    if gram is None:
+        raise MaskError(
+            f"no Gram matrix was measured of '{f.site.axes[0]}': name it in measure's gram="
+        )
+    return gram
+
+
+def hessian(gram: Gram, damp: float) -> Tensor:
+    """`Tensor[groups, features, features]`: 2·XXᵀ + λI in float64."""
+    h = 2 * gram.matrix.double()
+    mean = h.diagonal(dim1=1, dim2=2).mean(1)
+    level = damp * torch.where(mean > 0, mean, torch.ones_like(mean))
+    return h + level[:, None, None] * torch.eye(h.shape[1], dtype=h.dtype, device=h.device)
+
+
+def _spread(channels: Tensor, gram: Gram) -> Tensor:
+    """`Tensor[groups, features]`: a value of each channel, for all places of its kernel."""
+    groups, features = gram.total.shape
+    each = channels.reshape(groups, -1)
+    return each.repeat_interleave(features // each.shape[1], dim=1)
+
+
+def gram_units(f: Features, axis: str, spec: Spec) -> Tensor:
+    """`LongTensor[groups, features]`: which unit each feature of a Gram matrix belongs to."""
+    gram = f.gram or f.weighted
+    assert gram is not None
+    unit = ax.units(f.site.channels, axis, spec.sizes)
+    return _spread(unit, gram).to(gram.matrix.device)
+
+
+def reading_rows(f: Features, gram: Gram, tensors: Mapping[str, Tensor]) -> Tensor:
+    """`Tensor[groups, outputs, features]`: the rows of all weights that read; ones, each feature
+    for itself, where none does.
+    """
+    groups, features = gram.total.shape
+    rows = [_matrix(wide(tensors[n]).double(), d, gram) for n, d in f.site.weights]
+    if not rows:
+        one = torch.eye(features, dtype=torch.float64, device=gram.matrix.device)
+        return one.expand(groups, features, features)
+    return torch.cat(rows, 1).to(gram.matrix.device)
+
+
+def _matrix(weight: Tensor, dim: int, gram: Gram) -> Tensor:
+    """A weight as rows over the features of a Gram matrix, a copy."""
+    groups, features = gram.total.shape
+    if weight.shape[dim] == features and groups == 1:
+        return weight.movedim(dim, -1).reshape(1, -1, features).clone()
+    return weight.unflatten(0, (groups, -1)).flatten(2).clone()
+
+
+def _unmatrix(rows: Tensor, weight: Tensor, dim: int) -> Tensor:
+    """What `_matrix` made of a weight, in its shape."""
+    if rows.shape[0] == 1 and rows.shape[2] == weight.shape[dim]:
+        return rows.reshape(weight.movedim(dim, -1).shape).movedim(-1, dim).to(weight)
+    return rows.reshape(weight.shape).to(weight)
+
+
+def same_size(unit: Tensor) -> list[Tensor]:
+    """`LongTensor[units, features of each]`, units of equally many features together."""
+    features: dict[int, list[Tensor]] = {}
+    for u in unit[unit >= 0].unique():
+        mine = (unit == u).nonzero()[:, 0]
+        features.setdefault(len(mine), []).append(mine)
+    return [torch.stack(rows) for rows in features.values()]

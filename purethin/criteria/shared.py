@@ -1,0 +1,112 @@
+"""What the families share: parameters checked, tensors that share an axis made one score, features
+summed by unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from purethin import axes as ax
+from purethin.checks import check_fits
+from purethin.errors import MaskError, SpecError, nearest
+from purethin.measuring.stats import Features, Gradients, Stats
+from purethin.spec import Scores, Spec
+from purethin.tree import TensorTree, named
+from purethin.units import onto_units
+
+Reduce = Literal["sum", "mean", "max", "first"]
+"""How the scores of several tensors that share an axis become one."""
+
+_REDUCE: dict[str, Callable[[Tensor], Tensor]] = {
+    "sum": lambda rows: rows.sum(0),
+    "mean": lambda rows: rows.mean(0),
+    "max": lambda rows: rows.amax(0),
+    "first": lambda rows: rows[0],
+}
+
+
+def fitting(params: TensorTree, spec: Spec, example: str) -> dict[str, Tensor]:
+    """The parameters by name, which fit the spec; `example` is how the call is written."""
+    if not isinstance(spec, Spec):
+        raise SpecError(f"a Spec is expected, not {type(spec).__name__}: write {example}")
+    tensors = named(params)
+    check_fits(spec, tensors)
+    return tensors
+
+
+def reduced(found: Sequence[Tensor], how: Reduce) -> Tensor:
+    """One score from those of each tensor."""
+    if how not in _REDUCE:
+        raise MaskError(f"no way to reduce is named '{how}'; {nearest(how, _REDUCE)}")
+    return _REDUCE[how](torch.stack([*found])) if len(found) > 1 else found[0]
+
+
+def by_unit(values: Tensor, features: ax.Axes, axis: str, spec: Spec) -> Tensor:
+    """`Tensor[size]`: values of features, summed over those of each unit."""
+    if features == ax.Name(axis):
+        return values
+    return onto_units(ax.units(features, axis, spec.sizes), values, spec.axes[axis].size)
+
+
+def mean_by_unit(values: Tensor, features: ax.Axes, axis: str, spec: Spec) -> Tensor:
+    """`Tensor[size]`: values of features, averaged over those of each unit."""
+    counts = by_unit(torch.ones_like(values), features, axis, spec)
+    return by_unit(values, features, axis, spec) / counts
+
+
+def of_data(
+    spec: Spec, stats: Stats, value: Callable[[Features, str], Tensor], reduce: Reduce
+) -> Scores:
+    """The scores of every axis from the data that its calls read, each a value."""
+    if not isinstance(stats, Stats):
+        raise MaskError(
+            f"stats are what measure gives, not {type(stats).__name__}: "
+            "stats = pt.measure(model, params, spec, batches)"
+        )
+    return {
+        name: reduced([value(found, name) for found in stats.at(name)], reduce)
+        for name in spec.axes
+    }
+
+
+def gradients_of(stats: Stats) -> Gradients:
+    """The gradients that were measured.
+
+    Raises:
+        MaskError: none were.
+    """
+    if stats.gradients is None:
+        raise MaskError(
+            "these stats have no gradients: give measure a loss, "
+            "pt.measure(model, params, spec, batches, loss=lambda outputs, batch: …)"
+        )
+    return stats.gradients
+
+
+def batches_of(
+    grads: Iterable[TensorTree], spec: Spec, tensors: dict[str, Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """Each batch's gradients by name, those that are None left out.
+
+    Raises:
+        SpecError: they do not fit the spec.
+        MaskError: a batch has no gradient, or there is no batch.
+    """
+    count = 0
+    for tree in grads:
+        count += 1
+        given = {name: g for name, g in named(tree).items() if g is not None}
+        check_fits(spec, tensors | given)
+        if not given and spec.axes:
+            first = next(iter(spec.axes.values()))
+            raise MaskError(
+                f"no gradient is given of any parameter that carries '{first.name}': "
+                f"{first.places[0][0]} is one"
+            )
+        yield given
+    if not count:
+        raise MaskError("no batch of gradients is given: give one at least, [grads]")
