@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, finfo, nn
 
 import purethin as pt
-from purethin.cli.arguments import DEFAULT_INPUT, PROGRAM, parse
+from purethin.cli.arguments import BUDGETS, DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import explained, make, parse_input, tensors
 from purethin.cli.outputs import filled, refuse_existing, show
 from purethin.cli.weights import merged, with_weights
@@ -63,15 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _show(options: argparse.Namespace) -> None:
     _, spec, _ = _inferred(make(options.model, dict(options.arg))[0], options)
     layout = [(name, " ".join(map(str, dims))) for name, dims in spec.layout.items()]
-    worth = pt.worth(spec)
-    costs, layers = worth.tables()
     axes = [
-        (*row, str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
-        for row, a in zip(costs.rows, spec.axes.values(), strict=True)
+        (a.name, f"{a.size:,}", str(len(a.places)), "exact" if a.exact else f"inexact: {a.reason}")
+        for a in spec.axes.values()
     ]
     parts: list[Table | str] = [
         Table(("parameter", "layout"), layout),
-        Table(("axis", *costs.head[1:], "dimensions", "removal"), axes, numbers=range(1, 7)),
+        Table(("axis", "units", "dimensions", "removal"), axes, numbers=(1, 2)),
     ]
     if spec.frozen:
         reasons: dict[str, list[str]] = {}
@@ -79,11 +77,16 @@ def _show(options: argparse.Namespace) -> None:
             reasons.setdefault(f.reason, []).append(f"{f.parameter}:{f.dim}")
         rows = [(str(len(where)), why, where[0]) for why, where in reasons.items()]
         parts.append(Table(("frozen", "why", "the first"), rows, numbers=(0,)))
-    parts.append(layers)
+    worth = pt.worth(spec)
+    parts += worth.tables()
     now = worth.total
-    counts = f"{now.parameters:,} parameters, {now.macs:,} MACs for this input, {now.bytes:,} bytes"
+    counts = f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes"
     notes = [f"note: {note}" for note in spec.notes]
-    show(*parts, *notes, f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts}")
+    show(
+        *parts,
+        *notes,
+        f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts} (MACs of this input)",
+    )
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -112,13 +115,7 @@ def _thin(options: argparse.Namespace) -> None:
     model, statement, expression = make(options.model, dict(options.arg))
     model, before = with_weights(model, options.weights)
     params, spec, (args, kwargs) = _inferred(model, options)
-    if recipe is None:
-        fractions = fractions_of(spec, _sparsity(options), options.axes or "*")
-        scores = {name: s for name, s in pt.lp_norm(params, spec).items() if name in fractions}
-        masks = pt.select(scores, fractions)
-    else:
-        planned = pt.plan(recipe, params, spec)
-        masks, params = planned.masks, pt.mask(params, spec, {}, planned.elements)
+    masks, params, said = _masks(recipe, params, spec, options)
     with explained("running the model, masked and thinned"):
         report = pt.check(model, params, spec, masks, *args, **kwargs)
     _refuse_different(report, params)
@@ -127,6 +124,7 @@ def _thin(options: argparse.Namespace) -> None:
     parts = (
         f"{options.model} with {options.weights}",
         *_summary(spec, masks),
+        *said,
         str(report),
         "Load it back:",
         f"import purethin as pt; {statement}; model = pt.rebuild({expression}, *pt.load({file!r}))",
@@ -137,6 +135,24 @@ def _thin(options: argparse.Namespace) -> None:
         (folder / "report.txt").write_text("\n\n".join(map(str, parts)) + "\n", encoding="utf-8")
     files = "thinned.safetensors, spec.yaml (of the thinned network), report.txt"
     show(*parts, f"wrote {options.out}: {files}")
+
+
+def _masks(
+    recipe: pt.Recipe | None, params: dict[str, Tensor], spec: pt.Spec, options: argparse.Namespace
+) -> tuple[dict[str, Tensor], dict[str, Tensor], list[str]]:
+    """What goes: the masks, the parameters with single weights zeroed, and what is to be said of
+    it.
+    """
+    budgets = {kind: getattr(options, kind) for kind in BUDGETS if getattr(options, kind)}
+    if recipe is not None:
+        planned = pt.plan(recipe, params, spec)
+        return dict(planned.masks), pt.mask(params, spec, {}, planned.elements), []
+    scores = pt.lp_norm(params, spec)
+    if budgets:
+        found = pt.solution(scores, spec, pt.Options(axes=options.axes or None), budgets)
+        return found.masks, params, [str(found)]
+    fractions = fractions_of(spec, _sparsity(options), options.axes or "*")
+    return pt.select({n: s for n, s in scores.items() if n in fractions}, fractions), params, []
 
 
 def _summary(spec: pt.Spec, masks: pt.Masks) -> tuple[Table, Table]:

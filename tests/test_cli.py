@@ -243,6 +243,20 @@ def test_a_recipe_says_what_goes_in_place_of_a_sparsity(
     assert pt.load("out/thinned.safetensors")[0]["a.weight"].shape == (3, 6)
 
 
+def test_a_budget_says_how_much_of_each_axis_goes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = ran(capsys, *THIN, "--macs", "0.5", "--parameters", "150")
+    small = pt.Spec.from_yaml(Path("out/spec.yaml").read_text())
+    dense, _, _ = make(parse_model("net.py:Net"))
+    spec = pt.infer(dense, pt.params_of(dense), torch.zeros(3, 6))
+    assert 0.4 * pt.cost(spec).macs < pt.cost(small).macs <= 0.5 * pt.cost(spec).macs
+    assert pt.cost(small).parameters <= 150
+    assert "of the scores stay" in printed
+    too_little = ("--force", "--parameters", "5")
+    assert "cannot be reached: the least is" in ran(capsys, *THIN, *too_little, status=1)
+
+
 def test_what_was_thinned_is_thinned_again_over_the_dense_class(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -405,8 +419,11 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
         (("recipe", *NET, "--sparsity", "1.5"), "'1.5' is not a fraction from 0 to 1"),
         (("recipe", *NET, "--sparsity", "a=half"), "'half' is not a fraction"),
         (("recipe", *NET, "--sparsity", "nan"), "'nan' is not a fraction"),
-        (THIN, "give --sparsity, as 0.5, or --recipe"),
-        ((*THIN, "--recipe", "r.yaml", "--axes", "a"), "leave out --sparsity and --axes"),
+        (THIN, "give --sparsity, as 0.5, a budget, as --macs 0.5, or --recipe"),
+        ((*THIN, "--recipe", "r.yaml", "--axes", "a"), "leave out --sparsity, --axes and the"),
+        ((*THIN, "--recipe", "r.yaml", "--macs", "0.5"), "leave out --sparsity, --axes and the"),
+        ((*THIN, "--sparsity", "0.5", "--macs", "0.5"), "leave out --sparsity"),
+        ((*THIN, "--macs", "half"), "'half' is not a part, as 0.5"),
         (("thin", *NET, "--sparsity", "0.5"), "required: --weights, --out"),
     ],
 )

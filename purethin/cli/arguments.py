@@ -13,6 +13,7 @@ from purethin.cli.imported import parse_argument, parse_input, parse_model
 
 PROGRAM = "python -m purethin"
 DEFAULT_INPUT = "1,3,224,224"
+BUDGETS = ("macs", "parameters", "bytes")
 _MANY: dict[str, Any] = {"action": "append", "default": []}
 _MODEL = """\
 MODEL is an import path of what makes an nn.Module: torchvision.models:resnet50;
@@ -43,6 +44,7 @@ _COMMANDS = {
         "remove units by their L1 norms, all at once; check that against the masked model; save "
         "the smaller one",
         "torchvision.models:resnet50 --sparsity 0.5 --weights resnet50.safetensors --out thinned",
+        "torchvision.models:resnet50 --macs 0.5 --weights resnet50.safetensors --out thinned",
         "net.py:Net --recipe net.yaml --weights net.safetensors --out thinned --input 1,3,32,32",
     ),
 }
@@ -72,16 +74,25 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in ("recipe", "thin"):
         _add_amount(by_name[name])
     _add_schedule(by_name["recipe"])
+    _add_budgets(by_name["thin"])
     _add_files(by_name["thin"])
     options = parser.parse_args(argv)
     if options.command == "thin":
-        if options.recipe and (options.sparsity or options.axes):
-            by_name["thin"].error(
-                "--recipe says which axes and how much of each: leave out --sparsity and --axes"
-            )
-        if not options.recipe and not options.sparsity:
-            by_name["thin"].error("give --sparsity, as 0.5, or --recipe")
+        _check_amount(by_name["thin"], options)
     return options
+
+
+def _check_amount(command: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    budgets = any(getattr(options, kind) is not None for kind in BUDGETS)
+    if options.recipe and (options.sparsity or options.axes or budgets):
+        command.error(
+            "--recipe says which axes and how much of each: leave out --sparsity, --axes and the "
+            "budgets"
+        )
+    if options.sparsity and budgets:
+        command.error("a budget says how much of each axis: leave out --sparsity")
+    if not (options.recipe or options.sparsity or budgets):
+        command.error("give --sparsity, as 0.5, a budget, as --macs 0.5, or --recipe")
 
 
 def _command(commands: Any, name: str, what: str, *examples: str) -> argparse.ArgumentParser:
@@ -141,12 +152,28 @@ def _add_schedule(command: argparse.ArgumentParser) -> None:
 
 def _add_files(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    recipe = "the end state of this recipe, instead of --sparsity and --axes"
+    recipe = "the end state of this recipe, instead of --sparsity, --axes and the budgets"
     add("--recipe", metavar="RECIPE", help=recipe)
     weights = "safetensors: a state dict, or what pt.save wrote"
     add("--weights", type=Path, required=True, metavar="FILE", help=weights)
     add("--out", type=Path, required=True, metavar="DIR", help="a folder, new or empty")
     add("--force", action="store_true", help="replace files in DIR")
+
+
+def _add_budgets(command: argparse.ArgumentParser) -> None:
+    for kind in BUDGETS:
+        what = f"at most this part of the dense {kind}, or this number; the widths are solved"
+        command.add_argument(f"--{kind}", type=_budget, metavar="PART", help=what)
+
+
+def _budget(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number > 0 or (number > 1 and number != int(number)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a part, as 0.5, or a number above 1")
+    return number
 
 
 def _amount(text: str) -> tuple[str, float]:
