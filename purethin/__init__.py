@@ -31,6 +31,7 @@ from purethin.errors import MaskError as MaskError
 from purethin.errors import PurethinError as PurethinError
 from purethin.errors import RecipeError as RecipeError
 from purethin.errors import SpecError as SpecError
+from purethin.finding import find as find
 from purethin.inference.infer import infer as infer
 from purethin.inference.rules import laws as laws
 from purethin.inference.rules import rule as rule

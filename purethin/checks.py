@@ -11,6 +11,7 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.errors import MaskError, SpecError, nearest
+from purethin.finding import hint
 from purethin.records import Condition
 from purethin.spec import Elements, Masks, Spec
 
@@ -65,7 +66,7 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
                 f"write pt.mask(params, spec, masks, elements={{'{name}': …}})"
             )
         if name not in spec.axes:
-            raise MaskError(f"no axis is named '{name}'; {nearest(name, [*spec.axes])}")
+            raise MaskError(f"no axis is named '{name}'; {hint(spec, name)}")
         size = spec.axes[name].size
         _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
         if not all_removed_allowed and not bool(m.any()):

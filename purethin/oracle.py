@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from purethin import axes as ax
 from purethin.checks import check_fits, check_masks
 from purethin.errors import MaskError, SpecError
+from purethin.finding import find
 from purethin.spec import Masks, Scores, Spec
 from purethin.thinning import mask, masked_leaf
 from purethin.tree import TensorTree, map_named, named, tensors_in
@@ -50,8 +51,8 @@ def leave_one_out(
         spec: its spec.
         batches: tuples of the loss's further arguments; read once, one at a time. Each counts
             alike.
-        axes: the names of the axes to try; all exact ones by default. Of an inexact axis it is the
-            masked network that is tried.
+        axes: the axes to try, as `find` reads them; all exact ones by default. Of an inexact axis
+            it is the masked network that is tried.
         chunk: how many masks run at once; by default as many as fit a fixed budget of memory.
 
     Returns:
@@ -68,8 +69,8 @@ def leave_one_out(
     >>> leave_one_out(loss, params, spec, [(torch.ones(1, 1),)])["h"]
     tensor([-1., -2.], dtype=torch.float64)
     """
-    names = [axes] if isinstance(axes, str) else list(spec.exact if axes is None else axes)
-    groups = [{n: ~torch.eye(spec.axis(n).size, dtype=torch.bool)} for n in names]
+    names = spec.exact if axes is None else find(spec, axes)
+    groups = [{n: ~torch.eye(spec.sizes[n], dtype=torch.bool)} for n in names]
     return dict(zip(names, _changes(loss, params, spec, batches, groups, chunk), strict=True))
 
 
@@ -137,8 +138,8 @@ def subsets(
             [0, 1, 0],
             [1, 0, 0]], dtype=torch.int32)
     """
-    names = [axes] if isinstance(axes, str) else list(spec.exact if axes is None else axes)
-    sizes = [spec.axis(n).size for n in names]
+    names = spec.exact if axes is None else find(spec, axes)
+    sizes = [spec.sizes[n] for n in names]
     units = sum(sizes)
     if not 0 < k <= units:
         raise MaskError(f"{k} units are asked for, and the axes have {units}: give 1 to {units}")

@@ -1,8 +1,10 @@
-"""From scores to masks: how many units go, and which. The lowest go; among equals the first."""
+"""From scores to masks: which axes, how many units go, and which. The lowest go; among equals the
+first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
 from typing import Literal
@@ -10,15 +12,30 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from purethin.costs import cost
 from purethin.errors import MaskError, nearest
-from purethin.spec import Scores
+from purethin.finding import find, hint, kinds, matching
+from purethin.spec import Scores, Spec
+
+Scope = Literal["local", "global", "isomorphic"]
+Normalize = Literal["raw", "mean", "max", "l2", "cost"]
+_CHOICES = (
+    "normalize='raw' for scores that estimate one loss (taylor, leave_one_out), 'mean', 'max' or "
+    "'l2' for norms, 'cost' to divide by the MACs that a unit takes with it"
+)
 
 
 def select(
     scores: Scores,
     sparsity: float | Mapping[str, float],
     *,
-    scope: Literal["local", "global"] = "local",
+    scope: Scope = "local",
+    normalize: Normalize | None = None,
+    max_sparsity: float | None = None,
+    keep: str | Iterable[str] = (),
+    groups: Sequence[str | Iterable[str]] = (),
+    spec: Spec | None = None,
+    axes: str | Iterable[str] | None = None,
     round_to: int = 1,
     min_keep: int = 1,
 ) -> dict[str, Tensor]:
@@ -29,8 +46,21 @@ def select(
         sparsity: the fraction of units removed, in [0, 1]; or `{axis: fraction}`, the other axes
             untouched. Of n units exactly floor(sparsity · n) go, counted as a person would: 100
             units at 0.29 lose 29.
-        scope: `"local"` ranks within each axis; `"global"` ranks all axes' units together by score,
-            and n counts them all.
+        scope: whose units rank together, and n counts them: `"local"`, those of each axis;
+            `"global"`, those of all; `"isomorphic"`, those of axes of one structural kind (needs
+            `spec`): stems with stems, heads with heads, kernels with kernels of their size.
+        normalize: what makes the scores of different axes comparable, where they rank together: the
+            axis's own mean, max or l2 norm of absolute values, or the cost of its units (needs
+            `spec`); `"raw"` takes them as they are. A global scope asks for one.
+        max_sparsity: at most this fraction of an axis goes. By default, where axes rank together,
+            each keeps at least a quarter of what it would keep at this sparsity alone, so that none
+            is emptied.
+        keep: axes that stay whole.
+        groups: instead of a scope, axes whose units rank together: `["layer1.*", ["a", "b"]]`;
+            those in no group rank alone.
+        spec: the network's spec. With it, only exact axes are pruned, unless `axes` or `sparsity`
+            names others, and all texts mean axes as `find` has it: by name, pattern, weight, role.
+        axes: the axes that may lose units; `"all"` for inexact ones too.
         round_to: keep a multiple of so many units, rounded up, where the axis has more than that.
         min_keep: keep at least so many units of each axis.
 
@@ -40,45 +70,79 @@ def select(
 
     Raises:
         MaskError: a sparsity outside [0, 1], an axis without scores, scores that are nan, not a
-            vector, or not keyed by axis.
+            vector, or not keyed by axis, a global scope without a normalisation.
+
+    Source of the isomorphic scope: Fang et al., Isomorphic Pruning for Vision Models, ECCV 2024.
 
     >>> select({"h": torch.tensor([3., 1., 2., 4.])}, 0.5)["h"]
     tensor([ True, False, False,  True])
+    >>> scores = {"a": torch.tensor([1., 2., 9.]), "b": torch.tensor([10., 50., 90.])}
+    >>> select(scores, 1 / 3, scope="global", normalize="mean")["b"]
+    tensor([False,  True,  True])
     """
     if not isinstance(scores, Mapping):
         raise MaskError(
             f"scores are {{axis: Tensor[size]}}, not a {type(scores).__name__}: name the axis that "
             "they rank, select({'conv1': scores}, sparsity)"
         )
-    if scope not in ("local", "global"):
-        raise MaskError(f"the scope is '{scope}'; it is 'local' or 'global'")
+    _check_limits(round_to, min_keep, max_sparsity)
+    wanted = _wanted(scores, sparsity, spec, axes, keep)
+    removed: dict[str, int] = {}
+    for names in _rankings([*wanted], scope, groups, spec):
+        part = {name: scores[name] for name in names}
+        if len(part) > 1 or scope == "global":
+            part = {n: _normalized(s, n, normalize, scope, spec) for n, s in part.items()}
+            removed |= _shared_counts(part, wanted, max_sparsity, min_keep)
+        else:
+            (name,) = names
+            size = scores[name].shape[0]
+            most = size if max_sparsity is None else count_removed(max_sparsity, size)
+            removed[name] = min(count_removed(wanted[name], size), most)
+    return {
+        name: _keep(
+            scores[name], _rounded(removed[name], scores[name].shape[0], round_to, min_keep)
+        )
+        for name in wanted
+    }
+
+
+def _check_limits(round_to: int, min_keep: int, most: float | None) -> None:
     if round_to < 1 or min_keep < 0:
         raise MaskError(
             f"round_to is {round_to} and min_keep {min_keep}: round_to is at least 1, min_keep at "
             "least 0"
         )
-    wanted = _wanted(scores, sparsity)
-    if scope == "global":
-        removed = _global_counts({n: scores[n] for n in wanted}, wanted, min_keep)
-    else:
-        removed = {
-            name: count_removed(fraction, scores[name].shape[0])
-            for name, fraction in wanted.items()
-        }
-    return {
-        name: _keep(scores[name], _rounded(n, scores[name].shape[0], round_to, min_keep))
-        for name, n in removed.items()
-    }
+    if most is not None and not 0 <= most <= 1:
+        raise MaskError(f"max_sparsity is {most}: give a fraction from 0 to 1")
 
 
-def _wanted(scores: Scores, sparsity: float | Mapping[str, float]) -> Mapping[str, float]:
+# ---- which axes
+
+
+def _wanted(
+    scores: Scores,
+    sparsity: float | Mapping[str, float],
+    spec: Spec | None,
+    axes: str | Iterable[str] | None,
+    keep: str | Iterable[str],
+) -> dict[str, float]:
     """The fraction to remove from each axis."""
-    wanted = dict(sparsity) if isinstance(sparsity, Mapping) else dict.fromkeys(scores, sparsity)
+    if spec is not None and (unknown := next((n for n in scores if n not in spec.axes), None)):
+        raise MaskError(f"scores are given of '{unknown}', which is no axis; {hint(spec, unknown)}")
+    wanted: dict[str, float] = {}
+    if isinstance(sparsity, Mapping):
+        for text, fraction in sparsity.items():
+            for name in (text,) if text in scores else _among(scores, text, spec, "a sparsity is"):
+                wanted.setdefault(name, fraction)
+    else:
+        usual = [n for n in scores if spec is None or spec.axes[n].exact]
+        wanted = dict.fromkeys(usual if axes is None else scores, sparsity)
+    if axes is not None:
+        allowed = {*_among(scores, axes, spec, "axes are")}
+        wanted = {n: fraction for n, fraction in wanted.items() if n in allowed}
+    stay = {*_among(scores, keep, spec, "axes to keep are")}
+    wanted = {n: fraction for n, fraction in wanted.items() if n not in stay}
     for name, fraction in wanted.items():
-        if name not in scores:
-            raise MaskError(
-                f"a sparsity is given for '{name}', which has no scores; {nearest(name, scores)}"
-            )
         if not 0 <= fraction <= 1:
             raise MaskError(
                 f"the sparsity of '{name}' is {fraction}: give the fraction to remove, from 0 to 1 "
@@ -86,6 +150,97 @@ def _wanted(scores: Scores, sparsity: float | Mapping[str, float]) -> Mapping[st
             )
         _check_scores(name, scores[name])
     return wanted
+
+
+def _among(
+    scores: Iterable[str], texts: str | Iterable[str], spec: Spec | None, what: str
+) -> tuple[str, ...]:
+    """The scored axes that texts mean; without a spec, by name and pattern."""
+    if spec is not None:
+        return tuple(n for n in find(spec, texts, error=MaskError) if n in scores)
+    found: set[str] = set()
+    for text in [texts] if isinstance(texts, str) else texts:
+        hits = matching(scores, text)
+        if not hits:
+            raise MaskError(
+                f"{what} given for '{text}', which has no scores; {nearest(text, scores)}"
+            )
+        found.update(hits)
+    return tuple(name for name in scores if name in found)
+
+
+def _rankings(
+    names: Sequence[str], scope: Scope, groups: Sequence[str | Iterable[str]], spec: Spec | None
+) -> list[list[str]]:
+    """The axes whose units rank together."""
+    if scope not in ("local", "global", "isomorphic"):
+        raise MaskError(f"the scope is '{scope}'; it is 'local' or 'global' or 'isomorphic'")
+    if groups and scope != "local":
+        raise MaskError("groups say which axes rank together: leave the scope out")
+    if scope == "global":
+        return [[*names]] if names else []
+    if scope == "isomorphic" and spec is None:
+        raise MaskError("the kinds of axes are read off the spec: give select(…, spec=spec)")
+    of = kinds(spec) if scope == "isomorphic" and spec is not None else {}
+    key: dict[str, object] = {n: of.get(n, n) for n in names}
+    for i, texts in enumerate(groups):
+        for name in _among(names, texts, spec, "a group is"):
+            if not isinstance(key.get(name, ""), str):
+                raise MaskError(f"'{name}' stands in two groups: leave it in one")
+            key[name] = i
+    found: dict[object, list[str]] = {}
+    for name in names:
+        found.setdefault(key[name], []).append(name)
+    return [*found.values()]
+
+
+# ---- how many of each
+
+
+def _normalized(
+    scores: Tensor, name: str, how: Normalize | None, scope: Scope, spec: Spec | None
+) -> Tensor:
+    """The scores of one axis, comparable with those of others."""
+    scores = scores.detach().double().cpu()
+    size = scores.abs()
+    if how is None and scope != "global":
+        how = "raw" if scope == "isomorphic" else None
+    if how == "raw":
+        return scores
+    if how == "cost":
+        if spec is None:
+            raise MaskError("the cost of units is read off the spec: give select(…, spec=spec)")
+        one = {name: torch.arange(len(scores)) > 0}
+        by = float(cost(spec).macs - cost(spec, one).macs) if len(scores) > 1 else 0.0
+    elif how in ("mean", "max", "l2") and len(size):
+        by = float({"mean": size.mean(), "max": size.max(), "l2": size.norm()}[how])
+    else:
+        raise MaskError(
+            f"scores of several axes rank together, but normalize is {how!r}: raw norms of thin "
+            f"and wide layers do not compare, and empty whole stages. Give {_CHOICES}"
+        )
+    return scores / by if by > 0 else scores
+
+
+def _shared_counts(
+    scores: Scores, wanted: Mapping[str, float], most: float | None, min_keep: int
+) -> dict[str, int]:
+    """How many of each axis are among the lowest of all together, when what an axis must keep, its
+    best, is out of reach.
+    """
+    fractions = {wanted[name] for name in scores}
+    if len(fractions) > 1:
+        raise MaskError(
+            "a global ranking has one sparsity; give a number, not one per axis, or scope='local'"
+        )
+    (fraction,) = fractions
+    most = 1 - (1 - fraction) / 4 if most is None else most
+    lowest = [s.sort(stable=True).values for s in scores.values()]
+    free = [s[: max(min(len(s) - min_keep, count_removed(most, len(s))), 0)] for s in lowest]
+    owner = torch.tensor([i for i, s in enumerate(free) for _ in s], dtype=torch.long, device="cpu")
+    count = count_removed(fraction, sum(map(len, lowest)))
+    gone = torch.cat(free).argsort(stable=True)[:count]
+    return {name: int((owner[gone] == i).sum()) for i, name in enumerate(scores)}
 
 
 def count_removed(sparsity: float, size: int) -> int:
@@ -128,25 +283,3 @@ def _keep(scores: Tensor, removed: int) -> Tensor:
     """True for all but the `removed` lowest; a stable order breaks ties by index."""
     rank = scores.argsort(stable=True).argsort(stable=True)
     return rank >= removed
-
-
-def _global_counts(scores: Scores, wanted: Mapping[str, float], min_keep: int) -> dict[str, int]:
-    """How many of each axis are among the lowest of all together, when each axis's best `min_keep`
-    are out of reach.
-    """
-    fractions = set(wanted.values())
-    if len(fractions) > 1:
-        raise MaskError(
-            "a global ranking has one sparsity; give a number, not one per axis, or scope='local'"
-        )
-    lowest = [s.detach().double().cpu().sort(stable=True).values for s in scores.values()]
-    free = [s[: max(len(s) - min_keep, 0)] for s in lowest]
-    owner = torch.tensor([i for i, s in enumerate(free) for _ in s], dtype=torch.long, device="cpu")
-    gone = (
-        torch.cat(free).argsort(stable=True)[
-            : count_removed(next(iter(fractions)), sum(map(len, lowest)))
-        ]
-        if free
-        else owner
-    )
-    return {name: int((owner[gone] == i).sum()) for i, name in enumerate(scores)}

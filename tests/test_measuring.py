@@ -74,7 +74,7 @@ def test_second_moments_are_those_of_what_the_rows_of_a_weight_are_multiplied_wi
 def test_only_the_axes_asked_for_have_second_moments() -> None:
     stats = pt.measure(NET, PARAMS, SPEC, [X], gram="fc*")
     assert [f.site.call.split()[1] for f in stats.features if f.gram] == ["fc2.weight"]
-    with pytest.raises(pt.SpecError, match="no axis is named 'fc9'; did you mean 'fc1'"):
+    with pytest.raises(pt.SpecError, match="'fc9' matches no axis; did you mean 'fc1'"):
         pt.measure(NET, PARAMS, SPEC, [X], gram=["fc9"])
 
 

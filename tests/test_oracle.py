@@ -156,7 +156,7 @@ def test_what_vmap_cannot_do_runs_one_by_one_and_says_so() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"axes": "u"}, pt.SpecError, "no axis is named 'u'"),
+        ({"axes": "u"}, pt.SpecError, "'u' matches no axis"),
         ({"batches": []}, pt.MaskError, "there is no batch"),
         ({"loss": lambda p, x, y: x}, pt.SpecError, "give a scalar"),
     ],

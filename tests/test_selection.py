@@ -4,6 +4,7 @@ would count.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from resnet_cifar import ResNet
 from torch import Tensor
 from torch.func import vmap
 
 import purethin as pt
+from purethin import axes as ax
 from purethin.selection import count_removed
 
 Axes = dict[str, list[float]]
@@ -61,19 +64,18 @@ def test_the_lowest_of_all_axes_together_go_but_for_the_best_of_each(
     want: dict[str, list[int]] = {n: [] for n in axes}
     for _, k, i in together[:count]:
         want[[*axes][k]].append(i)
-    assert removed(pt.select(tensors(axes), percent / 100, scope="global")) == {
-        n: sorted(places) for n, places in want.items()
-    }
+    assert removed(
+        pt.select(tensors(axes), percent / 100, scope="global", normalize="raw", max_sparsity=1)
+    ) == {n: sorted(places) for n, places in want.items()}
 
 
 @given(AXES, PERCENT, st.integers(1, 8), st.integers(0, 30), st.sampled_from(["local", "global"]))
 def test_rounding_and_the_least_kept_hold_together(
     axes: Axes, percent: int, round_to: int, min_keep: int, scope: Any
 ) -> None:
-    plain = pt.select(tensors(axes), percent / 100, scope=scope, min_keep=min_keep)
-    masks = pt.select(
-        tensors(axes), percent / 100, scope=scope, round_to=round_to, min_keep=min_keep
-    )
+    how: Any = {"scope": scope, "normalize": "raw", "min_keep": min_keep}
+    plain = pt.select(tensors(axes), percent / 100, **how)
+    masks = pt.select(tensors(axes), percent / 100, **how, round_to=round_to)
     for name, scores in axes.items():
         size, kept = len(scores), int(masks[name].sum())
         assert kept >= min(min_keep, size)
@@ -111,14 +113,17 @@ def test_eight_equal_filters_at_a_quarter_lose_two() -> None:
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_the_last_unit_goes_only_when_asked(scope: Any) -> None:
     scores = {"a": torch.arange(4.0), "b": torch.ones(1)}
-    assert removed(pt.select(scores, 1, scope=scope)) == {"a": [0, 1, 2], "b": []}
-    assert removed(pt.select(scores, 1, scope=scope, min_keep=0)) == {"a": [0, 1, 2, 3], "b": [0]}
+    assert removed(pt.select(scores, 1, scope=scope, normalize="raw")) == {"a": [0, 1, 2], "b": []}
+    assert removed(pt.select(scores, 1, scope=scope, normalize="raw", min_keep=0)) == {
+        "a": [0, 1, 2, 3],
+        "b": [0],
+    }
 
 
 def test_a_sparsity_per_axis_leaves_the_others_out() -> None:
     scores = {"a": torch.arange(4.0), "b": torch.arange(10.0), "c": torch.arange(3.0)}
     assert removed(pt.select(scores, {"b": 0.2, "a": 0.5})) == {"a": [0, 1], "b": [0, 1]}
-    assert removed(pt.select(scores, {"a": 0.5, "b": 0.5}, scope="global")) == {
+    assert removed(pt.select(scores, {"a": 0.5, "b": 0.5}, scope="global", normalize="raw")) == {
         "a": [0, 1, 2],
         "b": [0, 1, 2, 3],
     }
@@ -128,7 +133,9 @@ def test_a_sparsity_per_axis_leaves_the_others_out() -> None:
 def test_scores_of_any_dtype_rank(dtype: torch.dtype) -> None:
     for scope in ("local", "global"):
         assert removed(
-            pt.select({"a": torch.tensor([3, 1, 2, 0]).to(dtype)}, 0.5, scope=scope)
+            pt.select(
+                {"a": torch.tensor([3, 1, 2, 0]).to(dtype)}, 0.5, scope=scope, normalize="raw"
+            )
         ) == {"a": [1, 3]}
 
 
@@ -147,7 +154,7 @@ def test_it_maps_over_stacked_scores() -> None:
 def test_scores_that_carry_gradients_are_ranked_and_left_alone() -> None:
     scores = torch.tensor([2.0, 1.0], requires_grad=True)
     for scope in ("local", "global"):
-        assert removed(pt.select({"a": scores}, 0.5, scope=scope)) == {"a": [1]}
+        assert removed(pt.select({"a": scores}, 0.5, scope=scope, normalize="raw")) == {"a": [1]}
     assert scores.tolist() == [2, 1] and scores.requires_grad and scores.grad is None
 
 
@@ -185,11 +192,24 @@ def test_no_scores_give_no_masks() -> None:
             {"sparsity": 0.5, "scope": "layer"},
             ["the scope is 'layer'", "'local' or 'global'"],
         ),
+        (
+            {"a": [1], "b": [2]},
+            {"sparsity": 0.5, "scope": "global"},
+            ["rank together", "'raw'", "'mean', 'max' or 'l2' for norms", "'cost'"],
+        ),
+        ({"a": [1]}, {"sparsity": 0.5, "scope": "isomorphic"}, ["give select(…, spec=spec)"]),
+        ({"a": [1]}, {"sparsity": 0.5, "max_sparsity": 2}, ["max_sparsity is 2", "from 0 to 1"]),
+        ({"a": [1]}, {"sparsity": 0.5, "keep": "b*"}, ["axes to keep are given for 'b*'"]),
+        (
+            {"a": [1]},
+            {"sparsity": 0.5, "groups": ["a"], "scope": "global"},
+            ["leave the scope out"],
+        ),
         ({"a": [1, 2]}, {"sparsity": 0.5, "round_to": 0}, ["round_to is 0", "at least 1"]),
         ({"a": [1, 2]}, {"sparsity": 0.5, "min_keep": -1}, ["min_keep -1", "at least 0"]),
         (
             {"a": [1], "b": [2]},
-            {"sparsity": {"a": 0.5, "b": 0.4}, "scope": "global"},
+            {"sparsity": {"a": 0.5, "b": 0.4}, "scope": "global", "normalize": "raw"},
             ["a global ranking has one sparsity", "scope='local'"],
         ),
     ],
@@ -201,3 +221,136 @@ def test_what_cannot_be_selected_is_one_error_that_says_why(
         pt.select({n: torch.tensor(s) for n, s in scores.items()}, **arguments)
     for word in words:
         assert word in str(caught.value), str(caught.value)
+
+
+# ---- which axes, and what ranks together
+
+NET = """
+a.w: a 3
+b.w: b a 3 3
+c.w: c b 3 3
+c.gate: c b 3 3
+d.w: 2 c
+"""
+
+
+def network() -> tuple[pt.Spec, dict[str, Tensor]]:
+    """Kernels of two kinds beside a matrix; one axis is inexact."""
+    rows = [line.partition(": ") for line in NET.strip().splitlines()]
+    layout = {name: dims for name, _, dims in rows}
+    sizes = {"a": 4, "b": 6, "c": 8}
+    params = {
+        n: torch.zeros([sizes.get(d) or int(d) for d in dims.split()]) for n, dims in layout.items()
+    }
+    return pt.Spec.from_layout(layout, params, inexact={"a": "a mean"}), {
+        n: torch.arange(float(size)) for n, size in sizes.items()
+    }
+
+
+def test_with_a_spec_only_exact_axes_lose_units_unless_others_are_named() -> None:
+    spec, scores = network()
+    assert {*pt.select(scores, 0.5)} == {"a", "b", "c"}
+    assert {*pt.select(scores, 0.5, spec=spec)} == {"b", "c"}
+    assert {*pt.select(scores, 0.5, spec=spec, axes="all")} == {"a", "b", "c"}
+    assert {*pt.select(scores, 0.5, spec=spec, axes="a")} == {"a"}
+    assert {*pt.select(scores, {"a": 0.5}, spec=spec)} == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("c", ("c",)),
+        ("[bc]", ("b", "c")),
+        ("c.gate", ("c",)),
+        ("module.c.w", ("c",)),
+        ("filters", ("b", "c")),
+        ("all", ("a", "b", "c")),
+        (["c", "b"], ("b", "c")),
+    ],
+)
+def test_a_name_a_pattern_a_weight_and_a_role_find_axes(text: Any, found: tuple[str, ...]) -> None:
+    spec, scores = network()
+    assert pt.find(spec, text) == found
+    assert tuple(pt.select(scores, 0.5, spec=spec, axes=text)) == found
+    assert {*pt.select(scores, 0.5, spec=spec, keep=text)} == {"b", "c"} - {*found}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("c.ate", "did you mean 'c'|Known: "),
+        ("d.w", "'d.w' makes no axis"),
+        ("heads", "no exact axis has the role 'heads'.*this network has filters"),
+        ("[a]", "'a' \\(inexact: a mean"),
+    ],
+)
+def test_what_means_no_axis_says_what_comes_nearest(text: str, words: str) -> None:
+    with pytest.raises(pt.SpecError, match=words):
+        pt.find(network()[0], text)
+
+
+def test_a_module_whose_filters_have_another_name_is_told_by_meaning() -> None:
+    spec, _ = network()
+    layout = {name.replace("gate", "gate.weight"): dims for name, dims in spec.layout.items()}
+    shapes = {
+        name: torch.zeros(spec.shape(old)) for name, old in zip(layout, spec.layout, strict=True)
+    }
+    texts = {name: ax.layout_text(dims) for name, dims in layout.items()}
+    spec = pt.Spec.from_layout(texts, shapes)
+    for wrong in ("c.gate", "module.c.gate"):
+        with pytest.raises(pt.MaskError, match=r"the filters of c\.gate are axis 'c'"):
+            pt.mask(shapes, spec, {wrong: torch.ones(8) > 0})
+
+
+def test_a_shared_ranking_compares_each_axis_by_its_own_measure() -> None:
+    scores = {"a": torch.tensor([1.0, 2.0, 3.0, 4.0]), "b": torch.tensor([60.0, 70.0, 80.0, 90.0])}
+    measures: tuple[Any, ...] = ("mean", "max", "l2")
+    for how in measures:
+        masks = pt.select(scores, 0.5, scope="global", normalize=how, max_sparsity=1)
+        size = {"mean": Tensor.mean, "max": Tensor.max, "l2": Tensor.norm}[how]
+        ratios = [(float(s[i] / size(s)), n, i) for n, s in scores.items() for i in range(4)]
+        want = {(n, i) for _, n, i in sorted(ratios)[:4]}
+        assert {(n, i) for n, places in removed(masks).items() for i in places} == want
+
+
+def test_no_axis_is_emptied_by_a_shared_ranking_unless_asked() -> None:
+    scores = {"thin": torch.arange(8.0), "wide": torch.arange(100.0, 108.0)}
+    kept: Any = {"scope": "global", "normalize": "raw"}
+    assert len(removed(pt.select(scores, 0.5, **kept))["thin"]) == 7
+    scores = {n: torch.cat([s, s + 8]) for n, s in scores.items()}
+    assert len(removed(pt.select(scores, 0.5, **kept))["thin"]) == 14
+    masks = pt.select(scores, 0.5, **kept, max_sparsity=0.6)
+    assert [len(places) for places in removed(masks).values()] == [9, 7]
+    assert len(removed(pt.select(scores, 0.5, max_sparsity=0.25))["thin"]) == 4
+
+
+def test_units_that_cost_more_go_first_by_cost() -> None:
+    spec, _ = network()
+    spec = replace(spec, macs=((1, (ax.Name("b"), ax.Name("c"))),))
+    scores = {"b": torch.full((6,), 7.0), "c": torch.full((8,), 7.0)}
+    masks = pt.select(scores, 0.25, scope="global", normalize="cost", spec=spec)
+    assert [len(places) for places in removed(masks).values()] == [3, 0]
+
+
+def test_groups_rank_together_and_the_others_alone() -> None:
+    scores = {"a1": torch.arange(4.0), "a2": torch.arange(4.0) + 2, "b": torch.arange(4.0)}
+    masks = pt.select(scores, 0.5, groups=["a*"], normalize="raw", max_sparsity=1)
+    assert removed(masks) == {"a1": [0, 1, 2], "a2": [0], "b": [0, 1]}
+    with pytest.raises(pt.MaskError, match="'a1' stands in two groups"):
+        pt.select(scores, 0.5, groups=["a*", ["a1", "b"]], normalize="raw")
+
+
+def test_isomorphic_axes_rank_together() -> None:
+    model = ResNet(2, 10, 3)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, torch.rand(1, 3, 8, 8))
+    scores = pt.lp_norm(params, spec)
+    masks = pt.select(scores, 0.5, scope="isomorphic", spec=spec, max_sparsity=1)
+    streams = {"conv1", "layer2.0.conv2", "layer3.0.conv2"}
+    assert {*masks} == {*scores}
+    for names in (streams, {*scores} - streams):
+        units = sorted((float(scores[n][i]), n, i) for n in names for i in range(spec.sizes[n]))
+        lowest = {(n, i) for _, n, i in units[: len(units) // 2]}
+        best = {(n, int(scores[n].argmax())) for n in names}
+        gone = {(n, i) for n in names for i in removed(masks)[n]}
+        assert len(gone - lowest) <= len(lowest & best)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 
-from purethin.errors import SpecError, nearest
+from purethin.errors import SpecError
+from purethin.finding import find
 from purethin.measuring.calls import watched
 from purethin.measuring.gradients import GradientSums
 from purethin.measuring.grams import GramSums
@@ -88,13 +88,7 @@ def _wanted(spec: Spec, gram: bool | str | Sequence[str]) -> set[str]:
     """The axes whose second moments are asked for."""
     if isinstance(gram, bool):
         return {*spec.axes} if gram else set()
-    out: set[str] = set()
-    for pattern in [gram] if isinstance(gram, str) else gram:
-        found = {name for name in spec.axes if fnmatchcase(name, pattern)}
-        if not found:
-            raise SpecError(f"no axis is named '{pattern}'; {nearest(pattern, spec.axes)}")
-        out |= found
-    return out
+    return {*find(spec, gram)}
 
 
 class _Activations:

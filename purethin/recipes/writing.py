@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 
 import torch
 import yaml
 
 from purethin.costs import cost
-from purethin.errors import MaskError, PurethinError, RecipeError, SpecError, nearest
+from purethin.errors import MaskError, RecipeError, SpecError, nearest
+from purethin.finding import find
 from purethin.recipes.carriers import Listing, listings, some
 from purethin.selection import count_removed
 from purethin.spec import Spec
@@ -47,8 +47,9 @@ def recipe_for(
         sparsity: the fraction of units to remove, in [0, 1]; or `{axis or pattern: fraction}`: an
             axis by its own name first, then by the first pattern that matches; axes that none
             matches keep all.
-        axes: a pattern of names, or several (`fnmatch`: `layer2.*`). Patterns mean exact axes; an
-            inexact one is pruned where it is named outright.
+        axes: a text, or several, as `find` reads them: a name, a pattern (`layer2.*`), a weight, a
+            role ("heads", "feed_forward"). Patterns and roles mean exact axes; an inexact one is
+            pruned where it is named outright.
         initial: the fraction removed at `begin`; less where an axis's sparsity is less.
         begin: the first epoch.
         end: the epoch after the last (exclusive), at which the network is thinned.
@@ -115,43 +116,24 @@ def fractions_of(
     patterns = [axes] if isinstance(axes, str) else list(axes)
     if not isinstance(sparsity, Mapping):
         _check_fraction("sparsity", sparsity)
-        return dict.fromkeys(_matching(patterns, spec, SpecError), float(sparsity))
+        return dict.fromkeys(find(spec, patterns), float(sparsity))
     for key, fraction in sparsity.items():
         _check_fraction(f"sparsity of '{key}'", fraction)
-    names = _matching(sparsity, spec, MaskError)
+    names = find(spec, sparsity, error=MaskError)
     if patterns != ["*"]:
-        names = _matching(patterns, spec, SpecError)
-    for key in sparsity:
-        if key not in names and not any(fnmatchcase(name, key) for name in names):
+        names = find(spec, patterns)
+    meant = {key: {*find(spec, key, error=MaskError)} for key in sparsity}
+    for key, axes_meant in meant.items():
+        if axes_meant.isdisjoint(names):
             raise MaskError(
                 f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}"
             )
     out: dict[str, float] = {}
     for name in names:
-        keys = [name] if name in sparsity else [k for k in sparsity if fnmatchcase(name, k)]
+        keys = [name] if name in sparsity else [k for k in sparsity if name in meant[k]]
         if keys:
             out[name] = float(sparsity[keys[0]])
     return out
-
-
-def _matching(patterns: Iterable[str], spec: Spec, error: type[PurethinError]) -> list[str]:
-    """The axes that any pattern means, in the spec's order: exact ones, and those named
-    outright.
-    """
-    found: set[str] = set()
-    for pattern in patterns:
-        hits = [n for n in spec.exact if fnmatchcase(n, pattern)]
-        hits = [pattern] if pattern in spec.axes else hits
-        inexact = next((a for a in spec.axes.values() if fnmatchcase(a.name, pattern)), None)
-        if not hits and inexact is None:
-            raise error(f"'{pattern}' matches no axis; {nearest(pattern, spec.axes)}")
-        if not hits and inexact:
-            raise error(
-                f"'{pattern}' matches no exact axis, only such as '{inexact.name}' (inexact: "
-                f"{inexact.reason}): to prune that all the same, name it outright"
-            )
-        found.update(hits)
-    return [name for name in spec.axes if name in found]
 
 
 def _check_fraction(what: str, given: float) -> None:
