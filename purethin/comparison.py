@@ -18,7 +18,7 @@ from purethin.modules import rebuild
 from purethin.outputs import results
 from purethin.records import Frozen
 from purethin.spec import Masks, Spec
-from purethin.thinning import mask, thin
+from purethin.thinning import config_of, mask, thin
 from purethin.tree import TensorTree
 
 
@@ -129,7 +129,7 @@ def check(
     thinned, config = thin(params, spec, masks)
     masked = mask(params, spec, masks)
     if isinstance(model, nn.Module):
-        dense = rebuild(model, masked, {}).eval()
+        dense = rebuild(model, masked, config_of(spec, {})).eval()
         small = rebuild(model, thinned, config).eval()
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))

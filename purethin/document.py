@@ -49,6 +49,7 @@ def read(text: str) -> dict[str, Any]:
                 for module, row in data.get("attributes", {}).items()
             },
             "stand_ins": data.get("stand_ins", {}),
+            "caches": {module: tuple(names) for module, names in data.get("caches", {}).items()},
             "activations": tuple(
                 Activation(name, dim, role, module, argument, at, parse(channels))
                 for name, dim, role, module, argument, at, channels in data.get("activations", ())

@@ -21,6 +21,9 @@ from purethin.thinning import CLASS, Config
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
+TORCHS = frozenset(vars(nn.Module()))
+"""The attributes that torch gives every module."""
+
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, detached, sharing memory with the model.
@@ -88,7 +91,8 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
         params: the tensors that `thin` or `load` gave, `{name: Tensor}`: all that the model's
             state dict has. Buffers that it does not save may be left out.
         config: the config that it gave, `{module path: {attribute: value}}`; `{}` for a network
-            that is dense or masked.
+            that is dense or masked: dicts of floating-point tensors, which are mostly caches of
+            what the old parameters gave, are then emptied; else those that the spec knows of.
 
     Returns:
         The smaller module, in the model's train or eval mode; parameters require grad where the
@@ -125,7 +129,8 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
     stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
     _configure(small, config)
     for module in small.modules():
-        _forget_caches(module)
+        if not config:
+            _forget_caches(module)
         if isinstance(module, nn.RNNBase):
             module.flatten_parameters()
     return small
@@ -163,6 +168,9 @@ def _configure(small: nn.Module, config: Config) -> None:
             for holder in holders:
                 held = held.__dict__[holder]
             old = held.__dict__.get(last)
+            if isinstance(value, dict) and isinstance(old, dict):
+                old.clear()  # a cache
+                continue
             held.__dict__[last] = type(old)(value) if isinstance(old, tuple | list) else value
 
 
@@ -198,12 +206,10 @@ def meta_copy(model: nn.Module) -> nn.Module:
 
 
 def _forget_caches(module: nn.Module) -> None:
-    """Empty the plain dicts of tensors that modules keep (attention-bias tables): they have the old
-    sizes.
-    """
+    """Empty the dicts of floating-point tensors that a module keeps (attention-bias tables)."""
     for name, value in module.__dict__.items():
-        held = value.values() if type(value) is dict and not name.startswith("_") else ()
-        if any(isinstance(v, Tensor) for v in held):
+        held = value.values() if isinstance(value, dict) and name not in TORCHS else ()
+        if any(isinstance(v, Tensor) and v.is_floating_point() for v in held):
             module.__dict__[name] = {}
 
 

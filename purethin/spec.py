@@ -43,6 +43,8 @@ class Spec:
             measure axes.
         stand_ins: `{module path: class}` that takes the place of a module's own where that asserts
             what thinning breaks.
+        caches: `{module path: (dict that the forward fills with tensors, …)}`: a thinned network
+            starts with empty ones.
         activations: where parameters meet the data, module by module.
         sites: the calls that read axes, and those that scale them, operator by operator.
         positions: `{buffer: expression}`: integer tensors whose values are positions along it.
@@ -60,6 +62,7 @@ class Spec:
     buffers: frozenset[str] = frozenset()
     attributes: Mapping[str, Mapping[str, Axes | tuple[Axes, ...]]] = field(default_factory=dict)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
+    caches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     activations: tuple[Activation, ...] = ()
     sites: tuple[Site, ...] = ()
     positions: Mapping[str, Axes] = field(default_factory=dict)

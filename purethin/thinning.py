@@ -261,7 +261,7 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
 
 
 def config_of(spec: Spec, masks: Masks) -> Config:
-    """The module attributes whose values change under these masks."""
+    """The module attributes whose values change under these masks, and the caches to empty."""
     kept, dense = kept_sizes(spec, masks), kept_sizes(spec, None)
 
     def value(expr: Axes | tuple[Axes, ...], count: Callable[[Axes], int]) -> int | list[int]:
@@ -272,6 +272,8 @@ def config_of(spec: Spec, masks: Masks) -> Config:
         for attribute, expr in attributes.items():
             if (new := value(expr, kept)) != value(expr, dense):
                 config.setdefault(module, {})[attribute] = new
+    for module, caches in spec.caches.items():
+        config.setdefault(module, {}).update((name, {}) for name in caches)
     for module, name in spec.stand_ins.items():
         if module in config:
             config[module] = {CLASS: name, **config[module]}

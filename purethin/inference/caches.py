@@ -1,19 +1,21 @@
-"""While a trace runs, cached functions are called afresh where sizes go through them: what they
-kept belongs to other sizes, and nothing tracked may stay in them.
+"""Caches. While a trace runs, cached functions are called afresh where sizes go through them: what
+they kept belongs to other sizes, and nothing tracked may stay in them. Dicts of tensors that the
+forward fills are noted, so that a thinned network starts with empty ones.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import _lru_cache_wrapper
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from purethin.inference.shapes import sizes_in
+from purethin.modules import TORCHS
 
 _OWN_CACHES = {"torch", "numpy", "purethin", *sys.stdlib_module_names}
 """Packages whose caches no size of the user's goes through."""
@@ -42,6 +44,28 @@ def uncached(traced: Any) -> Iterator[None]:
         for module in set(sys.modules) - before:
             for _, function, _ in _caches(sys.modules[module]):
                 function.cache_clear()
+
+
+@contextmanager
+def filled(model: object) -> Iterator[dict[str, tuple[str, ...]]]:
+    """`{module path: attributes}`: the modules' dicts into which tensors come while the block
+    runs.
+    """
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    before = {(path, name): held for path, name, held in _dicts(modules)}
+    found: dict[str, tuple[str, ...]] = {}
+    yield found
+    for path, name, held in _dicts(modules):
+        if {*map(id, held)} - {*map(id, before.get((path, name), ()))}:
+            found[path] = (*found.get(path, ()), name)
+
+
+def _dicts(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, list[Tensor]]]:
+    """The dicts that modules keep, each with the tensors in it."""
+    for path, module in modules.items():
+        for name, value in vars(module).items():
+            if isinstance(value, dict) and name not in TORCHS:
+                yield path, name, [x for x in value.values() if isinstance(x, Tensor)]
 
 
 def _scopes(traced: Any) -> list[Any]:

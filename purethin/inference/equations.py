@@ -7,6 +7,7 @@ chance).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from math import gcd
 
@@ -22,7 +23,7 @@ they are not dimensions.
 Monomial = tuple[Node, ...]
 Polynomial = dict[Monomial, int]
 Takes = dict[tuple[Node, tuple[int, ...]], Node]
-"""From a take's base and sorted index to the node that stands for all takes of that size."""
+"""From a base and a sorted index to the node that stands for all takes of that size."""
 
 Equation = tuple[Node, Node, Why]
 
@@ -60,17 +61,41 @@ def polynomial(n: Node, takes: Takes) -> Polynomial:
     if n.kind == "constant":
         return {(): n.size} if n.size else {}
     if n.kind == "take":
-        base = find(n.parts[0])
-        index = tuple(sorted(n.index))
-        if index == tuple(range(base.size)):
-            return polynomial(base, takes)
-        n = takes.setdefault((base, index), n)
-    if n.kind in ("variable", "take"):
+        return _taken(find(n.parts[0]), Counter(n.index), takes)
+    if n.kind == "variable":
         return {(n,): 1}
     out: Polynomial = {(): 1} if n.kind == "product" else {}
     for part in n.parts:
         poly = polynomial(part, takes)
         out = _sum(out, poly) if n.kind == "sum" else _product(out, poly)
+    return _gathered(out, takes) if takes else out
+
+
+def _taken(base: Node, count: Counter[int], takes: Takes) -> Polynomial:
+    """The size of units taken so many times each: as often as every unit is, that of the whole."""
+    whole = min(count[i] for i in range(base.size))
+    index = tuple(sorted(i for i in count for _ in range(count[i] - whole)))
+    out: Polynomial = {}
+    if index:
+        fresh = Node("take", len(index), (base,), index=index)
+        out[(takes.setdefault((base, index), fresh),)] = 1
+    return _sum(out, _product({(): whole}, polynomial(base, takes))) if whole else out
+
+
+def _gathered(poly: Polynomial, takes: Takes) -> Polynomial:
+    """Takes of one base that stand in a sum, with the same factors, as one."""
+    out: Polynomial = {}
+    counts: dict[tuple[Monomial, Node], Counter[int]] = {}
+    for monomial, k in poly.items():
+        taken = [x for x in monomial if x.kind == "take"]
+        if len(taken) == 1:
+            others = tuple(x for x in monomial if x is not taken[0])
+            count = counts.setdefault((others, find(taken[0].parts[0])), Counter())
+            count.update({i: k * m for i, m in Counter(taken[0].index).items()})
+        else:
+            out[monomial] = k
+    for (others, base), count in counts.items():
+        out = _sum(out, _product({others: 1}, _taken(base, count, takes)))
     return out
 
 
@@ -123,14 +148,17 @@ class Difference:
         return any(map(is_size_only, self.atoms))
 
     def bind_measure(self) -> bool:
-        """Bind a size-only variable that stands alone on one side to the other side's size."""
-        for alone, other in (self.sides, self.sides[::-1]):
-            if len(alone) == 1 and other:
-                monomial, k = next(iter(alone.items()))
-                needed = {v for m in other for x in m for v in leaves(x)}
-                only = monomial[0] if k == len(monomial) == 1 else None
-                if only is not None and is_size_only(only) and only not in needed:
-                    only.up = total(product([constant(c), *m]) for m, c in other.items())
+        """Bind a size-only variable q where one side is q times something, by which the other
+        can be divided.
+        """
+        for mine, other in (self.sides, self.sides[::-1]):
+            needed = {v for m in other for x in m for v in leaves(x)}
+            for q in next(iter(mine), ()) if other else ():
+                if not is_size_only(q) or q in needed or any(m.count(q) != 1 for m in mine):
+                    continue
+                by = {_without(m, [q]): c for m, c in mine.items()}
+                if (found := _quotient(other, by)) is not None:
+                    q.up = total(product([constant(c), *m]) for m, c in found.items())
                     return True
         return False
 
@@ -152,15 +180,16 @@ class Difference:
         return False
 
     def tie(self, left: Node, right: Node, why: Why) -> None:
-        """Tie the two axes if one stands on each side; else the sides themselves, which have one
-        size then; else freeze all.
+        """Tie the axes if one stands on one side, as often as others of its size on the other
+        (3 c = q + k + v); else the sides themselves, which have one size then; else freeze all.
         """
         if self.bind_by_size():
             return
-        one_each = all(len(side) == 1 and set(side.values()) == {1} for side in self.sides)
-        single = [x for side in self.sides for m in side for x in m]
-        if one_each and len(single) == 2 and single[0].size == single[1].size:
-            unify(single[0], single[1], why)
+        one, other = (sum(side.values()) for side in self.sides)
+        alone = all(len(m) == 1 for side in self.sides for m in side) and one == other
+        if alone and min(map(len, self.sides)) == 1 and len({x.size for x in self.atoms}) == 1:
+            for x in self.atoms[1:]:
+                unify(self.atoms[0], x, why)
         elif left.size == right.size and not any(
             is_size_only(v) for n in (left, right) for v in leaves(n)
         ):
@@ -168,6 +197,28 @@ class Difference:
         else:
             for v in [v for x in self.atoms for v in leaves(x)]:
                 freeze(v, why)
+
+
+def _quotient(a: Polynomial, b: Polynomial) -> Polynomial | None:
+    """a / b where it is a polynomial with positive coefficients, else None."""
+    rest, out = dict(a), {}
+    (lead, k), *_ = sorted(b.items(), key=lambda row: _order(row[0]), reverse=True)
+    while rest:
+        m = max(rest, key=_order)
+        if rest[m] < 1 or rest[m] % k or len(_intersect(list(m), lead)) < len(lead):
+            return None
+        term = {_without(m, [*lead]): rest[m] // k}
+        out = _sum(out, term)
+        for n, c in _product(term, b).items():
+            if not (c := rest.pop(n, 0) - c):
+                continue
+            rest[n] = c
+    return out
+
+
+def _order(monomial: Monomial) -> tuple[int, list[int]]:
+    """The order by degree, then by serial numbers, which products keep."""
+    return len(monomial), [x.serial for x in monomial]
 
 
 def _intersect(xs: list[Node], ys: Monomial) -> list[Node]:

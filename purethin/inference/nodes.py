@@ -115,14 +115,17 @@ def total(parts: Iterable[Node]) -> Node:
     return flat[0] if len(flat) == 1 else Node("sum", size, tuple(flat))
 
 
-def take(base: Node, index: Sequence[int]) -> Node:
-    """`base` reindexed."""
-    base = find(base)
+def take(base: Node, index: Sequence[int], why: Why = "") -> Node:
+    """`base` reindexed; copies of it as a whole, or of each unit, are a product."""
+    base, index = find(base), tuple(index)
     if base.kind == "constant":
         return constant(len(index), base.why)
-    if len(index) == base.size and all(i == j for j, i in enumerate(index)):
-        return base
-    return Node("take", len(index), (base,), index=tuple(index))
+    copies, every = len(index) // base.size, range(base.size)
+    if index == (*every,) * copies:
+        return product([constant(copies, why), base])
+    if index == tuple(i for i in every for _ in range(copies)):
+        return product([base, constant(copies, why)])
+    return Node("take", len(index), (base,), index=index)
 
 
 def leaves(n: Node) -> list[Node]:

@@ -69,6 +69,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         buffers=traced.buffers,
         attributes=_attributes(traced.attributes, text),
         stand_ins=traced.stand_ins,
+        caches=traced.caches,
         activations=activations_of(trace, traced.frames, traced.prunable, names),
         sites=sites_of(trace, traced.calls, traced.named, names),
         positions={

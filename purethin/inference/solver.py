@@ -172,7 +172,7 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
         base = total([joined, constant(1, why)]) if stuck else joined
         number = {c: i for i, c in enumerate([*free, None])}
         for v in group:
-            v.up = take(base, [number[c] for c in met[v]])
+            v.up = take(base, [number[c] for c in met[v]], why)
 
 
 _Units = Sequence[tuple[Node, int] | None]

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
-from purethin.inference.caches import uncached
+from purethin.inference.caches import filled, uncached
 from purethin.inference.frames import Frame, framed
 from purethin.inference.ledger import Ledger
 from purethin.inference.modes import watching
@@ -181,6 +181,7 @@ class Traced:
     stand_ins: dict[str, str]
     outputs: dict[str, Tensor]
     frames: list[Frame]
+    caches: dict[str, tuple[str, ...]]
 
     @property
     def prunable(self) -> dict[str, Tensor]:
@@ -211,6 +212,7 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = 
     args, kwargs = tree_map(given, (args, kwargs))
     with (
         uncached(source.traced),
+        filled(ready.forward) as caches,
         framed(ready.forward, trace.tape) as frames,
         watching(trace),
     ):
@@ -223,5 +225,12 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = 
                 freeze(node, f"its size is among the outputs ({where})")
     outputs = {where: x for where, x in found.items() if isinstance(x, Tensor)}
     return Traced(
-        trace, ready.named, source.buffers, ready.attributes, ready.stand_ins, outputs, frames
+        trace,
+        ready.named,
+        source.buffers,
+        ready.attributes,
+        ready.stand_ins,
+        outputs,
+        frames,
+        caches,
     )
