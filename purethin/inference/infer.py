@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-from purethin.errors import PurethinError
+from purethin.errors import PurethinError, SpecError
 from purethin.inference.readout import freeze_spelled, settle, spec_of
-from purethin.inference.sources import FunctionSource, ModuleSource, Source, run
+from purethin.inference.sources import Example, FunctionSource, ModuleSource, Source, run
 from purethin.inference.trial import proven
 from purethin.spec import Spec
 from purethin.tree import TensorTree
@@ -27,6 +27,7 @@ def infer(
     params: TensorTree,
     *args: Any,
     trial: bool = True,
+    examples: Sequence[Any] = (),
     **kwargs: Any,
 ) -> Spec:
     """The dependency spec of a network, from one forward pass on the meta device.
@@ -39,6 +40,9 @@ def infer(
         trial: run the forward once more with about half of every axis gone: what then fails, or
             means something else, is frozen with the error and its line. Without it the spec is as
             the first forward left it.
+        examples: more inputs, each a tuple of positional inputs, a dict of keyword inputs, or one
+            tensor: one spec is made for all. So a network that takes other ways for other inputs
+            (routed experts) is seen whole.
 
     Returns:
         The spec: the layout of every parameter, which axes are exact, what is frozen and why.
@@ -60,7 +64,20 @@ def infer(
         else FunctionSource(model, params)
     )
     with _without_collector():
-        return _inferred(source, args, kwargs, trial)
+        return _inferred(source, [(args, kwargs), *map(_example, examples)], trial)
+
+
+def _example(given: Any) -> Example:
+    if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
+        return (), dict(given)
+    if isinstance(given, Tensor | list):
+        return (given,), {}
+    if isinstance(given, tuple):
+        return given, {}
+    raise SpecError(
+        f"an example is a tuple of inputs, a dict of keyword inputs or a tensor, not a "
+        f"{type(given).__name__}: write examples=[(x,), {{'x': x}}]"
+    )
 
 
 @contextmanager
@@ -77,14 +94,14 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], trial: bool) -> Spec:
+def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> Spec:
     """Trace on meta; where that fails, on real tensors; where C code of others takes no tracked
     integer, with plain ones: and say so.
     """
     traced, errors = None, []
     for tracking, meta in itertools.product((True, False), (True, False)):
         try:
-            traced = run(source, args, kwargs, meta=meta, tracking=tracking)
+            traced = run(source, examples, meta=meta, tracking=tracking)
             break
         except PurethinError:
             raise
@@ -92,7 +109,7 @@ def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], tri
             errors.append(error)
     if traced is None:
         if add_note := getattr(errors[-1], "add_note", None):  # from Python 3.11 on
-            add_note(_context(source, args))
+            add_note(_context(source, examples[0][0]))
         raise errors[-1]
     notes = []
     if not traced.trace.meta:
@@ -103,7 +120,7 @@ def _inferred(source: Source, args: tuple[Any, ...], kwargs: dict[str, Any], tri
     if not trial:
         freeze_spelled(traced)
     spec = spec_of(traced, tuple(notes))
-    return proven(source, traced, spec, args, kwargs) if trial else spec
+    return proven(source, traced, spec, examples) if trial else spec
 
 
 def _raised(error: Exception) -> str:

@@ -20,6 +20,7 @@ from purethin.inference.sites import sites_of
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import judged
 from purethin.inference.trace import Trace
+from purethin.inference.twins import twins_of
 from purethin.records import Axis, Condition, Frozen, placed
 from purethin.spec import Spec, dtype_name
 
@@ -131,12 +132,16 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
         for d in trace.dims_of(t):
             freeze(d, "an output's size" + ("" if place == "output" else f" ({place})"))
     readers: Counter[int] = Counter(id(t) for call in trace.tape for t in call.tensors)
-    for name, t in named.items():
-        if not readers[id(t)]:
-            for d in dims[name]:
-                freeze(d, "a parameter that the forward does not read")
+    unread = {name for name, t in named.items() if not readers[id(t)]}
+    for name in unread:
+        for d in dims[name]:
+            freeze(d, "a parameter that the forward does not read")
+    shapes = {n: tuple(t.shape) for n, t in named.items() if n not in traced.buffers}
+    for part, other in twins_of(unread & shapes.keys(), shapes, traced.lists).items():
+        _freeze_around(dims, part, other)
+    taken = {id(t) for t in (*trace.read, *traced.outputs.values())}
     for t, node, place in trace.given_positions:
-        if readers[id(t)] or any(t is o for o in traced.outputs.values()):
+        if readers[id(t)] or id(t) in taken:
             freeze(node, Because("positions along it are read, given", place))
     for name, (node, calls) in trace.position_buffers.items():
         if readers[id(named[name])] != len(calls):
@@ -149,6 +154,22 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
             for v in leaves(d):
                 if v not in carried:
                     freeze(v, "an axis that only buffers carry")
+
+
+def _freeze_around(dims: Mapping[str, list[Node]], part: str, other: str) -> None:
+    """Freeze what a part of the network shares with the rest, as a twin of it that did not run
+    (another expert) keeps its sizes.
+    """
+    inside, outside = set[Node](), set[Node]()
+    for name, ds in dims.items():
+        side = inside if f"{name}.".startswith(f"{part}.") else outside
+        side.update(v for d in ds for v in leaves(d))
+    for v in inside & outside:
+        freeze(
+            v,
+            f"it goes through {part}, and {other}, which is like it, did not run on this example: "
+            "give one that reaches it too, infer(…, examples=[…])",
+        )
 
 
 def _freeze_uncarried(traced: Traced, dims: Mapping[str, list[Node]]) -> None:

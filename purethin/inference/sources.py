@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from purethin.inference.rules import Call
 from purethin.inference.sizes import Size
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
+from purethin.inference.twins import lists_of
 from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of
 from purethin.multihead import stand_in
 from purethin.outputs import results
@@ -182,6 +183,7 @@ class Traced:
     outputs: dict[str, Tensor]
     frames: list[Frame]
     caches: dict[str, tuple[str, ...]]
+    lists: frozenset[str]
 
     @property
     def prunable(self) -> dict[str, Tensor]:
@@ -195,9 +197,15 @@ class Traced:
         return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
-def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = True) -> Traced:
-    """Run it once on the example, watched; on meta or on real tensors, with tracked integers or
-    plain ones.
+Example = tuple[tuple[Any, ...], dict[str, Any]]
+"""Positional and keyword inputs."""
+
+
+def run(
+    source: Source, examples: Sequence[Example], *, meta: bool, tracking: bool = True
+) -> Traced:
+    """Run it once on each example, watched: one trace. On meta or on real tensors, with tracked
+    integers or plain ones.
     """
     trace = Trace(meta, Ledger(tracking))
     ready = source.prepare(trace)
@@ -209,16 +217,21 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = 
         _adopt(trace, twin, [constant(s, "an input's size") for s in x.shape], x)
         return twin
 
-    args, kwargs = tree_map(given, (args, kwargs))
+    forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
+    found: dict[str, Any] = {}
     with (
         uncached(source.traced),
         filled(ready.forward) as caches,
         framed(ready.forward, trace.tape) as frames,
         watching(trace),
     ):
-        out = ready.forward(*args, **kwargs)
-    forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
-    found = dict(results(forward, args, kwargs, out))
+        for number, example in enumerate(examples):
+            macs = len(trace.macs)
+            args, kwargs = tree_map(given, example)
+            out = ready.forward(*args, **kwargs)
+            of = f" of example {number}" if number else ""
+            found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
+            del trace.macs[macs if number else len(trace.macs) :]  # what one forward costs
     for where, size in found.items():
         if isinstance(size, Size):
             for node in leaves(size.plus) + leaves(size.minus or size.plus):
@@ -233,4 +246,5 @@ def run(source: Source, args: Any, kwargs: Any, *, meta: bool, tracking: bool = 
         outputs,
         frames,
         caches,
+        lists_of(ready.forward),
     )

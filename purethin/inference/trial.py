@@ -22,7 +22,7 @@ from purethin.inference.nodes import leaves
 from purethin.inference.places import Place, raised_at
 from purethin.inference.readout import layout_of, settle
 from purethin.inference.rules.laws import Pointwise
-from purethin.inference.sources import Source, Traced, run
+from purethin.inference.sources import Example, Source, Traced, run
 from purethin.records import Condition
 from purethin.rewriting import with_frozen, with_inexact
 from purethin.spec import Masks, Spec
@@ -45,9 +45,7 @@ Finder = Callable[[Sequence[str]], "Fault | None"]
 Layout = Mapping[str, tuple[ax.Axes, ...]]
 
 
-def proven(
-    source: Source, dense: Traced, spec: Spec, args: Sequence[Any], kwargs: dict[str, Any]
-) -> Spec:
+def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example]) -> Spec:
     """The spec with every axis frozen whose thinning breaks the forward, or changes what its
     dimensions mean.
 
@@ -64,7 +62,7 @@ def proven(
         try:
             thin_source = source.thinned(spec, masks, meta=meta)
             tracking = dense.trace.ledger.tracking
-            traced = run(thin_source, args, kwargs, meta=meta, tracking=tracking)
+            traced = run(thin_source, examples, meta=meta, tracking=tracking)
             if not meta:
                 return None
             settle(traced)
