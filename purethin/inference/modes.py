@@ -29,9 +29,15 @@ from purethin.inference.trace import Trace
 
 @contextmanager
 def watching(trace: Trace) -> Iterator[None]:
-    """Put on the trace's tape what runs while the block lasts."""
-    with torch.inference_mode(), _Functions(trace), _Operators(trace):
-        yield
+    """Put on the trace's tape what runs while the block lasts; then, put back what it wrote into
+    the memory of tensors that it did not make.
+    """
+    try:
+        with torch.inference_mode(), _Functions(trace), _Operators(trace):
+            yield
+    finally:
+        for memory, before in trace.overwritten.values():
+            memory.copy_(before)
 
 
 class _Operators(TorchDispatchMode):

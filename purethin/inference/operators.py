@@ -84,7 +84,10 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
             for x in inputs:
                 if (seen := trace.of(x)).value is None:
                     seen.value = x
+    if known.writes:
+        trace.overwrites(inputs)
     out = _output(trace, known, op, args, kwargs) if trace.meta else op(*args, **kwargs)
+    trace.makes(tensors_in(out), inputs)
     if not (isinstance(out, Tensor) or (isinstance(out, tuple | list) and tensors_in(out))):
         return out
     rule, law = known.rule

@@ -18,6 +18,7 @@ from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import filled, uncached
 from purethin.inference.frames import Frame, framed
+from purethin.inference.keeping import unchanged
 from purethin.inference.ledger import Ledger
 from purethin.inference.modes import watching
 from purethin.inference.nodes import constant, freeze, leaves, variable
@@ -157,6 +158,7 @@ def _adopt(trace: Trace, tensor: Tensor, dims: Dims, real: Tensor) -> Seen:
     """Make a tensor known to the trace, with its dims, and the values of an integer one."""
     seen = trace.of(tensor)
     trace.sources.add(id(tensor))
+    trace.makes([tensor])
     seen.dims = dims
     if _whole(real) and real.device.type != "meta":
         seen.value = real.detach().cpu().clone()
@@ -220,6 +222,7 @@ def run(
     forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
     found: dict[str, Any] = {}
     with (
+        unchanged(source.traced),
         uncached(source.traced),
         filled(ready.forward) as caches,
         framed(ready.forward, trace.tape) as frames,

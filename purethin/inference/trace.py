@@ -4,11 +4,12 @@ rules stated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, UntypedStorage
 
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, constant
@@ -43,7 +44,8 @@ class Seen:
 @dataclass(eq=False, repr=False)
 class Trace:
     """One forward. `python`, `measured`: the call of Python's that runs now, and the sizes that
-    rules read in it. `read`: the tensors out of which Python took a number.
+    rules read in it. `read`: the tensors out of which Python took a number. `own`, `overwritten`:
+    real memory that the trace made, and other memory that the forward wrote to, as it was.
     """
 
     meta: bool
@@ -63,6 +65,8 @@ class Trace:
     measured: set[int] = field(default_factory=set)
     python: Python = ((), {})
     seen: dict[int, Seen] = field(default_factory=dict)
+    own: set[int] = field(default_factory=set)
+    overwritten: dict[int, tuple[UntypedStorage, UntypedStorage]] = field(default_factory=dict)
 
     def of(self, tensor: Tensor) -> Seen:
         """What is known of a tensor."""
@@ -87,6 +91,23 @@ class Trace:
         found = self.seen.get(id(tensor))
         return None if found is None else found.value
 
+    def makes(self, tensors: Iterable[Tensor], out_of: Iterable[Tensor] = ()) -> None:
+        """Note the real memory of new tensors, unless it is that of what they are made out of."""
+        given = set(map(_memory, out_of))
+        self.own.update(m for t in tensors if (m := _memory(t)) not in given)
+
+    def overwrites(self, tensors: Iterable[Tensor]) -> None:
+        """Keep real memory that is not the trace's own as it is, before it is written to."""
+        for t in tensors:
+            if (key := _memory(t)) and key not in self.own and key not in self.overwritten:
+                memory = t.untyped_storage()
+                self.overwritten[key] = memory, memory.clone()
+
     def is_parameter(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter or a buffer itself."""
         return self.of(tensor).parameter is not None
+
+
+def _memory(t: Tensor) -> int:
+    """What real tensors that share memory have in common; 0 where there is none."""
+    return t.untyped_storage()._cdata if t.layout == torch.strided and not t.is_meta else 0
