@@ -95,13 +95,33 @@ def _without_collector() -> Iterator[None]:
 
 
 def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> Spec:
+    """The spec; where plain integers were taken for sizes and the trial finds a fault, the one
+    without these if it freezes less.
+    """
+    spec, doubted = _attempted(source, examples, trial, tentative=trial)
+    if doubted:
+        plain, _ = _attempted(source, examples, trial, tentative=False)
+        return min(plain, spec, key=lambda s: (len(s.frozen), -len(s.exact)))
+    return spec
+
+
+def _attempted(
+    source: Source, examples: Sequence[Example], trial: bool, *, tentative: bool
+) -> tuple[Spec, bool]:
     """Trace on meta; where that fails, on real tensors; where C code of others takes no tracked
-    integer, with plain ones: and say so.
+    integer, with plain ones: and say so. The spec, and whether integers that were taken for sizes
+    may be to blame for a fault.
     """
     traced, errors = None, []
     for tracking, meta in itertools.product((True, False), (True, False)):
         try:
-            traced = run(source, examples, meta=meta, tracking=tracking)
+            traced = run(
+                source,
+                examples,
+                meta=meta,
+                tracking=tracking,
+                tentative=tentative and meta and tracking,
+            )
             break
         except PurethinError:
             raise
@@ -120,7 +140,8 @@ def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> Spec:
     if not trial:
         freeze_spelled(traced)
     spec = spec_of(traced, tuple(notes))
-    return proven(source, traced, spec, examples) if trial else spec
+    found, ledger = proven(source, traced, spec, examples) if trial else spec, traced.trace.ledger
+    return found, ledger.tentative and bool(ledger.lost) and found is not spec
 
 
 def _raised(error: Exception) -> str:

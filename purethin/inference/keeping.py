@@ -126,7 +126,9 @@ def _of_a_library(x: Any) -> bool:
     home = getattr(kind, "__module__", None) or ""
     first = home.partition(".")[0]
     plain = isinstance(x, dict | list | set | deque | tuple | nn.Module | functools.partial)
-    return not plain and (first == "torch" or first in sys.stdlib_module_names - {"__main__", "types"})
+    return not plain and (
+        first == "torch" or first in sys.stdlib_module_names - {"__main__", "types"}
+    )
 
 
 def _nothing(x: Any) -> None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from purethin.inference.equations import Equation, is_size_only
 from purethin.inference.nodes import Node, Why, find, leaves
@@ -14,13 +15,21 @@ class Ledger:
     """Equations between sizes, comparisons (path conditions), uses as a number, and as text.
 
     `tracking`: whether integers are tracked; else every dim whose size is read is frozen.
+    `tentative`: whether a plain integer that `int()` made of a size may be taken for that size
+    (`lost`, by value), as a trial follows.
     """
 
     tracking: bool = True
+    tentative: bool = False
+    lost: dict[int, Any] = field(default_factory=dict)
     equations: list[Equation] = field(default_factory=list)
     comparisons: list[tuple[Node, str, Node, bool, Place]] = field(default_factory=list)
     as_numbers: list[tuple[Node, Place]] = field(default_factory=list)
     spelled: list[tuple[Node, Because]] = field(default_factory=list)
+
+    def found(self, value: int) -> int:
+        """The size that a plain integer may have been, else the integer."""
+        return self.lost.get(value, value) if self.tentative and type(value) is int else value
 
     def equal(self, a: Node, b: Node, why: Why) -> None:
         """State that two sizes are one: a node that only measures is bound at once, for the dims

@@ -102,7 +102,8 @@ class _Functions(TorchFunctionMode):
             return data(out) if func in _GIVERS else out
         finally:
             for size in given:
-                if func is torch.Tensor.__getitem__ and _cuts_nothing(trace, args, size):
+                whole = isinstance(size, Size) and func is torch.Tensor.__getitem__
+                if whole and _cuts_nothing(trace, args, size):
                     continue
                 if id(size) not in trace.measured:  # no rule read it as a size: it is a number
                     size.escape(getattr(func, "__name__", "an operator"))

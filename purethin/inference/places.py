@@ -102,6 +102,47 @@ def is_message(at: Place) -> bool:
     return False
 
 
+def is_compared(at: Place) -> bool:
+    """Whether the statement at a place, or one of its function that reads a name which it assigns,
+    compares, branches or takes a remainder.
+    """
+    if at.code is None:
+        return False
+    every = _statements(at.code.co_filename)
+    here = [s for s in every if s.lineno <= at.line <= _end(s)]
+    statement = max(here, key=lambda s: (s.lineno, -_end(s)), default=None)
+    function = [s for s in here if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
+    if statement is None:
+        return False
+    targets = [n for t in getattr(statement, "targets", ()) for n in ast.walk(t)]
+    names = {n.id for n in targets if isinstance(n, ast.Name)}
+    deciding = [
+        part
+        for n in ast.walk(function[-1] if function else ast.Module(here[:1], []))
+        for part in _deciding(n)
+    ]
+    own = {*map(id, ast.walk(statement))}
+    return any(
+        id(n) in own or (isinstance(n, ast.Name) and n.id in names)
+        for part in deciding
+        for n in ast.walk(part)
+    )
+
+
+def _deciding(n: ast.AST) -> list[ast.expr]:
+    """The expressions on whose value it rests what code does."""
+    match n:
+        case ast.If(test) | ast.While(test) | ast.IfExp(test) | ast.Assert(test):
+            return [test]
+        case ast.Compare():
+            return [n]
+        case ast.BinOp(op=ast.Mod()):
+            return [n]
+        case ast.comprehension(ifs=tests):
+            return tests
+    return []
+
+
 @functools.cache
 def _statements(file: str) -> list[ast.stmt]:
     try:

@@ -1,4 +1,4 @@
-"""Tracked integers on their way: out of dims, through containers and arguments, into dims."""
+"""Tracked numbers on their way: out of dims, through containers and arguments, into dims."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from purethin.inference.equations import is_size_only
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, Why, constant, find, freeze, variable
 from purethin.inference.places import Because, place
+from purethin.inference.ratios import Ratio
 from purethin.inference.sizes import Size
 
 
@@ -58,9 +59,9 @@ class Shape(tuple[int, ...]):
         return Shape((*self, *other))
 
 
-def sizes_in(tree: Any) -> list[Size]:
-    """The tracked integers among arguments."""
-    if isinstance(tree, Size):
+def sizes_in(tree: Any) -> list[Size | Ratio]:
+    """The tracked integers and fractions among arguments."""
+    if isinstance(tree, Size | Ratio):
         return [tree]
     if isinstance(tree, slice):
         return sizes_in((tree.start, tree.stop, tree.step))
@@ -70,8 +71,8 @@ def sizes_in(tree: Any) -> list[Size]:
 
 
 def plain(x: Any) -> Any:
-    """The value of a tracked integer; anything else as it is, with those in it replaced."""
-    if isinstance(x, Size):
+    """The value of a tracked number; anything else as it is, with those in it replaced."""
+    if isinstance(x, Size | Ratio):
         return x.value
     if isinstance(x, tuple | list) and any(map(_has_size, x)):
         parts = map(plain, x)
@@ -84,4 +85,4 @@ def plain(x: Any) -> Any:
 
 
 def _has_size(x: Any) -> bool:
-    return isinstance(x, Size | tuple | list | slice | dict)
+    return isinstance(x, Size | Ratio | tuple | list | slice | dict)

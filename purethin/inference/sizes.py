@@ -10,6 +10,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, SupportsIndex
 
 import torch
@@ -17,7 +18,16 @@ import torch
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, constant, find, freeze, leaves, product, total
-from purethin.inference.places import Because, Place, in_library, is_message, is_purethin, place
+from purethin.inference.places import (
+    Because,
+    Place,
+    in_library,
+    is_compared,
+    is_message,
+    is_purethin,
+    place,
+)
+from purethin.inference.posing import Asked, both_ways
 
 
 def node_of(value: int, ledger: Ledger) -> Node:
@@ -29,20 +39,6 @@ def node_of(value: int, ledger: Ledger) -> Node:
 
 def _value(x: Any) -> Any:
     return x.value if isinstance(x, Size) else x
-
-
-class _Asked:
-    """A size as torch's C++ asks for its value."""
-
-    def __init__(self, size: Size) -> None:
-        self._size = size
-
-    def is_int(self) -> bool:
-        return True
-
-    def guard_int(self, file: str, line: int) -> int:
-        self._size.escape("an index or a count")
-        return self._size.value
 
 
 _SymInt: Any = torch.SymInt  # so that type checkers take a tracked integer for an int
@@ -83,8 +79,8 @@ class Size(_SymInt):
 
     @property
     def node(self) -> Any:
-        """What torch's C++ reads of a `SymInt`, where no mode stands between."""
-        return _Asked(self)
+        """What torch's C++ reads of a `SymInt`."""
+        return Asked(self)
 
     @property
     def _nodes(self) -> list[Node]:
@@ -121,8 +117,18 @@ class Size(_SymInt):
     def __copy__(self) -> Size:
         return self
 
+    def lost(self, how: str) -> int:
+        """The plain value: where it is used as a size it may be this one, which the trial then
+        proves; where no trial follows, or it is compared, it is a number too.
+        """
+        at = place(how)
+        if not self.ledger.tentative or is_compared(at):
+            self.escape(how, at)
+        self.ledger.lost[self.value] = self
+        return self.value
+
     def __int__(self) -> int:
-        return self._read("int()")
+        return self.value if is_purethin(sys._getframe(1).f_code) else self.lost("int()")
 
     def __index__(self) -> int:
         return self._read("an index or a count")
@@ -278,11 +284,12 @@ class Size(_SymInt):
 
     def _compare(self, other: object, relation: str, holds: Callable[[Any, Any], Any]) -> Any:
         answer = holds(self.value, _value(other))
-        if isinstance(other, float):
+        if isinstance(other, float | Fraction):
             if not math.isfinite(other) or (relation == "==" and other != math.floor(other)):
                 return answer
             other = math.ceil(other) if relation in ("<", ">=") else math.floor(other)
         at = place(relation)
+        other = self.ledger.found(other) if answer and type(other) is int else other
         if not isinstance(other, int):
             if other is not None and not isinstance(other, str | bytes | type):
                 self.escape(relation, at)
@@ -307,12 +314,6 @@ class Size(_SymInt):
         return self.value != 0 if self.minus is None else self != 0
 
 
-def _both_ways(name: str, function: Callable[[Size, Any, Any], Any]) -> None:
-    """Give sizes an operator, from the left and from the right."""
-    setattr(Size, f"__{name}__", lambda self, other: function(self, self, other))
-    setattr(Size, f"__r{name}__", lambda self, other: function(self, other, self))
-
-
 def _untracked(how: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """An operator, its two sides given, that keeps no track."""
     return lambda self, *args: self._computed(how, function, *args)
@@ -327,15 +328,15 @@ def _comparison(relation: str, holds: Callable[[Any, Any], Any]) -> Callable[...
     return lambda self, other: self._compare(other, relation, holds)
 
 
-_both_ways("add", lambda self, a, b: self._sum("+", a, b, 1))
-_both_ways("sub", lambda self, a, b: self._sum("-", a, b, -1))
-_both_ways("mul", Size._times)
-_both_ways("floordiv", Size._divided)
-_both_ways("mod", Size._remainder)
-for _name, _sign in {"truediv": "/", "lshift": "<<", "rshift": ">>", "xor": "^"}.items():
-    _both_ways(_name, _untracked(_sign, getattr(operator, _name)))
+both_ways(Size, "add", lambda self, a, b: self._sum("+", a, b, 1))
+both_ways(Size, "sub", lambda self, a, b: self._sum("-", a, b, -1))
+both_ways(Size, "mul", Size._times)
+both_ways(Size, "floordiv", Size._divided)
+both_ways(Size, "mod", Size._remainder)
+for _name, _sign in {"lshift": "<<", "rshift": ">>", "xor": "^"}.items():
+    both_ways(Size, _name, _untracked(_sign, getattr(operator, _name)))
 for _name, _sign in {"and": "&", "or": "|"}.items():
-    _both_ways(_name, _untracked(_sign, getattr(operator, f"{_name}_")))
+    both_ways(Size, _name, _untracked(_sign, getattr(operator, f"{_name}_")))
 for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}.items():
     setattr(Size, f"__{_name}__", _comparison(_sign, getattr(operator, _name)))
 for _name in ("as_integer_ratio", "bit_count", "bit_length", "to_bytes"):

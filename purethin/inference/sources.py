@@ -204,12 +204,17 @@ Example = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def run(
-    source: Source, examples: Sequence[Example], *, meta: bool, tracking: bool = True
+    source: Source,
+    examples: Sequence[Example],
+    *,
+    meta: bool,
+    tracking: bool = True,
+    tentative: bool = False,
 ) -> Traced:
     """Run it once on each example, watched: one trace. On meta or on real tensors, with tracked
-    integers or plain ones.
+    integers or plain ones; `tentative` as in `Ledger`.
     """
-    trace = Trace(meta, Ledger(tracking))
+    trace = Trace(meta, Ledger(tracking, tentative))
     ready = source.prepare(trace)
 
     def given(x: Any) -> Any:

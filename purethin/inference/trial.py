@@ -52,17 +52,17 @@ def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example
     An axis whose size turns out to be among the numbers that the forward computes with, unseen by
     inference, is inexact.
     """
-    meta = dense.trace.meta
+    meta, ledger = dense.trace.meta, dense.trace.ledger
     numbers = _numbers(dense) if meta else []
 
-    def fault(axes: Sequence[str], step: int = 1) -> Fault | None:
-        masks = _half_gone(spec, axes, step)
+    def fault(axes: Sequence[str], step: int = 1, *, few: bool = False) -> Fault | None:
+        masks = _half_gone(spec, axes, step, few=few)
         if not masks:
             return None
         try:
             thin_source = source.thinned(spec, masks, meta=meta)
-            tracking = dense.trace.ledger.tracking
-            traced = run(thin_source, examples, meta=meta, tracking=tracking)
+            how = {"tracking": ledger.tracking, "tentative": ledger.tentative}
+            traced = run(thin_source, examples, meta=meta, **how)
             if not meta:
                 return None
             settle(traced)
@@ -74,6 +74,9 @@ def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example
                 f"a trial with fewer units raised {first!r} in {raised_at(error)}", raised=True
             )
 
+    if ledger.tentative and ledger.lost and (found := fault([*spec.axes], few=True)) is not None:
+        # a plain integer took another way, which half of the units did not show
+        return with_frozen(spec, _halved([*spec.axes], found, partial(fault, few=True)))
     while (found := fault([*spec.axes])) is not None and not found.runs:
         blamed = _halved([*spec.axes], found, fault)
         if found.raised and (
@@ -129,19 +132,20 @@ def _step(n: int, fault: Callable[[int], Fault | None]) -> int:
     return next((m for m in (2, 4, 8, 16) if n % m == 0 and n > m and fault(m) is None), 0)
 
 
-def _half_gone(spec: Spec, axes: Sequence[str], step: int = 1) -> Masks:
+def _half_gone(spec: Spec, axes: Sequence[str], step: int = 1, *, few: bool = False) -> Masks:
     """Masks that take about half of each axis: neighbours different amounts (equal ones hide ties),
     an odd number left (even ones hide what kernels ask for), never one alone (which hides errors
     behind broadcasting).
 
     Where a condition of the forward forbids that, exactly half of the units go, or a rounder
-    number, or none. `step`: a multiple.
+    number, or none. `step`: a multiple. `few`: leave two or three if that may be.
     """
     amounts: dict[str, list[int]] = {}
     for i, name in enumerate(axes):
         n = spec.axes[name].size
         odd = [n - (n // 2 | 1) - 2 * ((i + k) % 3 - 1) for k in range(3)]
         rounded = [max(n // 2 // m, 1) * m for m in (1, 2, 4, 8, 16)]
+        odd = [n - 3, n - 2, *odd] if few else odd
         amounts[name] = [
             r for r in (*odd, *rounded, n // 4) if r > 0 and n - r >= 2 and not r % step
         ] + [0]

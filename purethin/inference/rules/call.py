@@ -269,6 +269,7 @@ class Call:
         value = self[name]
         plain: list[int] = [value] if isinstance(value, int) else list(value or ())
         found = as_passed(plain, name, _arguments(self.op)[name][0], self.python)
+        found = [self.trace.ledger.found(x) for x in found]
         for x in found:
             if isinstance(x, Size):
                 self.trace.measured.add(id(x))
