@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.errors import SpecError, listed, nearest
+from purethin.holders import TORCHS, holders
 from purethin.multihead import stand_in
 from purethin.spec import Spec
 from purethin.thinning import CLASS, Config
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
-
-TORCHS = frozenset(vars(nn.Module()))
-"""The attributes that torch gives every module."""
 
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
@@ -163,15 +161,13 @@ def _configure(small: nn.Module, config: Config) -> None:
         for attribute, value in attributes.items():
             if attribute == CLASS:
                 continue
-            *holders, last = attribute.split(".")
-            held: Any = paths[path]
-            for holder in holders:
-                held = held.__dict__[holder]
-            old = held.__dict__.get(last)
+            where, _, name = attribute.rpartition(".")
+            holder = dict(holders(paths[path]))[where]
+            old = holder.values.get(name)
             if isinstance(value, dict) and isinstance(old, dict):
                 old.clear()  # a cache
-                continue
-            held.__dict__[last] = type(old)(value) if isinstance(old, tuple | list) else value
+            else:
+                holder.put(name, type(old)(value) if isinstance(old, tuple | list) else value)
 
 
 def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.Module:

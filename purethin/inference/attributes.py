@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from purethin.holders import holders
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.frames import Frame, innermost
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, find, product
+from purethin.inference.shapes import Shape
 from purethin.inference.sizes import Size
 from purethin.inference.trace import Trace
 
@@ -41,57 +43,39 @@ def track_attributes(
     seen = {id(value) for module in own.modules() for value in vars(module).values()}
     for path, module in model.named_modules():
         mine: dict[str, Node] = {}
-        for prefix, owner in [("", module.__dict__), *_configs(module, seen)]:
-            before = dict(owner)
-            for name, position, value in list(_integers(owner)):
-                node = Node("variable", value, label=f"{ATTRIBUTE}{path}.{prefix}{name}")
-                old = owner[name]
-                found.append(Attribute(path, prefix + name, position, before[name], node))
-                size = Size(value, node, ledger) if ledger.tracking else value
-                if position is None:
-                    mine[prefix + name] = node
-                    owner[name] = size
-                else:
-                    owner[name] = type(old)(size if i == position else x for i, x in enumerate(old))
+        for prefix, holder in [*holders(module)]:
+            if holder.shared is not None and id(holder.shared) in seen:
+                continue
+            seen.add(id(holder.shared))
+            for name, whole in holder.values.items():
+                attribute = f"{prefix}.{name}".strip(".")
+                label = f"{ATTRIBUTE}{path}.{attribute}"
+                nodes = {at: Node("variable", n, label=label) for at, n in _integers(whole)}
+                found += [Attribute(path, attribute, at, whole, n) for at, n in nodes.items()]
+                if None in nodes:
+                    mine[attribute] = nodes[None]
+                if nodes and ledger.tracking:
+                    holder.put(name, _tracked(whole, nodes, ledger))
         _bind_builtin(module, mine, _own_dims(module, dims_of))
     return found
 
 
-def _configs(module: nn.Module, seen: set[int]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The plain objects among a module's attributes (a namespace, a dataclass, a config), each once
-    in the whole model.
+def _integers(value: Any) -> Iterator[tuple[int | None, int]]:
+    """`(None, value)` of an integer above 1; of a tuple or list of integers each such entry with
+    its position.
     """
-    for name, value in module.__dict__.items():
-        plain = (
-            hasattr(value, "__dict__")
-            and not callable(value)
-            and not isinstance(value, Tensor | nn.Module | torch.Generator)
-        )
-        if (
-            plain
-            and not name.startswith("_")
-            and not type(value).__module__.startswith("torch")
-            and id(value) not in seen
-        ):
-            seen.add(id(value))
-            yield f"{name}.", vars(value)
+    if type(value) is int and value > 1:
+        yield None, value
+    elif type(value) in (tuple, list, torch.Size) and all(type(x) is int and x >= 0 for x in value):
+        yield from ((i, x) for i, x in enumerate(value) if x > 1)
 
 
-def _integers(owner: dict[str, Any]) -> Iterator[tuple[str, int | None, int]]:
-    """`(attribute, position in it or None, value)` of every integer above 1 among an object's
-    attributes.
-    """
-    for name, value in owner.items():
-        if name.startswith("_") or name == "training":
-            continue
-        if type(value) is int and value > 1:
-            yield name, None, value
-        elif (
-            isinstance(value, tuple | list)
-            and type(value) in (tuple, list)
-            and all(type(x) is int and x >= 0 for x in value)
-        ):
-            yield from ((name, i, x) for i, x in enumerate(value) if x > 1)
+def _tracked(value: Any, nodes: Mapping[int | None, Node], ledger: Ledger) -> Any:
+    """An attribute's value with its integers tracked."""
+    if None in nodes:
+        return Size(value, nodes[None], ledger)
+    kind = Shape if isinstance(value, torch.Size) else type(value)
+    return kind(Size(x, nodes[i], ledger) if i in nodes else x for i, x in enumerate(value))
 
 
 _MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {

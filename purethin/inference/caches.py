@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from purethin.holders import TORCHS
 from purethin.inference.shapes import sizes_in
-from purethin.modules import TORCHS
 
 _OWN_CACHES = {"torch", "numpy", "purethin", *sys.stdlib_module_names}
 """Packages whose caches no size of the user's goes through."""
