@@ -22,6 +22,8 @@ from purethin.thinning import CLASS, Config
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
+_QUANTIZING = ("torch.ao.quantization", "torch.quantization")
+
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, detached, sharing memory with the model.
@@ -245,6 +247,14 @@ def _unsuitable(module: nn.Module) -> str | None:
         return (
             f"quantized ({kind.__name__}): its weights are packed. Thin the float model, then "
             "quantize it"
+        )
+    if any(
+        c.__module__.startswith(_QUANTIZING) and c.__name__ in ("FakeQuantizeBase", "ObserverBase")
+        for c in kind.__mro__
+    ):
+        return (
+            f"a quantizer or observer ({kind.__name__}): the model is prepared for quantization. "
+            "Thin the float model, then prepare it"
         )
     if kind.__name__ == "OptimizedModule":
         return "compiled: give model._orig_mod, and compile what rebuild returns"

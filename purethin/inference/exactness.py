@@ -142,6 +142,8 @@ class Reading(States):
                     self._meets(axis, [t for t, _ in having], silent, _LOUD, call)
                 elif any(axis in self.infinite(t) for t, _ in law.operands):
                     infinite.add(axis)
+                elif label in law.slid:
+                    self._fault([axis], "a window that slides over it", call.place)
                 elif silent and self._bias_silent(law, label, axis):
                     zero.add((laws.dim_of(label, law.out), axis))
         for o in call.outs:

@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.functional
@@ -32,8 +33,19 @@ def watching(trace: Trace) -> Iterator[None]:
     """Put on the trace's tape what runs while the block lasts; then, put back what it wrote into
     the memory of tensors that it did not make.
     """
+    with_device = torch.autocast.__init__
+
+    def on_cpu(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        # torch refuses to cast automatically on meta, where nothing is computed
+        with_device(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
     try:
-        with torch.inference_mode(), _Functions(trace), _Operators(trace):
+        with (
+            patch.object(torch.autocast, "__init__", on_cpu),
+            torch.inference_mode(),
+            _Functions(trace),
+            _Operators(trace),
+        ):
             yield
     finally:
         for memory, before in trace.overwritten.values():
@@ -211,8 +223,29 @@ def _listless(trace: Trace, index: Any) -> Any:
     return tuple(map(listless, index if isinstance(index, tuple) else (index,)))
 
 
+def _kron(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Every entry of a times b: the dims of both in turn, each pair flattened into one."""
+    rank = max(a.dim(), b.dim())
+    for _ in range(rank - a.dim()):
+        a = a.unsqueeze(0)
+    for _ in range(rank - b.dim()):
+        b = b.unsqueeze(0)
+    for d in range(rank):
+        a, b = a.unsqueeze(2 * d + 1), b.unsqueeze(2 * d)
+    out = a * b
+    for d in range(rank):
+        out = out.flatten(d, d + 1)
+    return out
+
+
+_IN_PARTS: dict[Any, Callable[..., Any]] = {torch.ops.aten.kron.default: _kron}
+"""How to write operators that torch decomposes with plain numbers for sizes."""
+
+
 def _decomposition(op: OpOverload, known: Known) -> Callable[..., Any] | None:
     """How torch itself writes an operator in terms of others, if it does."""
+    if op in _IN_PARTS:
+        return _IN_PARTS[op]
     if known.composite:
         return op.decompose
     return None if known.writes or known.takes_out else decomposition_table.get(op)

@@ -16,10 +16,11 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map
 
+from purethin.inference import hollow
 from purethin.inference.nodes import constant, find, freeze
 from purethin.inference.places import Because, place
 from purethin.inference.rules import RULES, Call
-from purethin.inference.rules.call import LawOf, Rule
+from purethin.inference.rules.call import LawOf, Rule, arguments
 from purethin.inference.rules.laws import Law, Moved, Opaque, Pointwise, moved
 from purethin.inference.rules.pointwise import pointwise
 from purethin.inference.solver import unify
@@ -116,11 +117,19 @@ def _output(
     | the same, a large output  | meta's                     | none                           |
     """
     inputs = tensors_in((args, kwargs))
+    given = {
+        n: args[i] if i < len(args) else kwargs.get(n, d) for n, (i, d) in arguments(op).items()
+    }
+    if (made := hollow.outputs(known.name, given, trace.value_of)) is not None:
+        for o in tensors_in(made):
+            trace.of(o).value = None if o.is_meta else o
+        return made
     if known.random or any(trace.value_of(x) is None for x in inputs):
         if known.writes and inputs:
             trace.of(inputs[0]).value = None
-        like = _like_input(known.name, inputs)
-        return op(*args, **kwargs) if like is None else like
+        if any(x.is_meta for x in inputs):  # a tensor without values stays where it is
+            args, kwargs = tree_map(_on_meta, (list(args), kwargs))
+        return op(*args, **kwargs)
     on_cpu = bool(inputs) and not any(x.device.type == "meta" for x in inputs)
     try:
         out = op(*args, **kwargs)
@@ -147,6 +156,10 @@ def _value(trace: Trace, x: Any) -> Any:
     return torch.device("cpu") if isinstance(x, torch.device) else x
 
 
+def _on_meta(x: Any) -> Any:
+    return torch.device("meta") if isinstance(x, torch.device) else x
+
+
 def _hollow(x: Any) -> Any:
     return torch.empty_like(x, device="meta") if isinstance(x, Tensor) else x
 
@@ -164,17 +177,6 @@ def _twin(trace: Trace, x: Any) -> Any:
         call = Call(alias, "alias", (x,), {}, own.twin, trace, moved, place("alias"))
         trace.tape.append(call)
     return own.twin
-
-
-def _like_input(name: str, inputs: list[Tensor]) -> Tensor | None:
-    """The output where meta's own kernel is slow (batch norm: half the time of a forward) or
-    refuses what others take.
-    """
-    if name == "_grouped_mm" and len(inputs) > 1 and (inputs[0].dim(), inputs[1].dim()) == (2, 3):
-        return inputs[0].new_empty(inputs[0].shape[0], inputs[1].shape[2])
-    if name != "batch_norm" or any(t.shape != inputs[0].shape[1:2] for t in inputs[1:]):
-        return None
-    return torch.empty_like(inputs[0])
 
 
 # ---- dims

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import optree
@@ -41,8 +40,83 @@ class Fault:
     raised: bool = False
 
 
+class _Spent(Exception):
+    """No forward is left to narrow a fault down."""
+
+
+FORWARDS = 60
+"""Forwards on real tensors, which take their time, that a trial may spend on narrowing down."""
+
 Finder = Callable[[Sequence[str]], "Fault | None"]
 Layout = Mapping[str, tuple[ax.Axes, ...]]
+
+
+class _Trials:
+    """Runs of the network with fewer units, each beside the trace of the dense one."""
+
+    def __init__(self, source: Source, dense: Traced, examples: Sequence[Example]) -> None:
+        self.source, self.examples = source, examples
+        self.meta, self.ledger = dense.trace.meta, dense.trace.ledger
+        self.numbers = _numbers(dense) if self.meta else []
+        self.left = FORWARDS
+
+    def fault(
+        self, spec: Spec, axes: Sequence[str], step: int = 1, *, few: bool = False
+    ) -> Fault | None:
+        """What comes out otherwise with about half of these axes gone (or with `few` units left),
+        in multiples of `step`; None if nothing does.
+        """
+        masks = _half_gone(spec, axes, step, few=few)
+        if not masks:
+            return None
+        try:
+            thinned = self.source.thinned(spec, masks, meta=self.meta)
+            tracking, tentative = self.ledger.tracking, self.ledger.tentative
+            how = {"meta": self.meta, "tracking": tracking, "tentative": tentative}
+            traced = run(thinned, self.examples, **how)
+            if not self.meta:
+                return None
+            settle(traced)
+            found = _other_meaning(layout_of(traced), thin_spec(spec, masks).layout)
+            return found or _other_numbers(self.numbers, _numbers(traced))
+        except Exception as error:  # whatever the thinned forward raises is the finding
+            first = (str(error).splitlines() or [""])[0]
+            return Fault(
+                f"a trial with fewer units raised {first!r} in {raised_at(error)}", raised=True
+            )
+
+    def blamed(
+        self, spec: Spec, axes: Sequence[str], found: Fault, *, few: bool = False
+    ) -> dict[str, str]:
+        """The axes to blame for a fault, each with its reason."""
+
+        def fault(part: Sequence[str]) -> Fault | None:
+            self.spend()
+            return self.fault(spec, part, few=few)
+
+        try:
+            return _halved(axes, found, fault)
+        except _Spent:
+            said = f"{found.reason}; which axis is to blame was not found in {FORWARDS} forwards"
+            return dict.fromkeys(axes, said)
+
+    def spend(self) -> None:
+        """Count a forward on real tensors."""
+        self.left -= not self.meta
+        if self.left < 0:
+            raise _Spent
+
+    def step(self, spec: Spec, axis: str) -> int:
+        """The multiple (2, 4, 8 or 16) that an axis can be thinned to without a fault, as kernels
+        ask for; 0 if there is none.
+        """
+        n = spec.axes[axis].size
+        for multiple in (2, 4, 8, 16):
+            if n % multiple == 0 and n > multiple and self.left > 0:
+                self.left -= not self.meta
+                if self.fault(spec, [axis], multiple) is None:
+                    return multiple
+        return 0
 
 
 def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example]) -> Spec:
@@ -52,45 +126,25 @@ def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example
     An axis whose size turns out to be among the numbers that the forward computes with, unseen by
     inference, is inexact.
     """
-    meta, ledger = dense.trace.meta, dense.trace.ledger
-    numbers = _numbers(dense) if meta else []
-
-    def fault(axes: Sequence[str], step: int = 1, *, few: bool = False) -> Fault | None:
-        masks = _half_gone(spec, axes, step, few=few)
-        if not masks:
-            return None
-        try:
-            thin_source = source.thinned(spec, masks, meta=meta)
-            how = {"tracking": ledger.tracking, "tentative": ledger.tentative}
-            traced = run(thin_source, examples, meta=meta, **how)
-            if not meta:
-                return None
-            settle(traced)
-            found = _other_meaning(layout_of(traced), thin_spec(spec, masks).layout)
-            return found or _other_numbers(numbers, _numbers(traced))
-        except Exception as error:  # whatever the thinned forward raises is the finding
-            first = (str(error).splitlines() or [""])[0]
-            return Fault(
-                f"a trial with fewer units raised {first!r} in {raised_at(error)}", raised=True
-            )
-
-    if ledger.tentative and ledger.lost and (found := fault([*spec.axes], few=True)) is not None:
-        # a plain integer took another way, which half of the units did not show
-        return with_frozen(spec, _halved([*spec.axes], found, partial(fault, few=True)))
-    while (found := fault([*spec.axes])) is not None and not found.runs:
-        blamed = _halved([*spec.axes], found, fault)
-        if found.raised and (
-            steps := {a: m for a in blamed if (m := _step(spec.axes[a].size, partial(fault, [a])))}
-        ):
+    trials = _Trials(source, dense, examples)
+    found = trials.fault(spec, [*spec.axes])
+    while found is not None and not found.runs:
+        blamed = trials.blamed(spec, [*spec.axes], found)
+        steps = {a: m for a in blamed if found.raised and (m := trials.step(spec, a))}
+        if steps:
             needed = (
                 Condition(ax.Name(a), "%", ax.Fixed(m), True, blamed[a]) for a, m in steps.items()
             )
             spec = replace(spec, conditions=(*spec.conditions, *needed))
         else:
             spec = with_frozen(spec, blamed)
-    while found is not None and (found := fault(spec.exact)) is not None:
-        blamed = _halved(spec.exact, found, fault)
-        spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
+        found = trials.fault(spec, [*spec.axes])
+    # what `int()` made of a size may have decided something that half of the units do not show
+    unseen = (False, True) if trials.ledger.tentative and trials.ledger.lost else (False,)
+    for few in unseen:
+        while (few or found is not None) and (found := trials.fault(spec, spec.exact, few=few)):
+            blamed = trials.blamed(spec, spec.exact, found, few=few)
+            spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
     return spec
 
 
@@ -123,13 +177,6 @@ def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
         else:
             low = middle
     return {axes[high - 1]: found.reason}
-
-
-def _step(n: int, fault: Callable[[int], Fault | None]) -> int:
-    """The multiple (2, 4, 8 or 16) that n units can be thinned to without a fault, as kernels ask
-    for; 0 if there is none.
-    """
-    return next((m for m in (2, 4, 8, 16) if n % m == 0 and n > m and fault(m) is None), 0)
 
 
 def _half_gone(spec: Spec, axes: Sequence[str], step: int = 1, *, few: bool = False) -> Masks:

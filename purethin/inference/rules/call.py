@@ -62,7 +62,7 @@ def rule(*names: str, law: LawOf | None = None) -> Callable[[Rule], Rule]:
 
 
 @functools.cache
-def _arguments(op: OpOverload) -> dict[str, tuple[int, Any]]:
+def arguments(op: OpOverload) -> dict[str, tuple[int, Any]]:
     """The position and default of each argument of an operator."""
     return {
         a.name: (i, a.default_value if a.has_default_value() else None)
@@ -95,7 +95,7 @@ class Call:
 
     def __getitem__(self, name: str) -> Any:
         """The argument of this schema name, its default where none was given."""
-        i, default = _arguments(self.op)[name]
+        i, default = arguments(self.op)[name]
         given = self.positional
         return given[i] if i < len(given) else self.keywords.get(name, default)
 
@@ -103,7 +103,7 @@ class Call:
         """The argument of this schema name, or `default` where the operator has none of that
         name.
         """
-        return self[name] if name in _arguments(self.op) else default
+        return self[name] if name in arguments(self.op) else default
 
     def dim(self, name: str = "dim") -> int:
         """An argument that is a dim of the first tensor, counted from the front."""
@@ -268,7 +268,7 @@ class Call:
         """A list of integers, each with its track; a lone integer counts as a list of one."""
         value = self[name]
         plain: list[int] = [value] if isinstance(value, int) else list(value or ())
-        found = as_passed(plain, name, _arguments(self.op)[name][0], self.python)
+        found = as_passed(plain, name, arguments(self.op)[name][0], self.python)
         found = [self.trace.ledger.found(x) for x in found]
         for x in found:
             if isinstance(x, Size):

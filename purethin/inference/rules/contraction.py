@@ -199,18 +199,33 @@ def kernel(c: Call) -> Contracted:
     each = variable(find(wd[0]).size // int(number))
     ends = (each, wd[1]) if _transposed(c) else (wd[1], each)
     batch = {"batch": xd[0]} if at else {}
-    space = {} if _is_window(c, w) else {("space", d): n for d, n in enumerate(xd[at + 1 :])}
+    space = {("space", d): n for d, n in enumerate(xd[at + 1 :]) if _keeps(c, at + 1 + d)}
+    slid = tuple(space) if _is_window(c, w) else ()
     row = ("in", "out") if _transposed(c) else ("out", "in")
     return Contracted(
         ((x, (*batch, *group, "in", *space)), (w, (*group, *row))),
         (*batch, *group, "out", *space),
         {**dict(zip(("in", "out"), ends, strict=True)), **space, **batch, **group},
         None if b is None else (b, (*group, "out")),
+        slid,
     )
+
+
+def _keeps(c: Call, dim: int) -> bool:
+    """Whether a dim of x can be pruned although a window slides over it: where it keeps its size
+    at every size.
+    """
+    x, w = c["input"], c["weight"]
+    if not _is_window(c, w):
+        return True
+    prunable = find(c.dims(x)[dim]).kind != "constant"
+    by_one = all(step == 1 for step in c.get("stride", ()))
+    return prunable and by_one and x.shape[dim] == c.shape[dim]
 
 
 @rule(
     "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d",
+    "torchvision::deform_conv2d",
     law=kernel,
 )
 def convolution(c: Call) -> Dims:
@@ -225,14 +240,26 @@ def convolution(c: Call) -> Dims:
     if b is not None:
         c.unify(filters, c.dims(b)[0])
     c.freeze("a kernel's size", *wd[2:])
+    if c.get("offset") is not None:
+        _deform(c, channels)
     c.produces(w, 1 if transposed else 0)
     space = xd[at + 1 :]
-    if _is_window(c, w):
-        c.freeze("a convolved dimension", *space)
-        space = [c.fixed(s, "a convolved dimension") for s in c.shape[at + 1 :]]
+    for d in range(len(space)):
+        if ("space", d) not in nodes:
+            c.freeze("a convolved dimension", space[d])
+            space[d] = c.fixed(c.shape[at + 1 + d], "a convolved dimension")
     count = prod(x.shape[at + 1 :] if transposed else c.shape[at + 1 :])
     c.costs(count * prod(w.shape[2:]), [*xd[:at], wd[0], wd[1]])
     return [*xd[:at], filters, *space]
+
+
+def _deform(c: Call, channels: Node) -> None:
+    """Where a deformed window looks: offsets stand by position, each for a part of the channels."""
+    for t in (c["offset"], c["mask"]):
+        c.freeze("offsets and weights of places, by position", *c.dims(t)[1:])
+    if (parts := c["offset_groups"]) > 1:
+        each = variable(find(channels).size // parts)
+        c.unify(channels, product([c.fixed(parts, "offset groups"), each]))
 
 
 def _transposed(c: Call) -> bool:
@@ -246,7 +273,7 @@ def _is_window(c: Call, w: Tensor) -> bool:
         listed = isinstance(value, list | tuple) and all(v == neutral for v in value)
         return listed or value == "valid"
 
-    return not (
+    return c.get("stride") is None or not (
         all(k == 1 for k in w.shape[2:])
         and plain(c["stride"], 1)
         and (plain(c["padding"], 0) or c["padding"] == "same")

@@ -45,13 +45,15 @@ class Moved(Law):
 @dataclass(frozen=True)
 class Contracted(Law):
     """Products summed over the labels that `out` lacks, as in einsum; `bias` is added after.
-    `nodes`: each label's dimension. Labels are in the order of dims; see `dim_of`.
+    `nodes`: each label's dimension. Labels are in the order of dims; see `dim_of`. `slid`: labels
+    along which a window slides, so that an entry depends on its neighbours.
     """
 
     operands: tuple[tuple[Tensor, tuple[Label, ...]], ...]
     out: tuple[Label, ...]
     nodes: Mapping[Label, Node]
     bias: tuple[Tensor, tuple[Label, ...]] | None = None
+    slid: tuple[Label, ...] = ()
 
 
 def dim_of(label: Label, row: tuple[Label, ...]) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from purethin.inference.nodes import Node, product, total, variable
 from purethin.inference.rules.call import Call, Dims, rule
-from purethin.inference.rules.laws import Recurrent
+from purethin.inference.rules.laws import Moved, Recurrent, moved
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -77,6 +77,34 @@ def _direction(
     c.costs(steps, c.dims(w_in))
     c.costs(steps, c.dims(w_hidden))
     return out, hidden
+
+
+@rule("_pack_padded_sequence", law=moved)
+def packed(c: Call) -> tuple[Dims, ...]:
+    """out = all steps of all sequences, then x's dims from the third on; and the batch's sizes."""
+    what = "steps of sequences"
+    first, second, *rest = c.dims()
+    c.freeze(what, first, second)
+    return [c.fixed(c.outs[0].shape[0], what), *rest], [c.fixed(c.outs[1].shape[0], what)]
+
+
+@rule(
+    "_pad_packed_sequence pad_sequence",
+    law=lambda c: Moved(_sequences(c), fill=float(c["padding_value"]), filled=(0, 1)),
+)
+def unpacked(c: Call) -> Dims | tuple[Dims, ...]:
+    """out = batch and steps, padded, then the dims of the sequences from the second on."""
+    what, rows = "steps of sequences", [c.dims(t) for t in _sequences(c)]
+    for first, *rest in rows:
+        c.freeze(what, first)
+        for a, b in zip(rest, rows[0][1:], strict=True):
+            c.tie(a, b)
+    out = [*(c.fixed(s, what) for s in c.outs[0].shape[:2]), *rows[0][1:]]
+    return (out, [c.fixed(s, what) for s in c.outs[1].shape]) if c.several else out
+
+
+def _sequences(c: Call) -> tuple[Tensor, ...]:
+    return tuple(c["sequences"]) if c.get("sequences") is not None else (c["data"],)
 
 
 @rule("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", law=recurrent)
