@@ -41,7 +41,7 @@ def written_out(net: Any, h: Tensor) -> Tensor:
 
 
 UNSEEN = [
-    case("a float over the size", lambda net, h: h * (2.0 / h.shape[1])).gives("in /"),
+    case("a float over the size", lambda net, h: h * (2.0 / h.shape[1])).gives("in mul"),
     case("a float to the power of the size", lambda net, h: h * 0.9 ** h.shape[1]).gives("in **"),
     case("its logarithm", lambda net, h: h + math.log(h.shape[1])).gives("in float()"),
     case("its greatest common divisor", lambda net, h: h * math.gcd(h.shape[1], 12)).gives(
@@ -52,7 +52,7 @@ UNSEEN = [
     ),
     case("a list of that length", lambda net, h: h * len([0.0] * h.shape[1])).gives("in *"),
     case("its digits, read back", lambda net, h: h * int(f"{h.shape[1]}")).gives("in str()"),
-    case("a tensor that is written out", written_out).gives("in *"),
+    case("a tensor that is written out", written_out).gives("in tensor"),
 ]
 
 

@@ -33,6 +33,7 @@ from . import (  # noqa: F401  (importing a family registers it)
     sharing,
     sizes,
     slicing,
+    surveyed,
     torch_transformers,
     transformers,
     weight_norm,

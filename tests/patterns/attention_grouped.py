@@ -158,10 +158,7 @@ def in_turn(net: Net, x: Tensor) -> Tensor:
     lambda: counts(index=nn.Buffer(torch.tensor([0, 0, 0, 1, 1, 1]))),
     inputs=sequence,
     prunable="k",
-    layout=(
-        "q: (a[0, 0, 0, 1, 1, 1] b) 5; k: (a b) 5; v: (a b) 5; "
-        "out.weight: 3 (a[0, 0, 0, 1, 1, 1] b); index: a[0, 0, 0, 1, 1, 1]"
-    ),
+    layout="q: (a 3 b) 5; k: (a b) 5; v: (a b) 5; out.weight: 3 (a 3 b); index: (a 3)",
 )
 def by_index(net: Net, x: Tensor) -> Tensor:
     q, k, v = split(net, x)

@@ -57,7 +57,8 @@ def config(net: Net, x: Tensor) -> Tensor:
 @pattern(
     "the number of channels from a dict",
     lambda: flat_head(config={"width": 8}),
-    why="the literal or fixed size 8 in view",
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
 )
 def config_dict(net: Net, x: Tensor) -> Tensor:
     return net.head(net.conv1(x).view(-1, net.config["width"], 36))

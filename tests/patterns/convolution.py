@@ -231,8 +231,9 @@ def masked_kernel(net: Net, x: Tensor) -> Tensor:
     lambda: layers(
         conv1=conv(3, 8), across=nn.Conv1d(1, 1, 3, padding=1, bias=False), head=conv(8, 4)
     ),
-    frozen="conv1.weight:0 head.weight:1",
-    why="a convolved dimension in conv1d",
+    inexact="conv1",
+    layout="conv1: a~ 3 3 3; head.weight: 4 a~ 3 3",
+    why="a window that slides over it in conv1d",
 )
 def across_channels(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x).relu()

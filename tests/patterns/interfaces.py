@@ -255,8 +255,8 @@ def given_width(net: Net, x: Tensor, width: int) -> Tensor:
 @pattern(
     "the channels' size from a default",
     lambda: layers(conv1=conv(3, 8), head=nn.Conv1d(8, 4, 1)),
-    frozen="conv1.weight:0 head.weight:1",
-    why="the literal or fixed size 8 in view",
+    prunable="conv1",
+    layout="conv1: a 3 3 3; head.weight: 4 a 1",
 )
 def default_width(net: Net, x: Tensor, width: int = 8) -> Tensor:
     return net.head(net.conv1(x).view(x.shape[0], width, -1))

@@ -137,10 +137,7 @@ def index_select(net: Net, x: Tensor) -> Tensor:
         conv1=conv(3, 8), order=nn.Buffer(torch.tensor([1, 0, 3, 2, 5, 4, 7, 6])), head=conv(8, 4)
     ),
     prunable="conv1",
-    layout=(
-        "conv1: a[0, 0, 1, 1, 2, 2, 3, 3] 3 3 3; head.weight: 4 a[0, 0, 1, 1, 2, 2, 3, 3] 3 3; "
-        "order: a[0, 0, 1, 1, 2, 2, 3, 3][1, 0, 3, 2, 5, 4, 7, 6]"
-    ),
+    layout=("conv1: (a 2) 3 3 3; head.weight: 4 (a 2) 3 3; order: (a 2)[1, 0, 3, 2, 5, 4, 7, 6]"),
 )
 def index_pairs(net: Net, x: Tensor) -> Tensor:
     h = net.conv1(x)

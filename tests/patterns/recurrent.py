@@ -367,7 +367,11 @@ def decayed(net: Net, x: Tensor) -> Tensor:
     "a packed sequence",
     lambda: layers(fc=nn.Linear(5, 8), rnn=nn.GRU(8, 6, batch_first=True), head=nn.Linear(6, 3)),
     inputs=sequence,
-    why="the operator aten::_pack_padded_sequence, which has no rule, in _pack_padded_sequence",
+    prunable="fc rnn",
+    layout=(
+        "fc: a 5; rnn.weight_ih_l0: (3 b) a; rnn.weight_hh_l0: (3 b) b; rnn.bias_ih_l0: (3 b); "
+        "rnn.bias_hh_l0: (3 b); head.weight: 3 b"
+    ),
 )
 def packed(net: Net, x: Tensor) -> Tensor:
     parts = nn.utils.rnn.pack_padded_sequence(net.fc(x), [7, 4], batch_first=True)

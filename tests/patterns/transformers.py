@@ -148,13 +148,10 @@ pattern(
     inputs=sequence,
     prunable="block1.fc1 block2.fc1",
     layout=(
-        "embed: (3 a[0, 1, 0, 1]) 5; block1.attn.qkv: (9 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
-        "block1.attn.proj: (3 a[0, 1, 0, 1]) (3 a[0, 1, 0, 1]); block1.fc1: b (3 a[0, 1, 0, 1]); "
-        "block1.fc2: (3 a[0, 1, 0, 1]) b; "
-        "block2.attn.qkv: (6 a[0, 1, 0, 1, 0, 1]) (3 a[0, 1, 0, 1]); "
-        "block2.attn.proj: (3 a[0, 1, 0, 1]) (2 a[0, 1, 0, 1, 0, 1]); "
-        "block2.fc1: c (3 a[0, 1, 0, 1]); block2.fc2: (3 a[0, 1, 0, 1]) c; "
-        "head.weight: 3 (3 a[0, 1, 0, 1])"
+        "embed: (6 a) 5; block1.attn.qkv: (18 a) (6 a); block1.attn.proj: (6 a) (6 a); "
+        "block1.fc1: b (6 a); block1.fc2: (6 a) b; block2.attn.qkv: (18 a) (6 a); "
+        "block2.attn.proj: (6 a) (6 a); block2.fc1: c (6 a); block2.fc2: (6 a) c; "
+        "head.weight: 3 (6 a)"
     ),
 )
 def other_heads(net: Net, x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import Tensor
+
 from purethin.inference.data import Datum
 from purethin.inference.nodes import find
 from purethin.inference.sizes import Size
@@ -16,7 +18,7 @@ def as_passed(plain: list[int], name: str, position: int, python: Python) -> lis
     name, by its position, else by value.
     """
     args, kwargs = python
-    by_position = _flat(args[position:])[: len(plain)]
+    by_position = _filled(_flat(args[position:], scalars=True), plain)
     for given in (_flat(kwargs.get(name, ())), by_position):
         if given and _same(given, plain):
             return given
@@ -38,15 +40,23 @@ def _by_value(value: int, everything: list[int]) -> int:
     return next(iter(found.values())) if len(found) == 1 and not literal else value
 
 
-def _flat(tree: Any) -> list[int]:
-    """The integers in (nested lists, tuples, dicts and slices of) arguments."""
+def _filled(given: Sequence[Any], plain: Sequence[int]) -> list[int]:
+    """As many as there are, a tensor as the number that it gave away."""
+    return [Datum(p) if isinstance(g, Tensor) else g for g, p in zip(given, plain, strict=False)]
+
+
+def _flat(tree: Any, *, scalars: bool = False) -> list[Any]:
+    """The integers (and tensors of one) in nested lists, tuples, dicts and slices of arguments."""
+    if scalars and isinstance(tree, Tensor) and tree.dim() == 0:
+        return [tree]
     if isinstance(tree, int):
         return [] if isinstance(tree, bool) else [tree]
     if isinstance(tree, dict):
         tree = list(tree.values())
     elif isinstance(tree, slice):
         tree = [tree.start, tree.stop, tree.step]
-    return [i for x in tree for i in _flat(x)] if isinstance(tree, tuple | list) else []
+    inner = tree if isinstance(tree, tuple | list) else ()
+    return [i for x in inner for i in _flat(x, scalars=scalars)]
 
 
 def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
