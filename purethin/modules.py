@@ -183,6 +183,9 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
             # a tensor that is a plain attribute was perhaps made by a hook
             if isinstance(value, Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().to("meta" if _on_meta(memo) else value.device)
+            for x in [*value.values()] if isinstance(value, dict) else ():
+                if isinstance(x, Tensor) and x.grad_fn is not None:  # deepcopy refuses these
+                    memo.setdefault(id(x), x.detach().clone())
     try:
         return copy.deepcopy(model, memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:

@@ -269,3 +269,91 @@ def test_a_rule_that_fails_freezes_and_says_so_instead_of_failing(
         assert message in spec.notes[0]
     finally:
         del RULES["purethin_test::scale"]
+
+
+class Experts(nn.Module):
+    """One of two experts, chosen by value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.gate, self.out = nn.Linear(3, 16), nn.Linear(16, 2), nn.Linear(16, 7)
+        self.experts = nn.ModuleList(nn.Linear(16, 16) for _ in range(2))
+        with torch.no_grad():
+            self.gate.weight.copy_(torch.stack([torch.ones(16), torch.zeros(16)]))
+            self.gate.bias.copy_(torch.tensor([-1.0, 4.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x).relu()
+        chosen = int(self.gate(h).mean((0, 1)).argmax())
+        return self.out(h + self.experts[chosen](h).relu())
+
+
+FEW, MANY = torch.ones(2, 5, 3) / 10, torch.ones(2, 5, 3) * 20
+"""Inputs for which the second expert and the first are chosen."""
+
+
+def test_a_part_that_the_example_did_not_reach_keeps_what_it_shares_from_being_pruned() -> None:
+    model = Experts().eval()
+    spec = pt.infer(model, pt.params_of(model), FEW)
+    assert not spec.axes
+    reasons = {(f.parameter, f.dim): f.reason for f in spec.frozen}
+    assert "experts.0, which is like it, did not run" in reasons["a.weight", 0]
+    assert "examples=[…]" in reasons["a.weight", 0]
+
+
+@pytest.mark.parametrize("more", [(MANY,), {"x": MANY}, MANY], ids=["args", "kwargs", "tensor"])
+def test_several_examples_give_one_spec_that_holds_for_each(more: Any) -> None:
+    model = randomise(Experts()).eval()
+    with torch.no_grad():
+        model.gate.weight.copy_(torch.stack([torch.ones(16), torch.zeros(16)]))
+        model.gate.bias.copy_(torch.tensor([-1.0, 4.0]))
+        model.a.weight.abs_()
+    params = pt.params_of(model)
+    few, many = FEW.double(), MANY.double()
+    more = torch.utils._pytree.tree_map(lambda x: x.double(), more)
+    spec = pt.infer(model, params, few, examples=[more])
+    assert spec.exact == ("a",)
+    for x in (few, many):
+        assert_thinned_equals_masked(model, params, spec, random_masks(spec), x)
+    assert pt.cost(spec) == pt.cost(pt.infer(model, params, few))  # of one forward
+
+
+def test_an_example_that_is_no_input_is_refused() -> None:
+    model = Experts().eval()
+    with pytest.raises(pt.SpecError, match=r"examples=\[\(x,\), \{'x': x\}\]"):
+        pt.infer(model, pt.params_of(model), FEW, examples=[3])
+
+
+@pytest.mark.parametrize("kept", ["state", "cache"])
+def test_dicts_that_the_forward_fills_are_emptied_and_no_others(kept: str) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 16), nn.Linear(16, 7)
+            self.bias = nn.Parameter(torch.randn(16))
+            self.state = {"order": torch.arange(2).flip(0), "scale": torch.ones(2, 1, 1)}
+            self.cache: dict[str, Tensor] = {}
+
+        def forward(self, x: Tensor) -> Tensor:
+            key = str(x.device)
+            if key not in self.cache:
+                self.cache[key] = self.bias * 2
+            h = (self.a(x) + self.cache[key]).relu()
+            return (self.b(h) * self.state["scale"])[self.state["order"]]
+
+    net, x = Net().eval(), torch.rand(2, 5, 3)
+    net(x)
+    params = pt.params_of(net)
+    spec = pt.infer(net, params, x)
+    small = pt.rebuild(net, *pt.thin(params, spec, {"a": torch.arange(16) < 8}))
+    assert spec.exact == ("a",) and spec.caches == {"": ("cache",)}
+    assert not small.cache if kept == "cache" else small.state.keys() == net.state.keys()
+    small(x)
+
+
+def test_a_model_prepared_for_quantization_is_refused() -> None:
+    import torch.ao.quantization as quantization
+
+    model = nn.Sequential(nn.Linear(3, 8), quantization.FakeQuantize())
+    with pytest.raises(pt.SpecError, match="Thin the float model, then prepare it"):
+        pt.params_of(model)
