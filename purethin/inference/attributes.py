@@ -66,8 +66,9 @@ def _integers(value: Any) -> Iterator[tuple[int | None, int]]:
     """
     if type(value) is int and value > 1:
         yield None, value
-    elif type(value) in (tuple, list, torch.Size) and all(type(x) is int and x >= 0 for x in value):
-        yield from ((i, x) for i, x in enumerate(value) if x > 1)
+    whole: Any = value
+    if type(value) in (tuple, list, torch.Size) and all(type(x) is int and x >= 0 for x in whole):
+        yield from ((i, x) for i, x in enumerate(whole) if x > 1)
 
 
 def _tracked(value: Any, nodes: Mapping[int | None, Node], ledger: Ledger) -> Any:

@@ -48,7 +48,7 @@ def _packed(given: Given, value_of: ValueOf) -> Any:
     if lengths is None or not x.is_meta:
         return None
     steps = torch.zeros(x.shape[:2], device="cpu").unsqueeze(-1)
-    data, sizes = torch._VF._pack_padded_sequence(steps, lengths, given["batch_first"])  # type: ignore[attr-defined]
+    data, sizes = torch._VF._pack_padded_sequence(steps, lengths, given["batch_first"])
     return x.new_empty(data.shape[0], *x.shape[2:]), sizes
 
 
@@ -56,7 +56,7 @@ def _unpacked(given: Given, value_of: ValueOf) -> Any:
     x, sizes = given["data"], value_of(given["batch_sizes"])
     if sizes is None or not x.is_meta:
         return None
-    out, lengths = torch._VF._pad_packed_sequence(  # type: ignore[attr-defined]
+    out, lengths = torch._VF._pad_packed_sequence(
         torch.zeros(x.shape[0], 1, device="cpu"),
         sizes,
         given["batch_first"],

@@ -150,8 +150,8 @@ def _set_entries(x: dict[Any, Any], before: list[tuple[Any, Any]]) -> None:
         k is m and v is w for (k, v), (m, w) in zip(now, before, strict=True)
     ):
         return
-    kind = OrderedDict if isinstance(x, OrderedDict) else dict
-    kind.clear(x)
+    kind: Any = OrderedDict if isinstance(x, OrderedDict) else dict
+    kind.clear(x)  # a subclass may refuse it
     kind.update(x, before)
 
 

@@ -216,16 +216,6 @@ def run(
     """
     trace = Trace(meta, Ledger(tracking, tentative))
     ready = source.prepare(trace)
-
-    def given(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return x
-        twin = x.detach().to("meta") if meta else x.detach().clone()
-        _adopt(trace, twin, [constant(s, "an input's size") for s in x.shape], x)
-        return twin
-
-    forward = ready.forward.forward if isinstance(ready.forward, nn.Module) else ready.forward
-    found: dict[str, Any] = {}
     with (
         unchanged(source.traced),
         uncached(source.traced),
@@ -233,26 +223,43 @@ def run(
         framed(ready.forward, trace.tape) as frames,
         watching(trace),
     ):
-        for number, example in enumerate(examples):
-            macs = len(trace.macs)
-            args, kwargs = tree_map(given, example)
-            out = ready.forward(*args, **kwargs)
-            of = f" of example {number}" if number else ""
-            found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
-            del trace.macs[macs if number else len(trace.macs) :]  # what one forward costs
+        found = _returned(trace, ready.forward, examples)
     for where, size in found.items():
         if isinstance(size, Size):
             for node in leaves(size.plus) + leaves(size.minus or size.plus):
                 freeze(node, f"its size is among the outputs ({where})")
-    outputs = {where: x for where, x in found.items() if isinstance(x, Tensor)}
     return Traced(
         trace,
         ready.named,
         source.buffers,
         ready.attributes,
         ready.stand_ins,
-        outputs,
+        {where: x for where, x in found.items() if isinstance(x, Tensor)},
         frames,
         caches,
         lists_of(ready.forward),
     )
+
+
+def _returned(
+    trace: Trace, function: Callable[..., Any], examples: Sequence[Example]
+) -> dict[str, Any]:
+    """What the forward returns for each example, by place; the cost is that of the first."""
+
+    def given(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        twin = x.detach().to("meta") if trace.meta else x.detach().clone()
+        _adopt(trace, twin, [constant(s, "an input's size") for s in x.shape], x)
+        return twin
+
+    forward = function.forward if isinstance(function, nn.Module) else function
+    found: dict[str, Any] = {}
+    for number, example in enumerate(examples):
+        macs = len(trace.macs)
+        args, kwargs = tree_map(given, example)
+        of = f" of example {number}" if number else ""
+        out = function(*args, **kwargs)
+        found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
+        del trace.macs[macs if number else len(trace.macs) :]
+    return found
