@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.axes import Axes
 from purethin.records import Axis
 from purethin.spec import Spec
 
@@ -27,8 +28,27 @@ def per_unit(entries: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -
     """
     others = [d for d in range(entries.dim()) if d != dim]
     entries = entries.sum(others) if others else entries
-    unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes)
-    return onto_units(unit, entries, spec.axes[axis].size)
+    return by_unit(entries, spec.layout[parameter][dim], axis, spec)
+
+
+def by_unit(values: Tensor, expr: Axes, axis: str, spec: Spec) -> Tensor:
+    """`Tensor[size]`: values of the entries of an expression, summed over those of each unit."""
+    match expr:
+        case ax.Name(name) if name == axis:
+            return values
+        case ax.Product(factors):
+            carrying = [i for i, f in enumerate(factors) if axis in ax.names(f)]
+            if len(carrying) == 1:
+                values = values.reshape([ax.size(f, spec.sizes) for f in factors])
+                values = values.sum([i for i in range(len(factors)) if i not in carrying])
+                return by_unit(values, factors[carrying[0]], axis, spec)
+        case ax.Sum(terms):
+            parts = values.split([ax.size(t, spec.sizes) for t in terms])
+            pairs = [(t, p) for t, p in zip(terms, parts, strict=True) if axis in ax.names(t)]
+            return torch.stack([by_unit(p, t, axis, spec) for t, p in pairs]).sum(0)
+        case _:
+            pass
+    return onto_units(ax.units(expr, axis, spec.sizes), values, spec.axes[axis].size)
 
 
 def onto_units(unit: Tensor, entries: Tensor, size: int) -> Tensor:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.criteria.shared import Reduce, by_unit, fitting, reduced
+from purethin.criteria.shared import Reduce, fitting, reduced
 from purethin.errors import MaskError
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
-from purethin.units import wide
+from purethin.units import by_unit, wide
 
 
 def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1, reduce: Reduce = "sum") -> Scores:
@@ -53,11 +53,21 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1, reduce: Reduce = "s
     }
 
 
+CHUNK = 2**19
+"""Entries whose powers are held at once: fresh memory would cost more than the sums."""
+
+
 def _along(tensor: Tensor, dim: int, p: float) -> Tensor:
     """`Tensor[entries]`: Σ|w|^p over all dims but one."""
     w, others = wide(tensor), [d for d in range(tensor.dim()) if d != dim]
-    powers = w.abs() if p == 1 else w.abs().square() if p == 2 else w.abs().pow(p)
-    return powers.sum(others) if others else powers
+    if p == 2 and others:  # no tensor of powers is made
+        return torch.linalg.vector_norm(w, 2, others).square()
+    if not others:
+        return w.abs().pow(p)
+    rows = max(1, CHUNK * len(w) // max(w.numel(), 1))
+    powers = (c.abs() if p == 1 else c.abs().pow(p) for c in w.split(rows))
+    sums = [c.sum(others) for c in powers]
+    return torch.cat(sums) if dim == 0 else torch.stack(sums).sum(0)
 
 
 def lamp(params: TensorTree, spec: Spec, *, reduce: Reduce = "sum") -> Scores:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from purethin.criteria.shared import Reduce, by_unit, fitting, of_data
+from purethin.criteria.shared import Reduce, fitting, of_data
 from purethin.measuring.stats import Features, Stats
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
-from purethin.units import wide
+from purethin.units import by_unit, wide
 
 
 def wanda(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "sum") -> Scores:

@@ -16,7 +16,7 @@ from purethin.errors import MaskError, SpecError, nearest
 from purethin.measuring.stats import Features, Gradients, Stats
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree, named
-from purethin.units import onto_units
+from purethin.units import by_unit
 
 Reduce = Literal["sum", "mean", "max", "first"]
 """How the scores of several tensors that share an axis become one."""
@@ -43,13 +43,6 @@ def reduced(found: Sequence[Tensor], how: Reduce) -> Tensor:
     if how not in _REDUCE:
         raise MaskError(f"no way to reduce is named '{how}'; {nearest(how, _REDUCE)}")
     return _REDUCE[how](torch.stack([*found])) if len(found) > 1 else found[0]
-
-
-def by_unit(values: Tensor, features: ax.Axes, axis: str, spec: Spec) -> Tensor:
-    """`Tensor[size]`: values of features, summed over those of each unit."""
-    if features == ax.Name(axis):
-        return values
-    return onto_units(ax.units(features, axis, spec.sizes), values, spec.axes[axis].size)
 
 
 def mean_by_unit(values: Tensor, features: ax.Axes, axis: str, spec: Spec) -> Tensor:
