@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal, TypedDict
 
 from purethin.budgets.ladder import Limits
 from purethin.budgets.polynomial import CostFunction
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
+from purethin.finding import find
 from purethin.spec import Scores, Spec
 
 KINDS = ("macs", "parameters", "bytes")
@@ -67,18 +67,17 @@ def movable_of(
     """`{axis: what it may lose}` of the axes that may lose units, in the spec's order."""
     for name in scores:
         spec.axis(name)
-    asked = [options.axes] if isinstance(options.axes, str) else options.axes
-    wanted = {n for n in scores if spec.axes[n].exact} if asked is None else set[str]()
-    for pattern in asked or ():
-        hits = [n for n in spec.exact if fnmatchcase(n, pattern)]
-        hits = [pattern] if pattern in spec.axes else hits
-        if not hits:
-            raise MaskError(f"'{pattern}' matches no exact axis; {nearest(pattern, spec.axes)}")
-        if (missing := next((n for n in hits if n not in scores), None)) is not None:
-            raise MaskError(f"the axis '{missing}' has no scores; {nearest(missing, scores)}")
-        wanted.update(hits)
+    if options.axes is None:
+        wanted = {n for n in scores if spec.axes[n].exact}
+    else:
+        wanted = {*find(spec, options.axes, error=MaskError)}
+    if (missing := next((n for n in spec.axes if n in wanted - scores.keys()), None)) is not None:
+        raise MaskError(f"the axis '{missing}' has no scores; {nearest(missing, scores)}")
     crossed = {n for t in function.uneven if t.times is None for n in t.axes}
-    given = [options.round_to, options.min_keep, options.max_sparsity]
+    steps, leasts, mosts = (
+        _by_axis(spec, given)
+        for given in (options.round_to, options.min_keep, options.max_sparsity)
+    )
     out = {}
     for name in (n for n in spec.axes if n in wanted - crossed):
         score = scores[name]
@@ -87,9 +86,7 @@ def movable_of(
                 f"the scores of '{name}' are no {spec.sizes[name]} numbers, one for each unit: "
                 f"shape {tuple(score.shape)}, {int(score.isnan().sum())} nan"
             )
-        step, least, most = (
-            _of(name, value, d) for value, d in zip(given, (1, 1, 1.0), strict=True)
-        )
+        step, least, most = steps.get(name, 1), leasts.get(name, 1), mosts.get(name, 1.0)
         if step < 1 or step != int(step) or least < 1 or not 0 <= most <= 1:
             raise MaskError(
                 f"'{name}' has round_to {step}, min_keep {least} and max_sparsity {most}: round_to "
@@ -99,10 +96,12 @@ def movable_of(
     return out
 
 
-def _of(name: str, value: float | Mapping[str, float], default: float) -> float:
-    """An axis's own number: by its name, by the first pattern that matches, or the default."""
-    if not isinstance(value, Mapping):
-        return value
-    if name in value:
-        return value[name]
-    return next((v for pattern, v in value.items() if fnmatchcase(name, pattern)), default)
+def _by_axis(spec: Spec, given: float | Mapping[str, float]) -> dict[str, float]:
+    """`{axis: number}`: one for all, or by what texts mean: an axis's own name, else the first."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(spec.axes, given)
+    out = {n: number for n, number in given.items() if n in spec.axes}
+    for text, number in given.items():
+        for name in find(spec, text, error=MaskError):
+            out.setdefault(name, number)
+    return out

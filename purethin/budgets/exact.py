@@ -53,6 +53,7 @@ def best_rungs(
     rest = limit - base
     value = float(ladder.value(known[None])[0]) - float(ladder.value(top[None])[0])
     multiplier = _multiplier(groups, rest)
+    groups = [_worth_trying(g, multiplier, rest, value, groups) for g in groups]
     ahead = [float((g.values - multiplier * g.costs).max()) for g in groups]
     after = [*accumulate(reversed(ahead), initial=0.0)][::-1][1:]
     cost, gained = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
@@ -82,20 +83,36 @@ def best_rungs(
 
 def _groups(ladder: Ladder, costs: Callable[[Tensor], Tensor]) -> list[_Group] | None:
     """The axes by what multiplies them with each other; None where a group is too large."""
-    found = []
-    for axes in _coupled(ladder, costs):
-        sizes = [int(ladder.top[i]) + 1 for i in axes]
-        if prod(sizes) > _TABLE:
-            return None
+    found, coupled = [], _coupled(ladder, costs)
+    shapes = [[int(ladder.top[i]) + 1 for i in axes] for axes in coupled]
+    if max(map(prod, shapes), default=0) > _TABLE or sum(map(prod, shapes)) > 12 * _TABLE:
+        return None
+    for axes, sizes in zip(coupled, shapes, strict=True):
         grid = torch.cartesian_prod(*(torch.arange(n) for n in sizes)).view(-1, len(axes))
-        full = ladder.top.repeat(len(grid), 1)
-        full[:, axes] = grid
-        dense = full[-1:]
-        cost = costs(ladder.counts(full)) - costs(ladder.counts(dense))
-        value = ladder.value(full) - ladder.value(dense)
+        counts = ladder.dense.repeat(len(grid), 1)
+        value = torch.zeros(len(grid), dtype=torch.float64, device="cpu")
+        for i, rung in zip(axes, grid.unbind(1), strict=True):
+            counts[:, ladder.columns[i]] = ladder.widths[i][rung]
+            value += ladder.values[i][rung] - ladder.values[i][ladder.top[i]]
+            for column, _, kept in (t for t in ladder.takes if t[1] == i):
+                counts[:, column] += kept[rung] - kept[ladder.top[i]]
+        cost = costs(counts) - costs(ladder.dense[None])
         keep = _undominated(cost, value)
         found.append(_Group(axes, grid[keep], cost[keep], value[keep]))
     return found
+
+
+def _worth_trying(
+    group: _Group, multiplier: float, rest: float, value: float, groups: Sequence[_Group]
+) -> _Group:
+    """Without the rungs with which even the Lagrangian's best elsewhere stays below what is
+    known.
+    """
+    bound = multiplier * rest + sum(float((g.values - multiplier * g.costs).max()) for g in groups)
+    own = group.values - multiplier * group.costs
+    keep = bound - own.max() + own >= value - 1e-12
+    keep[own.argmax()] = True
+    return _Group(group.axes, group.rungs[keep], group.costs[keep], group.values[keep])
 
 
 def _coupled(ladder: Ladder, costs: Callable[[Tensor], Tensor]) -> list[list[int]]:

@@ -1,8 +1,8 @@
 """The widths that each axis may have, and what its kept units are worth at each: a ladder of rungs.
 
 Units go in the order of their scores. A rung is a width that is allowed by itself: a multiple of
-`round_to`, not below `min_keep`, breaking no comparison of the forward. The last rung is the dense
-width.
+`round_to`, not below `min_keep`, breaking no comparison of the forward. The last rung is the width
+before anything more goes, most often the dense one.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Ladder:
     Attributes:
         axes: the movable axes' names.
         order: for each, its units in the order in which they go.
-        widths: `LongTensor[axes, rungs]`, ascending; behind the dense width it is repeated.
+        widths: `LongTensor[axes, rungs]`, ascending; behind the widest it is repeated.
         values: `DoubleTensor[axes, rungs]`: what the units that stay are worth; values add up.
-        top: `LongTensor[axes]`: the rung of the dense width.
-        dense: `LongTensor[axes + uneven takes]` of the whole network.
+        top: `LongTensor[axes]`: the rung of the widest.
+        dense: `LongTensor[axes + uneven takes]` of the whole network there.
         columns: where each movable axis stands in `dense`.
         takes: `(column, axis, LongTensor[rungs])`: what stays of an uneven take of that axis.
     """
@@ -87,16 +87,18 @@ def ladder(
     spec: Spec,
     function: CostFunction,
     limits: Mapping[str, Limits],
+    now: Tensor,
     *,
     shares: bool,
 ) -> Ladder:
     """The ladder of the axes in `limits`.
 
     Args:
-        scores: `{axis: Tensor[size]}`; an infinite score stays.
+        scores: `{axis: Tensor[size]}`; an infinite score stays, a negative infinite one is gone.
         spec: the dense spec.
         function: its compiled cost.
         limits: the movable axes, and what each may lose.
+        now: the counts before anything more goes.
         shares: values are the logarithms of the parts of an axis's scores that stay, not their
             sums.
     """
@@ -106,7 +108,8 @@ def ladder(
         score = scores[name].detach().double().cpu()
         held = _held(name, score, function)
         order = torch.where(held, torch.inf, score).argsort(stable=True)
-        allowed = _allowed(name, spec, limits[name], order, int(held.sum()))
+        widest = len(score) - int((score == -torch.inf).sum())
+        allowed = _allowed(name, spec, limits[name], order, (int(held.sum()), widest))
         finite = torch.where(score.isinf(), 0, score)
         lost = torch.cat([score.new_zeros(1), finite[order].cumsum(0)])
         orders.append(order)
@@ -125,7 +128,7 @@ def ladder(
         widths,
         padded(values).double(),
         torch.tensor([len(r) - 1 for r in rungs], dtype=torch.int64, device="cpu"),
-        function.counts({}),
+        now,
         torch.tensor([function.axes.index(n) for n in names], dtype=torch.int64, device="cpu"),
         tuple(_takes(function, names, orders, widths)),
     )
@@ -162,13 +165,15 @@ def _held(name: str, score: Tensor, function: CostFunction) -> Tensor:
     return held
 
 
-def _allowed(name: str, spec: Spec, limits: Limits, order: Tensor, held: int) -> list[int]:
-    """The widths that an axis may have, ascending; the dense one is among them."""
-    size = spec.sizes[name]
+def _allowed(
+    name: str, spec: Spec, limits: Limits, order: Tensor, ends: tuple[int, int]
+) -> list[int]:
+    """The widths that an axis may have between two ends, ascending; the wider is among them."""
+    size, (held, widest) = spec.sizes[name], ends
     least = max(limits.min_keep, held, size - count_removed(limits.max_sparsity, size), 1)
-    widths = [n for n in range(min(least, size), size) if n % limits.round_to == 0]
+    widths = [n for n in range(min(least, widest), widest) if n % limits.round_to == 0]
     mine = tuple(c for c in spec.conditions if name in {*ax.names(c.left), *ax.names(c.right)})
     if mine:
         rank, compared = order.argsort(), replace(spec, conditions=mine)
         widths = [n for n in widths if not broken_condition(compared, {name: rank >= size - n})]
-    return [*widths, size]
+    return [*widths, widest]

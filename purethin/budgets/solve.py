@@ -19,10 +19,10 @@ from purethin.budgets.ladder import Ladder, ladder
 from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.budgets.search import Search
 from purethin.budgets.worth import fewer
-from purethin.checks import broken_condition, check_conditions
+from purethin.checks import broken_condition, check_conditions, check_masks
 from purethin.costs import Cost, cost
 from purethin.errors import MaskError
-from purethin.spec import Scores, Spec
+from purethin.spec import Masks, Scores, Spec
 from purethin.table import Table
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ def solve(
     Args:
         scores: `{axis: Tensor[size]}`, the higher the more worth keeping; an infinite one stays.
         spec: the spec of the network.
-        axes: names or patterns (`fnmatch`) of the axes that may lose units, exact ones unless named
-            outright; all exact axes that have scores, if not given.
-        round_to: an axis keeps a multiple of so many units, or all; or `{name or pattern: number}`.
+        axes: the axes that may lose units, as `find` reads them; all exact axes that have scores,
+            if not given.
+        round_to: an axis keeps a multiple of so many units, or all; or `{text: number}`, by texts
+            as `find` reads them, an axis's own name first.
         min_keep: it keeps at least so many; or a mapping.
         max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
         normalize: what makes scores of different axes comparable. `"share"`: an axis is worth the
@@ -117,9 +118,23 @@ def solve(
 
 
 def solution(
-    scores: Scores, spec: Spec, options: Options, budgets: Budgets | Mapping[str, float]
+    scores: Scores,
+    spec: Spec,
+    options: Options,
+    budgets: Budgets | Mapping[str, float],
+    masks: Masks | None = None,
 ) -> Solution:
     """`solve`, with what it costs and how near it is to the bound.
+
+    Args:
+        scores: as `solve` takes them.
+        spec: the spec of the network.
+        options: the same options.
+        budgets: `{kind: fraction or number}`.
+        masks: what is gone already, and stays gone.
+
+    Raises:
+        MaskError: as `solve`.
 
     >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
     >>> spec = Spec.from_layout({"w": "h 3", "v": "2 h"}, params)
@@ -128,22 +143,24 @@ def solution(
     parameters     10       10  100.0000%
     50.0000% of the scores stay, the most that can; greedy 50.0000%
     """
-    limits = limits_of(budgets, spec)
+    limits, masks = limits_of(budgets, spec), masks or {}
+    check_masks(spec, masks)
     function = cost_function(spec)
     movable, shares = movable_of(scores, spec, options, function), options.normalize is not None
+    left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
-        rungs_of = ladder(scores, spec, function, movable, shares=shares)
+        rungs_of = ladder(left, spec, function, movable, function.counts(masks), shares=shares)
         search = Search(rungs_of, lambda counts: _parts(function, limits, counts))
         _refuse_infeasible(search, function, limits, spec)
         greedy = search.greedy()
         best = _best(search, function, limits, greedy)
         rungs = greedy if best is None else best
-        masks = rungs_of.masks(rungs, spec)
-        if (broken := broken_condition(spec, masks)) is None:
+        found = {**masks, **rungs_of.masks(rungs, spec)}
+        if (broken := broken_condition(spec, found)) is None:
             break
         involved = {*ax.names(broken[0].left), *ax.names(broken[0].right)} & movable.keys()
         if not involved:
-            check_conditions(spec, masks)
+            check_conditions(spec, found)
         movable = {n: limit for n, limit in movable.items() if n not in involved}
     whole = float(rungs_of.value(rungs_of.top[None])[0])
     part = partial(_part, whole=whole, axes=len(movable), shares=shares)
@@ -151,7 +168,22 @@ def solution(
     bound = None if best is None else kept
     if best is None and not function.uneven:
         bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
-    return Solution(masks, cost(spec, masks), limits, kept, bound, known, best is not None)
+    return Solution(found, cost(spec, found), limits, kept, bound, known, best is not None)
+
+
+def require_reachable(
+    scores: Scores, spec: Spec, options: Options, budgets: Mapping[str, float]
+) -> None:
+    """That the narrowest widths are within the budgets.
+
+    Raises:
+        MaskError: they are not, or something does not fit, as in `solve`.
+    """
+    limits, function = limits_of(budgets, spec), cost_function(spec)
+    movable = movable_of(scores, spec, options, function)
+    rungs_of = ladder(scores, spec, function, movable, function.counts({}), shares=True)
+    search = Search(rungs_of, lambda counts: _parts(function, limits, counts))
+    _refuse_infeasible(search, function, limits, spec)
 
 
 def _best(

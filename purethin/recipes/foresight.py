@@ -69,7 +69,8 @@ def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
         if policy.begin >= epochs:
             yield f"{where} begins at epoch {policy.begin}, {but}: it never fires"
         elif isinstance(pruner, Pruner) and pruner.gradual and last >= epochs:
-            reached = f"{sparsity_at(policy, epochs - 1):.4g}, not {pruner.final:g}"
+            of = " of the way to its target" if pruner.target else ""
+            reached = f"{sparsity_at(policy, epochs - 1):.4g}{of}, not {pruner.final:g}"
             yield f"{where} lasts until epoch {last}, {but}: it reaches {reached}"
         elif policy.keep_mask and policy.over >= epochs:
             yield (

@@ -48,12 +48,17 @@ def ranked_masks(
         if len(known) == len(group.axes) and all(enough):
             out |= known
             continue
-        scores = [score(ranking) for ranking in group.by]
-        total = torch.stack([s.to(scores[0].device) for s in scores]).sum(0)
-        total = total / len(scores) if group.mean else total
+        total = total_score(group, score)
         for axis in group.axes:
             out[axis] = _lowest(total, count_removed(sparsity, total.numel()), masks.get(axis))
     return out
+
+
+def total_score(group: Group, score: Score) -> Tensor:
+    """`Tensor[size]`: the scores of all that rank a group's units, added up or averaged."""
+    scores = [score(ranking) for ranking in group.by]
+    total = torch.stack([s.to(scores[0].device) for s in scores]).sum(0)
+    return total / len(scores) if group.mean else total
 
 
 def _lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:

@@ -107,10 +107,11 @@ def _acted(
     pruning: Pruning, epoch: int, masks: Masks, elements: Elements
 ) -> Iterator[tuple[str, str, str, Tensor, float | None]]:
     """`(instance, axis or parameter, why, mask, sparsity)` of what removes anything at an epoch; a
-    threshold asks for no sparsity.
+    threshold and a target ask for no sparsity.
     """
     for policy in pruning.timetable.pruning_at(epoch):
-        name, sparsity = policy.instance.name, sparsity_at(policy, epoch)
+        name, targeted = policy.instance.name, policy.instance.target is not None
+        sparsity = None if targeted else sparsity_at(policy, epoch)
         for group in pruning.groups[name]:
             for axis in group.axes:
                 yield name, axis, group.why, masks[axis], sparsity

@@ -12,6 +12,7 @@ from functools import partial
 
 import yaml
 
+from purethin.budgets.asked import KINDS
 from purethin.errors import nearest
 from purethin.recipes import nodes
 from purethin.recipes.distiller import GROUPS, class_of, off
@@ -28,6 +29,7 @@ CRITERIA = {
 """What a class name begins with, and what ranks: a norm of the weight, a statistic of data, chance.
 """
 ELEMENTS = "AutomatedGradualPruner"
+_AMOUNTS = {"desired_sparsity", "initial_sparsity", "final_sparsity", "target"}
 _FORMS = ("StructureParameterPruner", "FilterPruner")
 _CLASSES = [
     ELEMENTS,
@@ -63,6 +65,9 @@ class Pruner:
         initial: the fraction removed at the first epoch.
         final: the fraction removed at the last.
         gradual: whether it follows automated gradual pruning between the two.
+        target: `{kind: fraction or number}`: what the network may cost at the end, in place of a
+            sparsity; `initial` and `final` are then parts of the way there.
+        shared: whether the target is that of the whole recipe, which its pruners reach together.
         place: its line, for messages.
         places: those of its weights.
     """
@@ -75,6 +80,8 @@ class Pruner:
     initial: float
     final: float
     gradual: bool
+    target: Mapping[str, float] | None = None
+    shared: bool = False
     place: str = field(default="", compare=False, repr=False)
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
@@ -91,6 +98,20 @@ def read_group_type(node: yaml.Node, _: str = "group_type") -> str:
     if kind not in GROUP_TYPES:
         nodes.fail(node, f"no group_type is named '{kind}'; {nearest(kind, GROUP_TYPES)}")
     return kind
+
+
+def read_target(node: yaml.Node, _: str = "target") -> dict[str, float]:
+    """`{kind: fraction of the dense cost, or number}`."""
+    found = {}
+    for kind, (at, given) in nodes.mapping(node, "target").items():
+        if kind not in KINDS:
+            nodes.fail(at, f"no target is of '{kind}'; {nearest(kind, KINDS)}")
+        if not (number := nodes.number(given, f"target of {kind}")):
+            nodes.fail(given, f"a target of no {kind}: write a fraction, as 0.5, or a number")
+        found[kind] = number
+    if not found:
+        nodes.fail(node, "a target of nothing: write `target: {macs: 0.5}`")
+    return found
 
 
 def _weights(node: yaml.Node, _: str) -> dict[str, str]:
@@ -124,6 +145,12 @@ class _Units:
     group_dependency: str | None = said(partial(nodes.one_of, allowed=DEPENDENCIES), default=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Target(_Units):
+    weights: Mapping[str, str] = said(_weights, "[…]")
+    target: Mapping[str, float] = said(read_target, "{macs: 0.5}")
+
+
 @dataclass(frozen=True)
 class _UnitsOnce(_Once, _Units):
     pass
@@ -134,8 +161,10 @@ class _UnitsGradually(_Gradually, _Units):
     pass
 
 
-def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
-    """A pruner from its entry under `pruners`.
+def read_pruner(
+    name: str, at: yaml.Node, node: yaml.Node, target: yaml.Node | None = None
+) -> Pruner:
+    """A pruner from its entry under `pruners`; `target` is that of the whole recipe.
 
     Raises:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
@@ -144,14 +173,21 @@ def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
     entries = {k: e for k, e in entries.items() if not off(k, *e)}
     if kind != ELEMENTS:
         entries = _units(kind, entries)
+    shared = target is not None and kind != ELEMENTS and not entries.keys() & _AMOUNTS
+    if target is not None and shared:
+        entries = {**entries, "target": (target, target)}
     form = _UnitsGradually if kind.endswith("_AGP") else _UnitsOnce
+    form = _Target if "target" in entries and kind != ELEMENTS else form
     form = _Gradually if kind == ELEMENTS else form
     says = nodes.read(form, entries, at, f"pruner '{name}'", f"{kind} has no argument")
     if not says.weights:
         nodes.fail(entries["weights"][1], f"pruner '{name}' lists no weights")
-    gradual = isinstance(says, _Gradually)
-    initial = says.initial_sparsity if gradual else says.desired_sparsity
-    final = says.final_sparsity if gradual else says.desired_sparsity
+    if isinstance(says, _Target):
+        initial, final = 0.0, 1.0
+    elif isinstance(says, _Gradually):
+        initial, final = says.initial_sparsity, says.final_sparsity
+    else:
+        initial = final = says.desired_sparsity
     if initial > final:
         why = f"is below initial_sparsity {initial}: what is removed stays removed"
         nodes.fail(entries["final_sparsity"][1], f"final_sparsity {final} {why}")
@@ -163,7 +199,9 @@ def read_pruner(name: str, at: yaml.Node, node: yaml.Node) -> Pruner:
         getattr(says, "group_dependency", None),
         initial,
         final,
-        gradual,
+        kind.endswith("_AGP") or kind == ELEMENTS,
+        getattr(says, "target", None),
+        shared,
         nodes.place(at),
         tuple(says.weights.values()),
     )

@@ -16,9 +16,10 @@ from purethin.checks import check_fits
 from purethin.measures import KINDS, Measure
 from purethin.recipes.groups import Group, elements_of, groups_of, refuse_rivals
 from purethin.recipes.masking import Evidence, element_mask, ranked_masks
-from purethin.recipes.policies import Timetable, sparsity_at
+from purethin.recipes.policies import Policy, Timetable, sparsity_at
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
+from purethin.recipes.targets import budgets_at, check_targets, targeted_masks
 from purethin.selection import count_removed
 from purethin.spec import Elements, Masks, Spec
 from purethin.tree import TensorTree, named
@@ -99,11 +100,19 @@ class Pruning:
     ) -> dict[str, Tensor]:
         """`masks_at` by evidence that is kept from epoch to epoch."""
         out = dict(masks)
-        for policy in self.timetable.pruning_at(epoch, step):
-            groups = self.groups[policy.instance.name]
-            score = evidence.score(policy.instance, epoch, masks)
-            new = ranked_masks(groups, sparsity_at(policy, epoch), score, out)
-            for group in groups:
+        for policies in _together(self.timetable.pruning_at(epoch, step)):
+            first, part = policies[0].instance, sparsity_at(policies[0], epoch)
+            ranked = [
+                (self.groups[p.instance.name], evidence.score(p.instance, epoch, masks))
+                for p in policies
+            ]
+            if first.target is None:
+                [(groups, score)] = ranked
+                new = ranked_masks(groups, part, score, out)
+            else:
+                budgets = budgets_at(first.target, part, self.spec)
+                new = targeted_masks(ranked, budgets, out, self.spec)
+            for group in (group for groups, _ in ranked for group in groups):
                 home = evidence.tensors[group.leader].device
                 out |= {a: new[a] if home.type == "meta" else new[a].to(home) for a in group.axes}
         for r in self.timetable.removes_at(epoch) if step == 0 else ():
@@ -156,12 +165,21 @@ class Pruning:
         return penalty(pulled, named(params)) if pulled else None
 
 
+def _together(policies: Sequence[Policy[Pruner]]) -> list[list[Policy[Pruner]]]:
+    """The policies one by one; those of the recipe's own target together, at the first's place."""
+    out: dict[object, list[Policy[Pruner]]] = {}
+    for i, policy in enumerate(policies):
+        out.setdefault("shared" if policy.instance.shared else i, []).append(policy)
+    return [*out.values()]
+
+
 def bound(
     timetable: Timetable, pruners: Iterable[Pruner], regularizers: Iterable[Regularizer], spec: Spec
 ) -> Pruning:
     """A timetable, pruners and regularizers on a network: `Recipe.on`, with its errors."""
     known = {pruner.name: pruner for pruner in pruners}
     groups = {name: groups_of(pruner, spec) for name, pruner in known.items()}
+    check_targets(groups, known.values(), spec)
     singles = {name: elements_of(pruner, spec) for name, pruner in known.items()}
     penalties = {r.name: penalties_of(r, spec) for r in regularizers}
     acting: dict[int, list[str]] = {}

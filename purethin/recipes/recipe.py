@@ -19,13 +19,21 @@ from purethin.recipes import nodes
 from purethin.recipes.distiller import SECTIONS, class_of
 from purethin.recipes.nodes import Fields, said
 from purethin.recipes.policies import Policy, Thinner, Timetable, read_policy
-from purethin.recipes.pruners import Pruner, read_pruner
+from purethin.recipes.pruners import Pruner, read_pruner, read_target
 from purethin.recipes.pruning import Pruning, bound
 from purethin.recipes.regularizers import Regularizer, read_regularizer
 from purethin.recipes.schedulers import Scheduler, read_scheduler
 from purethin.spec import Spec
 
-_SECTIONS = ("version", "pruners", "regularizers", "extensions", "lr_schedulers", "policies")
+_SECTIONS = (
+    "version",
+    "target",
+    "pruners",
+    "regularizers",
+    "extensions",
+    "lr_schedulers",
+    "policies",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +167,15 @@ def _recipe(root: yaml.Node, title: str) -> Recipe:
             nodes.fail(at, f"no section is named '{key}'; {nearest(key, _SECTIONS)}")
     if "version" in top and (version := nodes.value(top["version"][1])) != 1:
         nodes.fail(top["version"][1], f"version {version} is not known; write `version: 1`")
-    known = {kind: _section(top, f"{kind}s", read) for kind, read in _READERS.items()}
+    readers = dict(_READERS)
+    if "target" in top:
+        target = top["target"][1]
+        read_target(target)
+        readers["pruner"] = lambda name, at, node: read_pruner(name, at, node, target)
+    known = {kind: _section(top, f"{kind}s", read) for kind, read in readers.items()}
+    if "target" in top and not any(pruner.shared for pruner in known["pruner"].values()):
+        why = "each pruner has an amount of its own: leave out one of the two"
+        nodes.fail(top["target"][0], f"the recipe's target is nobody's: {why}")
     pruners = known["pruner"]
     if "policies" in top:
         listed = nodes.sequence(top["policies"][1], "policies")

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
 
+from purethin.budgets.asked import Budgets, limits_of
 from purethin.costs import cost
 from purethin.errors import MaskError, RecipeError, SpecError, nearest
 from purethin.finding import find
@@ -21,8 +24,16 @@ from purethin.recipes.carriers import Listing, listings, some
 from purethin.selection import count_removed
 from purethin.spec import Spec
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 _CLASS = "L1RankedStructureParameterPruner_AGP"
 _LAST = 100_000  # beyond which `load_recipe` takes nothing for an epoch
+_THINNER = (
+    "extensions:",
+    "  thinner:                     # takes the removed units out of the tensors",
+    "    class: StructureRemover",
+)
 _NO_NAME = (
     "no recipe can name these axes; prune them by name, with pt.select(scores, {axis: 0.5}) and "
     "pt.thin"
@@ -38,6 +49,7 @@ def recipe_for(
     begin: int = 0,
     end: int = 30,
     frequency: int = 2,
+    **target: Unpack[Budgets],
 ) -> str:
     """A recipe for this network: automated gradual pruning by L1 norms, then thinning, as commented
     YAML.
@@ -54,6 +66,8 @@ def recipe_for(
         begin: the first epoch.
         end: the epoch after the last (exclusive), at which the network is thinned.
         frequency: epochs between steps.
+        target: `macs`, `parameters`, `bytes`: what the network may cost at the end, in place of
+            `sparsity` and `initial`, as `solve` takes it: the recipe's own `target`.
 
     Returns:
         YAML text. Each axis has a comment with its size, how many units go, and which weights share
@@ -76,22 +90,20 @@ def recipe_for(
             f"give 0 <= begin < end <= {_LAST:,} and frequency > 0"
         )
     _check_fraction("initial", initial)
-    wanted = fractions_of(spec, sparsity, axes)
+    limits_of(target or {"bytes": 1.0}, spec)
+    wanted = fractions_of(spec, 0.0 if target else sparsity, axes)
     pruners, unnamed = listings(spec, wanted)
     if not pruners:
-        why = "".join(f"\n  {name}: {reason}" for name, reason in unnamed.items())
-        raise SpecError(f"{_NO_NAME}:{why}")
+        raise SpecError("\n  ".join([f"{_NO_NAME}:", *(f"{n}: {w}" for n, w in unnamed.items())]))
+    if target:
+        pruners = [replace(p, name=p.name.removesuffix("_0")) for p in pruners]
     pruned = {axis: wanted[axis] for pruner in pruners for axis in pruner.weights}
-    lines = [*_head(spec, pruned, unnamed), "version: 1", "", "pruners:"]
+    goal = f"target: {{{', '.join(f'{kind}: {part}' for kind, part in target.items())}}}"
+    lines = [*_head(spec, pruned, unnamed, target), "version: 1", *([goal] if target else []), ""]
+    lines.append("pruners:")
     for p in pruners:
-        lines += _pruner_lines(p, min(initial, p.sparsity), spec)
-    lines += [
-        "extensions:",
-        "  thinner:                     # takes the removed units out of the tensors",
-        "    class: StructureRemover",
-        "",
-        "policies:",
-    ]
+        lines += _pruner_lines(p, None if target else min(initial, p.sparsity), spec)
+    lines += [*_THINNER, "", "policies:"]
     for p in pruners:
         lines += [f"  - pruner: {{instance_name: {p.name}}}", f"    starting_epoch: {begin}"]
         lines += [f"    ending_epoch: {end}", f"    frequency: {frequency}"]
@@ -146,7 +158,9 @@ def _check_fraction(what: str, given: float) -> None:
 # ---- text
 
 
-def _head(spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str]) -> list[str]:
+def _head(
+    spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str], target: Budgets
+) -> list[str]:
     """The comment at the top: what the recipe does to the network, and what it cannot name."""
     gone = {name: _removed(name, fraction, spec) for name, fraction in pruned.items()}
     masks = {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()}
@@ -157,6 +171,14 @@ def _head(spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str]) -
         f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: "
         f"{before.macs:,}, at the end {after.macs:,}.",
     ]
+    if target:
+        many = "1 axis" if len(pruned) == 1 else f"{len(pruned)} axes"
+        lines = [
+            f"{many} of {sum(spec.sizes[n] for n in pruned):,} units lose as many as the target "
+            "asks.",
+            f"Dense: {before.parameters:,} parameters, {before.macs:,} MACs, {before.bytes:,} "
+            "bytes.",
+        ]
     if unnamed:
         lines += ["", f"{_NO_NAME[0].upper()}{_NO_NAME[1:]}:"]
         lines += [f"  {name}, {spec.sizes[name]} units: {why}" for name, why in unnamed.items()]
@@ -167,14 +189,12 @@ def _head(spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str]) -
     return [_comment(line) for line in lines]
 
 
-def _pruner_lines(pruner: Listing, initial: float, spec: Spec) -> list[str]:
-    lines = [
-        f"  {pruner.name}:",
-        f"    class: {_CLASS}",
-        f"    initial_sparsity: {float(initial)!r}",
-        f"    final_sparsity: {float(pruner.sparsity)!r}",
-        f"    group_type: {pruner.group_type}",
-    ]
+def _pruner_lines(pruner: Listing, initial: float | None, spec: Spec) -> list[str]:
+    """A pruner's entry; without `initial` it has no sparsities, and shares the recipe's target."""
+    amounts = [] if initial is None else [f"    initial_sparsity: {float(initial)!r}"]
+    amounts += [] if initial is None else [f"    final_sparsity: {float(pruner.sparsity)!r}"]
+    group = f"    group_type: {pruner.group_type}"
+    lines = [f"  {pruner.name}:", f"    class: {_CLASS}", *amounts, group]
     reached = sum(map(len, pruner.weights.values())) + sum(len(c.axes) for c in pruner.joint)
     if reached > len(pruner.weights):
         why = "weights that share an axis stand together; the first ranks it"
@@ -203,7 +223,8 @@ def _axis_says(name: str, fraction: float, own: Sequence[str], spec: Spec) -> st
     others = [p for p in carried if p not in own]
     shared = f"; shared with {some([p.removesuffix('.weight') for p in others])}" if others else ""
     reason = "" if spec.axes[name].exact else f"; INEXACT: {spec.axes[name].reason}"
-    units = f"{spec.sizes[name]} units, {_removed(name, fraction, spec)} go"
+    go = _removed(name, fraction, spec)
+    units = f"{spec.sizes[name]} units{f', {go} go' * bool(fraction)}"
     return _comment(f"{name}: {units}{shared}{reason}")
 
 
