@@ -8,6 +8,8 @@ from purethin import criteria as criteria
 from purethin.budgets.polynomial import Amounts as Amounts
 from purethin.budgets.polynomial import CostFunction as CostFunction
 from purethin.budgets.polynomial import cost_function as cost_function
+from purethin.budgets.sensitivity import Profile as Profile
+from purethin.budgets.sensitivity import sensitivity as sensitivity
 from purethin.budgets.solve import Options as Options
 from purethin.budgets.solve import Solution as Solution
 from purethin.budgets.solve import solution as solution

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     from matplotlib.figure import Figure, SubFigure
 
+    from purethin.budgets.sensitivity import Profile
     from purethin.training.events import Record
 
 _DENSE, _KEPT, _LOSS, _METRIC = "#d9dee5", "#2b6cb0", "#b7472a", "#2f855a"
@@ -75,6 +76,32 @@ def worth(spec: Spec, masks: Masks, to: str | Path | Figure | SubFigure) -> None
         _plain(panel)
         panel.tick_params(axis="y", length=0)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
+    _written(figure, to)
+
+
+def sensitivity(profile: Profile, to: str | Path | Figure | SubFigure) -> None:
+    """The loss by sparsity, a line an axis: those that lose the most are named.
+
+    Args:
+        profile: what `sensitivity` measured.
+        to: a file to write, or a figure to draw into.
+    """
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in profile.rows:
+        lines.setdefault(row.axis, [(0.0, profile.dense)]).append((row.sparsity, row.loss))
+    worst = sorted(lines, key=lambda axis: -max(loss for _, loss in lines[axis]))[:8]
+    figure = _figure(to, (8, 5))
+    panel = figure.subplots()
+    for axis, points in lines.items():
+        style: dict[str, Any] = {"linewidth": 1.6} if axis in worst else {"color": _DENSE}
+        panel.plot(*zip(*points, strict=True), label=axis, marker="o", markersize=3, **style)
+    handles, labels = panel.get_legend_handles_labels()
+    named = [(h, axis) for h, axis in zip(handles, labels, strict=True) if axis in worst]
+    if named:
+        panel.legend(*zip(*named, strict=True), frameon=False, fontsize=7)
+    panel.set_xlabel("fraction of one axis masked")
+    panel.set_title("Loss", loc="left", fontsize=11)
+    _plain(panel)
     _written(figure, to)
 
 

@@ -1,0 +1,220 @@
+"""How much a network loses, axis by axis and sparsity by sparsity; and these losses as scores that
+add up, for `solve`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from purethin.errors import MaskError
+from purethin.finding import find
+from purethin.selection import select
+from purethin.spec import Masks, Scores, Spec
+from purethin.table import Table
+from purethin.thinning import mask
+from purethin.tree import TensorTree
+
+_HEAD = ("axis", "sparsity", "kept", "loss")
+
+
+class Loss(NamedTuple):
+    """One measurement: this fraction of one axis is masked, so many units are left."""
+
+    axis: str
+    sparsity: float
+    kept: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The dense network's loss, and one by axis and sparsity. Prints as a table."""
+
+    dense: float
+    rows: tuple[Loss, ...]
+
+    def __str__(self) -> str:
+        """A row an axis, a column a sparsity."""
+        found = {(r.axis, r.sparsity): r.loss for r in self.rows}
+        columns = sorted({r.sparsity for r in self.rows})
+        rows = [
+            (axis, *(f"{found[axis, s]:.4g}" if (axis, s) in found else "" for s in columns))
+            for axis in dict.fromkeys(r.axis for r in self.rows)
+        ]
+        head = (f"axis (dense: {self.dense:.4g})", *map("{:g}".format, columns))
+        return str(Table(head, rows, numbers=range(1, len(head))))
+
+    def scores(self, ranking: Scores) -> dict[str, Tensor]:
+        """Scores that add up to the losses seen, for `solve(…, normalize=None)`.
+
+        Args:
+            ranking: the scores that the measurement ranked by: which units go first.
+
+        Returns:
+            `{axis: DoubleTensor[size]}`: what the loss grows by as each unit goes in its turn, by
+            the largest convex curve below what was seen. Beyond the largest sparsity nothing was
+            seen, and the units stay: their scores are infinite.
+
+        Raises:
+            MaskError: an axis has no ranking.
+        """
+        seen: dict[str, dict[int, float]] = {}
+        for row in self.rows:
+            if row.axis not in ranking:
+                raise MaskError(f"'{row.axis}' was measured, but no ranking of its units is given")
+            gone = ranking[row.axis].numel() - row.kept
+            seen.setdefault(row.axis, {})[gone] = max(row.loss - self.dense, 0.0)
+        return {axis: _marginal(points, ranking[axis]) for axis, points in seen.items()}
+
+
+def sensitivity(
+    evaluate: Callable[[TensorTree], Tensor],
+    params: TensorTree,
+    spec: Spec,
+    sparsities: Sequence[float] = (0.1, 0.25, 0.5, 0.75, 0.9),
+    *,
+    scores: Scores,
+    chunk: int = 1,
+    file: str | Path | None = None,
+) -> Profile:
+    """The loss when one axis alone is masked, for each axis that has scores and each sparsity.
+
+    Args:
+        evaluate: a pure function from parameters to a loss: a scalar, the lower the better. For an
+            accuracy, 1 minus it.
+        params: the dense parameters.
+        spec: their spec.
+        sparsities: the fractions removed, in [0, 1]; one that removes no unit more than the one
+            before it is left out.
+        scores: `{axis: Tensor[size]}`: which units go; the axes that are measured.
+        chunk: so many masked networks are evaluated at once, by `vmap`: as many as memory takes.
+        file: a CSV file, written axis by axis. What it holds is not measured again, so that a run
+            goes on where it was stopped.
+
+    Raises:
+        MaskError: the file is of another network, or scores do not fit.
+
+    >>> params = {"w": torch.tensor([[1.0], [2.0], [4.0]]), "v": torch.ones(1, 3)}
+    >>> spec = Spec.from_layout({"w": "h 1", "v": "1 h"}, params)
+    >>> loss = lambda p: (7 - p["v"] @ p["w"]).square().sum()
+    >>> ranked = {"h": torch.tensor([1.0, 2.0, 4.0])}
+    >>> print(sensitivity(loss, params, spec, (0.4, 0.7), scores=ranked))
+    axis (dense: 0)  0.4  0.7
+    h                  1    9
+    """
+    names = find(spec, scores.keys(), error=MaskError)
+    rows = _read(file, spec, {n: scores[n] for n in names}) if file else []
+    done = {(row.axis, row.sparsity) for row in rows}
+    with torch.no_grad():
+        if ("", 0.0) not in done:
+            rows.append(Loss("", 0.0, 0, float(evaluate(params))))
+            _append(file, rows[-1:])
+        for name in names:
+            todo = [(s, m) for s, m in _masks(scores[name], sparsities) if (name, s) not in done]
+            if not todo:
+                continue
+            losses = _losses(evaluate, params, spec, name, [m for _, m in todo], chunk)
+            new = [
+                Loss(name, s, int(m.sum()), loss) for (s, m), loss in zip(todo, losses, strict=True)
+            ]
+            rows += new
+            _append(file, new)
+    order = {name: i for i, name in enumerate(("", *names))}
+    rows = sorted((r for r in rows if r.axis in order), key=lambda r: (order[r.axis], r.sparsity))
+    return Profile(rows[0].loss, tuple(rows[1:]))
+
+
+def _masks(scores: Tensor, sparsities: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
+    last = scores.numel()
+    for sparsity in sorted(sparsities):
+        keep = select({"axis": scores}, sparsity)["axis"]
+        if int(keep.sum()) < last:
+            last = int(keep.sum())
+            yield sparsity, keep
+
+
+def _losses(
+    evaluate: Callable[[TensorTree], Tensor],
+    params: TensorTree,
+    spec: Spec,
+    name: str,
+    masks: Sequence[Tensor],
+    chunk: int,
+) -> list[float]:
+    def one(keep: Tensor) -> Tensor:
+        masks: Masks = {name: keep}
+        return evaluate(mask(params, spec, masks))
+
+    if chunk == 1:
+        return [float(one(keep)) for keep in masks]
+    return torch.func.vmap(one, chunk_size=chunk)(torch.stack([*masks])).tolist()
+
+
+def _marginal(points: Mapping[int, float], ranking: Tensor) -> Tensor:
+    """The slopes of the lower convex hull, from (0, 0), by unit as it goes."""
+    hull: list[tuple[int, float]] = [(0, 0.0)]
+    for x, y in sorted(points.items()):
+        while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], (x, y)):
+            hull.pop()
+        hull.append((x, y))
+    slopes = torch.full((ranking.numel(),), torch.inf, dtype=torch.float64, device="cpu")
+    for a, b in pairwise(hull):
+        slopes[a[0] : b[0]] = max(_slope(a, b), 0.0)
+    out = torch.empty_like(slopes)
+    out[ranking.detach().cpu().argsort(stable=True)] = slopes
+    return out
+
+
+def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
+    return (b[1] - a[1]) / (b[0] - a[0]) if b[0] > a[0] else torch.inf
+
+
+# ---- the file
+
+
+def _read(file: str | Path, spec: Spec, scores: Scores) -> list[Loss]:
+    """What a file holds; nothing where there is none.
+
+    Raises:
+        MaskError: it is no such file, or of another network.
+    """
+    if not Path(file).exists():
+        return []
+    with Path(file).open(newline="", encoding="utf-8") as lines:
+        head, *body = [*csv.reader(lines)] or [[]]
+    rows: list[Loss] = []
+    try:
+        rows = [Loss(axis, float(s), int(kept), float(loss)) for axis, s, kept, loss in body]
+    except ValueError:
+        head = []
+    if tuple(head) != _HEAD:
+        raise MaskError(f"{file} is no table of {', '.join(_HEAD)}: give another file name")
+    for row in rows:
+        if row.axis and row.axis not in spec.axes:
+            raise MaskError(f"{file} has the axis '{row.axis}', which this network lacks")
+        masks = dict(_masks(scores[row.axis], [row.sparsity])) if row.axis in scores else {}
+        if row.axis in scores and [int(m.sum()) for m in masks.values()] != [row.kept]:
+            raise MaskError(
+                f"{file} keeps {row.kept} units of '{row.axis}' at {row.sparsity}: it "
+                "is of another network"
+            )
+    return rows
+
+
+def _append(file: str | Path | None, rows: Sequence[Loss]) -> None:
+    if file is None:
+        return
+    new = not Path(file).exists()
+    with Path(file).open("a", newline="", encoding="utf-8") as lines:
+        table = csv.writer(lines)
+        if new:
+            table.writerow(_HEAD)
+        table.writerows(rows)

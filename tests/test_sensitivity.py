@@ -1,0 +1,102 @@
+"""A profile has the loss of every axis and sparsity, goes on from its file, and adds up in
+`solve`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import purethin as pt
+from purethin import plot
+
+torch.manual_seed(0)
+NET = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 2))
+X = torch.rand(16, 3)
+PARAMS = pt.params_of(NET)
+SPEC = pt.infer(NET, PARAMS, X)
+SCORES = pt.lp_norm(PARAMS, SPEC)
+WANT = functional_call(NET, PARAMS, (X,))
+
+
+def loss(params: dict[str, Tensor]) -> Tensor:
+    return (functional_call(NET, params, (X,)) - WANT).square().mean()
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_each_row_is_the_loss_with_one_axis_masked(chunk: int) -> None:
+    profile = pt.sensitivity(loss, PARAMS, SPEC, (0.5, 0.25, 0.01), scores=SCORES, chunk=chunk)
+    assert profile.dense == 0
+    assert [(r.axis, r.sparsity) for r in profile.rows] == [
+        (axis, s) for axis in SPEC.axes for s in (0.25, 0.5)
+    ]
+    for row in profile.rows:
+        masks = pt.select({row.axis: SCORES[row.axis]}, row.sparsity)
+        assert row.kept == int(masks[row.axis].sum())
+        assert row.loss == pytest.approx(float(loss(pt.mask(PARAMS, SPEC, masks))), rel=1e-5)
+
+
+def test_a_run_goes_on_where_its_file_ends(tmp_path: Path) -> None:
+    file, calls = tmp_path / "losses.csv", []
+
+    def counted(params: dict[str, Tensor]) -> Tensor:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return loss(params)
+
+    with pytest.raises(KeyboardInterrupt):
+        pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5), scores=SCORES, file=file)
+    again = pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5), scores=SCORES, file=file)
+    assert len(calls) == 6
+    assert again == pt.sensitivity(loss, PARAMS, SPEC, (0.25, 0.5), scores=SCORES)
+    more = pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5, 0.75), scores=SCORES, file=file)
+    assert len(calls) == 8
+    assert len(more.rows) == 6
+
+
+def test_the_losses_add_up_in_solve_and_what_was_not_seen_stays() -> None:
+    profile = pt.sensitivity(loss, PARAMS, SPEC, (0.25, 0.5, 0.75), scores=SCORES)
+    found = profile.scores(SCORES)
+    for axis, scores in found.items():
+        points = [(r.kept, r.loss) for r in profile.rows if r.axis == axis]
+        gone = scores[SCORES[axis].argsort(stable=True)]
+        assert bool((gone.diff()[gone[1:].isfinite()] >= 0).all())
+        for kept, seen in points:
+            assert float(gone[: len(gone) - kept].sum()) <= seen + 1e-9
+        least, seen = points[-1]
+        assert float(gone[: len(gone) - least].sum()) == pytest.approx(seen)
+        assert int(gone.isinf().sum()) == least
+    masks = pt.solve(found, SPEC, parameters=0.6, normalize=None)
+    assert all(int(masks[n].sum()) >= len(s) / 4 for n, s in SCORES.items() if n in masks)
+    with pytest.raises(pt.MaskError, match="no ranking of its units"):
+        profile.scores({})
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    for text, message in (
+        ("axis,sparsity,kept,loss\nelse,0.5,3,1\n", "which this network lacks"),
+        (f"axis,sparsity,kept,loss\n{next(iter(SPEC.axes))},0.5,3,1\n", "of another network"),
+        ("a,b\n1,2\n", "is no table of axis"),
+    ):
+        (tmp_path / "f.csv").write_text(text)
+        with pytest.raises(pt.MaskError, match=message):
+            pt.sensitivity(loss, PARAMS, SPEC, scores=SCORES, file=tmp_path / "f.csv")
+
+
+def test_the_picture_has_a_line_an_axis() -> None:
+    profile = pt.sensitivity(loss, PARAMS, SPEC, (0.25, 0.5), scores=SCORES)
+    figure = Figure()
+    plot.sensitivity(profile, figure)
+    lines = {
+        line.get_label(): [*np.asarray(line.get_ydata())] for line in figure.axes[0].get_lines()
+    }
+    assert [*lines] == [*SPEC.axes]
+    assert all(len(y) == 3 for y in lines.values())
+    assert str(profile).splitlines()[0].split() == ["axis", "(dense:", "0)", "0.25", "0.5"]
