@@ -43,7 +43,7 @@ def norms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
                 "lp_norm": lambda p=p: pt.lp_norm(params, spec, p=p),
                 "vector_norm": lambda p=p: [torch.linalg.vector_norm(t, p) for t in tensors],
             },
-            20,
+            10,
         )
         found[f"lp_norm(p={p})"] = took["lp_norm"]
         found[f"vector_norm({p})"] = took["vector_norm"]
@@ -61,7 +61,7 @@ def measured(model: nn.Module, x: torch.Tensor, batches: int) -> dict[str, float
                 model(x)
 
     return seconds(
-        {"measure": lambda: pt.measure(model, params, spec, [x] * batches), "forward": plain}, 3
+        {"measure": lambda: pt.measure(model, params, spec, [x] * batches), "forward": plain}, 2
     )
 
 
@@ -75,7 +75,7 @@ def main() -> None:
         for p in (1, 2):
             ours, limit = took[f"lp_norm(p={p})"], took[f"vector_norm({p})"]
             rows.append((f"lp_norm(p={p})", name, ours, limit))
-        took = measured(model, torch.rand(2, 3, 224, 224), 3)
+        took = measured(model, torch.rand(2, 3, 224, 224), 2)
         rows.append(("measure", name, took["measure"], took["forward"]))
     shown = [
         (what, name, f"{1000 * ours:.0f} ms", f"{1000 * limit:.0f} ms", f"{ours / limit:.2f}")
