@@ -53,7 +53,7 @@ def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1, reduce: Reduce = "s
     }
 
 
-CHUNK = 2**19
+CHUNK = 2**17
 """Entries whose powers are held at once: fresh memory would cost more than the sums."""
 
 

@@ -15,7 +15,7 @@ from purethin.errors import SpecError
 from purethin.measuring.running import Running
 from purethin.measuring.stats import Gradients
 from purethin.spec import Spec
-from purethin.units import change, leaving, read, wide
+from purethin.units import change, leaving, read, readers, wide
 
 Tensors = Mapping[str, Tensor]
 
@@ -36,6 +36,9 @@ class GradientSums:
     ) -> None:
         self.run, self.spec, self.loss, self.only = run, spec, loss, only
         carrying = {name for axis in spec.axes.values() for name, _ in axis.places}
+        if {*only} == {"read"}:  # the weights that no call reads a unit by need no gradient
+            axes = spec.axes.values()
+            carrying = {name for a in axes for name, _ in readers(spec, a) or a.places}
         self.weights = {
             name: t
             for name, t in run.tensors.items()
@@ -80,11 +83,11 @@ class GradientSums:
                 self._more("mean", name, wide(g).sum(0))
             if "square" in self.only:
                 self._more("square", name, wide(g).abs().square().sum(0))
+        changes = {name: change(g, self.weights[name].expand_as(g)) for name, g in stacked.items()}
         for of in (f for f in (leaving, read) if f.__name__ in self.only):
-            for row in range(len(next(iter(stacked.values())))):
-                changes = {name: change(g[row], self.weights[name]) for name, g in stacked.items()}
-                for axis in self.spec.axes.values():
-                    self._more(of.__name__, axis.name, of(changes, self.spec, axis).square())
+            for axis in self.spec.axes.values():
+                each = vmap(lambda c, of=of, axis=axis: of(c, self.spec, axis))(changes)
+                self._more(of.__name__, axis.name, each.square().sum(0))
         self.count += len(next(iter(stacked.values())))
 
     def _more(self, what: str, name: str, x: Tensor) -> None:

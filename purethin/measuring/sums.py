@@ -69,9 +69,13 @@ class Sums:
         peak = some.amax(rest) if rest else some.clone()
         self._peak = peak if self._peak is None else torch.maximum(self._peak, peak)
         self._more("nonzero", _summed(some.sign_(), rest))
-        self._more("square", _summed(torch.mul(x, x, out=some), rest))
-        for name, (unit, size) in self._units.items():
-            self._more(f"pooled {name}", self._pooled(x, each / (count // len(each)), unit, size))
+        if first and channel != x.dim() - 1:  # the norm of a run of memory is fast, others are not
+            squares = torch.linalg.vector_norm(x, 2, within).square() if within else x.square()
+            self._more("square", squares.sum(0))
+        else:
+            self._more("square", _summed(torch.mul(x, x, out=some), rest))
+        for name in self._units:
+            self._more(f"pooled {name}", self._pooled(x, each / (count // len(each)), name))
         self.positions += count
         self.examples += len(each)
         return True
@@ -96,8 +100,11 @@ class Sums:
         x = double(x)
         self._sums[what] = x if what not in self._sums else self._sums[what] + x
 
-    def _pooled(self, x: Tensor, means: Tensor, unit: Tensor, size: int) -> Tensor:
+    def _pooled(self, x: Tensor, means: Tensor, name: str) -> Tensor:
         """`Tensor[size]`: Σ over examples of (the mean over positions of a unit's norm)²."""
+        unit, size = self._units[name]
+        if self.site.channels == ax.Name(name):
+            return double(means).square().sum(0)
         carrying = (unit >= 0).nonzero()[:, 0]
         entries = unit[carrying].to(x.device)
         if int(entries.bincount(minlength=size).max()) > 1:
