@@ -18,6 +18,7 @@ from purethin.budgets.worth import Worth as Worth
 from purethin.budgets.worth import worth as worth
 from purethin.comparison import Report as Report
 from purethin.comparison import check as check
+from purethin.comparison import check_dense as check_dense
 from purethin.costs import Cost as Cost
 from purethin.costs import cost as cost
 from purethin.criteria import activation_mean as activation_mean

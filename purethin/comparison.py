@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,37 @@ class Report:
     frozen: tuple[Frozen, ...]
     removed: int
     units: int
+    beside: Literal["masked", "dense"] = "masked"
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was tested, and all that differs is rounding, or what inexact axes (and
+        removal itself, beside the dense network) explain.
+        """
+        finite = all(o.difference < float("inf") for o in self.outputs)
+        return self.tested and finite and not self.defects
+
+    @property
+    def equal(self) -> bool:
+        """Whether every output is the same to rounding."""
+        return all(o.difference <= o.rounding for o in self.outputs)
+
+    @property
+    def verdict(self) -> str:
+        """What it comes to, in one line."""
+        if not self.tested:
+            why = "every output is constant" if self.removed else "no unit was removed"
+            return f"not a test: {why}"
+        if self.equal:
+            return f"equal to rounding: thinned computes what the {self.beside} network does"
+        worst = max(self.outputs, key=lambda o: o.difference / max(o.scale, 1e-30))
+        seen = f"differs by {worst.difference:.2e} of {worst.scale:.2e}"
+        if self.defects or worst.difference == float("inf"):
+            return f"{seen}, and nothing explains it"
+        if self.beside == "dense":
+            return f"{seen}, expected because {self.removed} units are gone"
+        many = f"{len(self.inexact)} masked axes are" if len(self.inexact) > 1 else "an axis is"
+        return f"{seen}, expected because {many} inexact"
 
     @property
     def difference(self) -> float:
@@ -63,7 +94,7 @@ class Report:
     @property
     def defects(self) -> tuple[str, ...]:
         """The outputs that differ by more than rounding although every masked axis is exact."""
-        if self.inexact:
+        if self.inexact or self.beside == "dense":
             return ()
         return tuple(o.place for o in self.outputs if not o.difference <= o.rounding)
 
@@ -73,7 +104,10 @@ class Report:
         return self.removed > 0 and not all(o.constant for o in self.outputs)
 
     def __str__(self) -> str:
-        lines = [f"masked against thinned: {self.removed} of {self.units} units removed"]
+        lines = [
+            self.verdict,
+            f"{self.beside} against thinned: {self.removed} of {self.units} units removed",
+        ]
         wide = max((len(o.place) for o in self.outputs), default=0)
         lines += [
             "  "
@@ -91,9 +125,6 @@ class Report:
                 "with the network and the masks"
                 for place in self.defects
             ]
-        if not self.tested:
-            why = "every output is constant" if self.removed else "no unit was removed"
-            lines.append(f"not a test: {why}")
         wide = max(map(len, self.inexact), default=0)
         lines += [f"  {name:<{wide}}  inexact: {why}" for name, why in self.inexact.items()]
         reasons: dict[str, int] = {}
@@ -126,20 +157,58 @@ def check(
     Raises:
         MaskError, SpecError: as `mask` and `thin`.
     """
-    thinned, config = thin(params, spec, masks)
-    masked = mask(params, spec, masks)
+    return _checked(model, params, spec, masks, (mask(params, spec, masks), "masked"), args, kwargs)
+
+
+def check_dense(
+    model: nn.Module | Callable[..., Any],
+    params: TensorTree,
+    spec: Spec,
+    masks: Masks,
+    *args: Any,
+    **kwargs: Any,
+) -> Report:
+    """As `check`, beside the dense network: how much removal itself changes the outputs.
+
+    Args:
+        model: the module, run in eval mode on copies; or the function of the parameters.
+        params: its parameters, dense.
+        spec: its spec.
+        masks: `{axis: BoolTensor[size]}`, True = keep.
+        *args, **kwargs: example inputs.
+
+    Returns:
+        A report that prints as a short table.
+
+    Raises:
+        MaskError, SpecError: as `thin`.
+    """
+    return _checked(model, params, spec, masks, (params, "dense"), args, kwargs)
+
+
+def _checked(
+    model: nn.Module | Callable[..., Any],
+    params: TensorTree,
+    spec: Spec,
+    masks: Masks,
+    reference: tuple[TensorTree, Literal["masked", "dense"]],
+    args: Any,
+    kwargs: Any,
+) -> Report:
+    """Thinned beside other parameters of dense shapes."""
+    (beside, name), (thinned, config) = reference, thin(params, spec, masks)
     if isinstance(model, nn.Module):
-        dense = rebuild(model, masked, config_of(spec, {})).eval()
+        dense = rebuild(model, beside, config_of(spec, {})).eval()
         small = rebuild(model, thinned, config).eval()
     else:
-        dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (masked, thinned))
+        dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (beside, thinned))
     with torch.no_grad(), slow_path():
         state = torch.get_rng_state()
         want = _outputs(dense, args, kwargs)
         torch.set_rng_state(state)
         got = _outputs(small, args, kwargs)
     masked_axes = [spec.axes[name] for name in masks]
-    eps = max((_eps(t) for t in tree_leaves((masked, args, kwargs))), default=0.0)
+    eps = max((_eps(t) for t in tree_leaves((beside, args, kwargs))), default=0.0)
     return Report(
         outputs=tuple(_compared(place, want[place], got.get(place), eps) for place in want),
         exact=tuple(a.name for a in masked_axes if a.exact),
@@ -147,6 +216,7 @@ def check(
         frozen=spec.frozen,
         removed=sum(int((~m).sum()) for m in masks.values()),
         units=sum(a.size for a in masked_axes),
+        beside=name,
     )
 
 

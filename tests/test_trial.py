@@ -298,3 +298,26 @@ def test_check_says_what_is_not_a_test() -> None:
     assert "not a test" not in str(
         pt.check(linear, params, spec, {"h": torch.arange(8) < 5}, x + params["w"][:, :4].T)
     )
+
+
+def test_the_first_line_of_a_report_is_its_verdict() -> None:
+    seed = torch.Generator().manual_seed(0)
+    params = {"w": torch.randn(5, 8, generator=seed), "v": torch.randn(8, 2, generator=seed)}
+    x, masks = torch.randn(4, 5, generator=seed), {"h": torch.arange(8) < 5}
+    layout = {"w": "5 h", "v": "h 2"}
+    exact = pt.Spec.from_layout(layout, params)
+    inexact = pt.Spec.from_layout(layout, params, inexact={"h": "a mean"})
+    rows = [
+        (pt.check(linear, params, exact, masks, x), "equal to rounding", True),
+        (pt.check(broken_below, params, exact, masks, x), "nothing explains it", False),
+        (pt.check(broken_below, params, inexact, masks, x), "because an axis is inexact", True),
+        (pt.check(linear, params, exact, {}, x), "not a test: no unit was removed", False),
+        (pt.check_dense(linear, params, exact, masks, x), "because 3 units are gone", True),
+    ]
+    for report, verdict, ok in rows:
+        assert verdict in str(report).splitlines()[0]
+        assert report.ok is ok
+    want = linear(params, x)
+    gone = linear({n: t[:, :5] if n == "w" else t[:5] for n, t in params.items()}, x)
+    far = float((want - gone).abs().max())
+    assert rows[-1][0].difference == pytest.approx(far, rel=1e-5)
