@@ -9,10 +9,10 @@ import by_hand
 import pytest
 import torch
 import torch.nn.functional as F
-from measured import CASES, NET, PARAMS, SPEC, X
-from networks import random_masks
+from measured import CASES, NET, PARAMS, SPEC, X, inputs
+from networks import random_masks, randomise
 from pages import run
-from torch import Tensor
+from torch import Tensor, nn
 
 import purethin as pt
 from purethin import criteria
@@ -251,6 +251,34 @@ def test_every_criterion_scores_every_axis_and_select_takes_it(case: str) -> Non
         assert all(bool(s.isfinite().all()) for s in scores.values()), name
         masks = pt.select(scores, 0.5)
         assert all(int(m.sum()) == -(-len(m) // 2) for m in masks.values()), name
+
+
+class Pooled(nn.Module):
+    """A layer whose output nobody uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.pooler = nn.Linear(3, 4), nn.Linear(4, 5)
+        self.late, self.head = nn.Linear(5, 6), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.body(x))
+        self.late(torch.tanh(self.pooler(x)))
+        return self.head(x)
+
+
+def test_an_axis_that_no_output_depends_on_scores_0() -> None:
+    model: Any = randomise(Pooled())
+    params, x = pt.params_of(model), inputs(5, 3)
+    spec = pt.infer(model, params, x)
+    stats = pt.measure(model, params, spec, [x], gram=True, loss=lambda out, batch: out.sum(1))
+    of = (pt.taylor, pt.fisher, pt.apoz, pt.wanda, criteria.flap, criteria.obs, criteria.thinet)
+    found = [criterion(params, spec, stats) for criterion in of]
+    found += [pt.output_taylor(model, params, spec, [x]), criteria.hrank(model, params, spec, [x])]
+    for scores in found:
+        assert {*scores} == {"body", "pooler", "late"}
+        assert not scores["pooler"].any() and not scores["late"].any()
+        assert float(scores["body"].max()) > 0
 
 
 def test_heads_are_scored_by_all_their_widths() -> None:

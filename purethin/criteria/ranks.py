@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from purethin import axes as ax
-from purethin.criteria.shared import Reduce, reduced
+from purethin.criteria.shared import Reduce, reduced, shown
 from purethin.errors import MaskError, SpecError
 from purethin.measuring.calls import watched
 from purethin.measuring.running import running
@@ -81,12 +81,15 @@ def hrank(
             run.call(run.tensors, batch)
     if not count:
         raise MaskError("no batch is given: give one at least, [inputs]")
-    if missing := [n for n in spec.axes if not any(axis == n for _, axis in sums)]:
+    measured = {axis for _, axis in sums}
+    if missing := [n for n in spec.axes if n not in measured and shown(spec, n)]:
         raise SpecError(f"no data of '{missing[0]}' were seen: no call that reads it ran")
     means = {(s, n): total / counts[s] for (s, n), total in sums.items()}
     return {
-        name: reduced([m for (_, axis), m in means.items() if axis == name], reduce)
-        for name in spec.axes
+        name: reduced([m for (_, n), m in means.items() if n == name], reduce)
+        if name in measured
+        else torch.zeros(axis.size)
+        for name, axis in spec.axes.items()
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.checks import check_masks
-from purethin.criteria.shared import Reduce, fitting, of_data
+from purethin.criteria.shared import Reduce, fitting, of_data, shown
 from purethin.errors import MaskError
 from purethin.measuring.stats import Features, Gram, Stats
 from purethin.spec import Masks, Scores, Spec
@@ -163,8 +163,10 @@ def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
     tensors = fitting(params, spec, "thinet(params, spec, stats)")
     out: dict[str, Tensor] = {}
     for name, axis in _with_grams(spec, stats).axes.items():
-        found = [_products(f, name, spec, tensors) for f in stats.at(name)]
-        out[name] = _order(torch.stack(found).sum(0)) / axis.size
+        out[name] = torch.zeros(axis.size, dtype=torch.float64)
+        if shown(spec, name):
+            found = [_products(f, name, spec, tensors) for f in stats.at(name)]
+            out[name] = _order(torch.stack(found).sum(0)) / axis.size
     return out
 
 
@@ -197,12 +199,13 @@ def _products(f: Features, axis: str, spec: Spec, tensors: Mapping[str, Tensor])
 
 def _with_grams(spec: Spec, stats: Stats) -> Spec:
     """The spec with the axes that Gram matrices were measured of."""
-    found = [n for n in spec.axes if all(f.gram is not None for f in stats.at(n))]
-    if not found:
+    seen = [n for n in spec.axes if shown(spec, n)]
+    found = [n for n in seen if all(f.gram is not None for f in stats.at(n))]
+    if seen and not found:
         raise MaskError(
             "these stats have no Gram matrices: give measure gram=True, or the axes' names"
         )
-    return replace(spec, axes={n: spec.axes[n] for n in found})
+    return replace(spec, axes={n: a for n, a in spec.axes.items() if n in found or n not in seen})
 
 
 def _gram(f: Features, *, weighted: bool) -> Gram:

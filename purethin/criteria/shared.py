@@ -54,7 +54,9 @@ def mean_by_unit(values: Tensor, features: ax.Axes, axis: str, spec: Spec) -> Te
 def of_data(
     spec: Spec, stats: Stats, value: Callable[[Features, str], Tensor], reduce: Reduce
 ) -> Scores:
-    """The scores of every axis from the data that its calls read, each a value."""
+    """The scores of every axis from the data that its calls read, each a value; 0 for an axis that
+    no output depends on, as of a head that is not used.
+    """
     if not isinstance(stats, Stats):
         raise MaskError(
             f"stats are what measure gives, not {type(stats).__name__}: "
@@ -62,8 +64,15 @@ def of_data(
         )
     return {
         name: reduced([value(found, name) for found in stats.at(name)], reduce)
-        for name in spec.axes
+        if shown(spec, name)
+        else torch.zeros(axis.size, dtype=torch.float64)
+        for name, axis in spec.axes.items()
     }
+
+
+def shown(spec: Spec, axis: str) -> bool:
+    """Whether the trace saw data of an axis on the way to an output."""
+    return any(axis in s.axes for s in spec.sites if s.role != "scales")
 
 
 def gradients_of(stats: Stats) -> Gradients:
