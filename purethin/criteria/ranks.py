@@ -12,7 +12,7 @@ from purethin import axes as ax
 from purethin.criteria.shared import Reduce, reduced, shown
 from purethin.errors import MaskError, SpecError
 from purethin.measuring.calls import watched
-from purethin.measuring.running import running
+from purethin.measuring.running import Running, running
 from purethin.measuring.sums import widened
 from purethin.records import Site
 from purethin.spec import Scores, Spec
@@ -57,11 +57,27 @@ def hrank(
     >>> hrank(net, params, infer(net, params, x), [x])["w"]
     tensor([3., 0.])
     """
-    run = running(model, params, spec)
-    sites = [s for s in spec.sites if s.role != "scales" and s.operand is not None]
+    sums, counts = _sums(running(model, params, spec), spec, batches)
+    means = {(s, n): total / counts[s] for (s, n), total in sums.items()}
+    measured = {axis for _, axis in means}
+    if missing := [n for n in spec.axes if n not in measured and shown(spec, n)]:
+        raise SpecError(f"no data of '{missing[0]}' were seen: no call that reads it ran")
+    return {
+        name: reduced([m for (_, n), m in means.items() if n == name], reduce)
+        if name in measured
+        else torch.zeros(axis.size)
+        for name, axis in spec.axes.items()
+    }
+
+
+def _sums(
+    run: Running, spec: Spec, batches: Iterable[Any]
+) -> tuple[dict[tuple[Site, str], Tensor], dict[Site, int]]:
+    """The ranks of each site and axis, summed over examples; how many there were."""
     named: dict[str, list[Site]] = {}
-    for site in sites:
-        named.setdefault(site.call, []).append(site)
+    for site in spec.sites:
+        if site.role != "scales" and site.operand is not None:
+            named.setdefault(site.call, []).append(site)
     sums: dict[tuple[Site, str], Tensor] = {}
     counts: dict[Site, int] = {}
 
@@ -81,16 +97,7 @@ def hrank(
             run.call(run.tensors, batch)
     if not count:
         raise MaskError("no batch is given: give one at least, [inputs]")
-    measured = {axis for _, axis in sums}
-    if missing := [n for n in spec.axes if n not in measured and shown(spec, n)]:
-        raise SpecError(f"no data of '{missing[0]}' were seen: no call that reads it ran")
-    means = {(s, n): total / counts[s] for (s, n), total in sums.items()}
-    return {
-        name: reduced([m for (_, n), m in means.items() if n == name], reduce)
-        if name in measured
-        else torch.zeros(axis.size)
-        for name, axis in spec.axes.items()
-    }
+    return sums, counts
 
 
 def _ranks(x: Tensor, site: Site, axis: str, spec: Spec) -> Tensor:
