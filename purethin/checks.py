@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from math import prod
 
 import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.axes import Axes
+from purethin.axes import Axes, Fixed, Name, Product, Sum
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.finding import hint
 from purethin.records import Condition
@@ -124,7 +125,21 @@ def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
     """
     masks = masks or {}
     kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
-    return functools.cache(lambda e: ax.size(ax.thinned(e, masks, spec.sizes), kept))
+
+    def size(expr: Axes) -> int:
+        match expr:
+            case Name(name):
+                return kept[name]
+            case Fixed(number):
+                return number
+            case Product(factors):
+                return prod(map(size, factors))
+            case Sum(terms):
+                return sum(map(size, terms))
+        stays = ax.keep(expr, masks, spec.sizes)
+        return ax.size(expr, spec.sizes) if stays is None else int(stays.sum())
+
+    return functools.cache(size)
 
 
 def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:

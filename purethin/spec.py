@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 from torch import Tensor
 
@@ -77,6 +77,21 @@ class Spec:
         return {name: axis.size for name, axis in self.axes.items()}
 
     @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """`{parameter: the shape of its tensor}`."""
+        size = cache(lambda e: ax.size(e, self.sizes))
+        return {name: tuple(map(size, dims)) for name, dims in self.layout.items()}
+
+    @cached_property
+    def numbers(self) -> dict[str, tuple[int, ...]]:
+        """`{parameter: a number for each dim}`: dims of equal expressions have the same."""
+        known: dict[Axes, int] = {}
+        return {
+            name: tuple(known.setdefault(e, len(known)) for e in dims)
+            for name, dims in self.layout.items()
+        }
+
+    @cached_property
     def spared(self) -> dict[tuple[str, int], frozenset[str]]:
         """`{(parameter, dim): the axes whose masks leave it as it is}`."""
         places = dict.fromkeys(p for axis in self.axes.values() for p in axis.spared)
@@ -94,7 +109,7 @@ class Spec:
 
     def shape(self, parameter: str) -> tuple[int, ...]:
         """The shape of a parameter's tensor."""
-        return tuple(ax.size(e, self.sizes) for e in self.layout[parameter])
+        return self.shapes[parameter]
 
     def axis(self, name: str) -> Axis:
         """The axis of this name.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,7 +22,8 @@ from purethin.checks import (
     check_masks,
     kept_sizes,
 )
-from purethin.errors import MaskError, SpecError
+from purethin.errors import SpecError
+from purethin.kept import Kept, along
 from purethin.rewriting import rewritten
 from purethin.spec import Elements, Masks, Spec
 from purethin.tree import TensorTree, map_named, named
@@ -76,7 +78,8 @@ def mask(
     check_gates(spec, masks)
     check_elements(spec, single)
     check_fits(spec, named(params))
-    return map_named(lambda name, tensor: masked_leaf(name, tensor, spec, masks, single), params)
+    kept = Kept(spec, masks)
+    return map_named(lambda name, tensor: _masked(name, tensor, kept, single, spare=True), params)
 
 
 def masked_leaf(
@@ -91,11 +94,17 @@ def masked_leaf(
     """One parameter as `mask` leaves it, unchecked; without `spare`, zero wherever units are
     removed.
     """
-    if name in spec.positions:
+    return _masked(name, tensor, Kept(spec, masks), elements or {}, spare=spare)
+
+
+def _masked(name: str, tensor: Tensor, kept: Kept, elements: Elements, *, spare: bool) -> Tensor:
+    if name in kept.spec.positions:
         return tensor
-    for dim, keep in _keeps(spec, name, masks, spare=spare):
-        tensor = _times(tensor, keep.reshape([-1 if d == dim else 1 for d in range(tensor.dim())]))
-    return _times(tensor, elements[name]) if elements and name in elements else tensor
+    tensor = kept.zeroed(name, tensor, spare=spare)
+    for dim in range(tensor.dim()):
+        if (gates := kept.gates(name, dim)) is not None:
+            tensor = _times(tensor, along(gates, dim, tensor.dim()))
+    return _times(tensor, elements[name]) if name in elements else tensor
 
 
 def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Config]:
@@ -141,10 +150,13 @@ class Thinning:
         check_masks(self.spec, self.masks)
         check_conditions(self.spec, self.masks)
 
+    @cached_property
+    def _kept(self) -> Kept:
+        return Kept(self.spec, self.masks)
+
     def leaf(self, name: str, tensor: Tensor) -> Tensor:
         """One parameter of the spec's shape, without the removed units."""
-        kept = _renumber(self.spec, name, tensor, self.masks)
-        return _select(kept, self.spec, name, self.masks)
+        return self._kept.taken(name, _renumber(self.spec, name, tensor, self.masks))
 
     @property
     def config(self) -> Config:
@@ -180,7 +192,7 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     torch.Size([2, 2])
     """
     check_masks(spec, masks)
-    owner = _owner_of(spec)
+    owner, kept = _owner_of(spec), Kept(spec, masks)
     sized = [
         path for path, leaf in named(tree).items() if isinstance(leaf, Tensor) and leaf.numel() > 1
     ]
@@ -196,7 +208,7 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
         if name is None or not isinstance(leaf, Tensor):
             return leaf
         if tuple(leaf.shape) == spec.shape(name):
-            return _select(leaf, spec, name, masks)
+            return kept.taken(name, leaf)
         if leaf.numel() <= 1:
             return leaf
         raise SpecError(
@@ -229,15 +241,19 @@ def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     check_masks(spec, masks)
     check_fits(thin_spec(spec, masks), named(thinned))
 
+    kept_of = Kept(spec, masks)
+
     def expanded(name: str, tensor: Tensor) -> Tensor:
-        if (along := spec.positions.get(name)) is not None and (
-            kept := ax.keep(along, masks, spec.sizes)
+        if (positions := spec.positions.get(name)) is not None and (
+            kept := ax.keep(positions, masks, spec.sizes)
         ) is not None:
             tensor = kept.nonzero()[:, 0].to(tensor)[tensor]
-        for dim, keep in _keeps(spec, name, masks):
-            shape = [keep.numel() if d == dim else s for d, s in enumerate(tensor.shape)]
-            where = keep.nonzero()[:, 0].to(tensor.device)
-            tensor = tensor.new_zeros(shape).index_copy(dim, where, tensor)
+        for dim in range(tensor.dim()):
+            if (where := kept_of.places(name, dim)) is not None:
+                whole = spec.shapes[name][dim]
+                shape = [whole if d == dim else s for d, s in enumerate(tensor.shape)]
+                zeros = tensor.new_zeros(shape)
+                tensor = zeros.index_copy(dim, where.to(tensor.device), tensor)
         return tensor
 
     return map_named(expanded, thinned)
@@ -280,23 +296,6 @@ def config_of(spec: Spec, masks: Masks) -> Config:
     return config
 
 
-def _keeps(spec: Spec, name: str, masks: Masks, *, spare: bool = False) -> list[tuple[int, Tensor]]:
-    """The dims of a parameter that masks touch, each with its mask: bool masks all dims that carry
-    the axis and are not spared, float masks those that are gates.
-    """
-    bools = {n: m for n, m in masks.items() if m.dtype == torch.bool}
-    gates = {n: m for n, m in masks.items() if n not in bools}
-    found = []
-    for dim, expr in enumerate(spec.layout[name]):
-        spared = spec.spared.get((name, dim), ()) if spare else ()
-        left = {n: m for n, m in bools.items() if n not in spared} if spared else bools
-        open_ = {n: m for n, m in gates.items() if (name, dim) in spec.axes[n].gates}
-        for own in (left, open_):
-            if (keep := ax.keep(expr, own, spec.sizes)) is not None:
-                found.append((dim, keep))
-    return found
-
-
 def _times(tensor: Tensor, keep: Tensor) -> Tensor:
     """Zero where a bool mask is False, whatever was there (inf times 0 is nan); a float mask
     multiplies.
@@ -306,17 +305,6 @@ def _times(tensor: Tensor, keep: Tensor) -> Tensor:
         return torch.where(keep, tensor, torch.zeros((), dtype=tensor.dtype, device=tensor.device))
     factors = tensor.is_floating_point() or tensor.is_complex()
     return tensor * keep.to(tensor.dtype) if factors else tensor * (keep != 0)
-
-
-def _select(tensor: Tensor, spec: Spec, name: str, masks: Masks) -> Tensor:
-    for dim, keep in _keeps(spec, name, masks):
-        if not bool(keep.any()):
-            raise MaskError(
-                f"dim {dim} of {name}, '{spec.layout[name][dim]}', would have no unit left: keep "
-                "one"
-            )
-        tensor = tensor.index_select(dim, keep.nonzero()[:, 0].to(tensor.device))
-    return tensor
 
 
 def _renumber(spec: Spec, name: str, tensor: Tensor, masks: Masks) -> Tensor:

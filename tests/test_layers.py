@@ -17,7 +17,7 @@ ROWS = """
     document
     spec
     finding
-    checks rewriting units
+    checks rewriting units kept
     thinning
     costs modules oracle
     selection

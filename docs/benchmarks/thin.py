@@ -1,0 +1,102 @@
+"""`thin` and `mask` beside a copy of what they return, in this build and in an earlier one.
+
+    python docs/benchmarks/thin.py [--models resnet50 ...] [--beside 9b8427f] [--rounds 7]
+
+One thread, float32, half of every exact axis gone by L1. Each figure is the least processor time
+of some rounds, in which the works run in turn; a ratio is of times of one process. The earlier
+build is taken out of git into a folder that goes when the run ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+import purethin as pt
+
+ROOT = Path(__file__).parents[2]
+MODELS = ["resnet50", "densenet201", "vit_b_16"]
+
+
+def fastest(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """The least milliseconds of each, run in turn."""
+    least = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            start = time.process_time()
+            work()
+            least[name] = min(least[name], 1e3 * (time.process_time() - start))
+    return least
+
+
+def measured(name: str, rounds: int) -> dict[str, float]:
+    """The times of one model in this process, and the two ratios."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None).eval()
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, torch.zeros(1, 3, 224, 224))
+    scores = {n: s for n, s in pt.lp_norm(params, spec).items() if n in spec.exact}
+    masks = pt.select(scores, 0.5)
+    thinned, masked = pt.thin(params, spec, masks)[0], pt.mask(params, spec, masks)
+    works: dict[str, Callable[[], Any]] = {
+        "thin": lambda: pt.thin(params, spec, masks),
+        "copy of thinned": lambda: [t.clone() for t in thinned.values()],
+        "mask": lambda: pt.mask(params, spec, masks),
+        "copy of masked": lambda: [t.clone() for t in masked.values()],
+    }
+    return fastest(works, rounds)
+
+
+def rows_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    """What a build in a folder measures, in a process of its own."""
+    command = [sys.executable, __file__, "--json", "--rounds", str(options.rounds)]
+    command += ["--models", *options.models]
+    paths = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, env={**os.environ, **paths}, check=True, capture_output=True)
+    return json.loads(run.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--beside", default="9b8427f", help="a commit")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true", help="this build's times alone, as JSON")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.json:
+        print(json.dumps({name: measured(name, options.rounds) for name in options.models}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "archive", options.beside, "purethin"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        builds = {options.beside: rows_of(options, Path(folder)), "now": rows_of(options, ROOT)}
+    print("| network | build | `thin`, ms | × a copy | `mask`, ms | × a copy |")
+    print("|---|---|---|---|---|---|")
+    for name in options.models:
+        for build, rows in builds.items():
+            row = rows[name]
+            thin, mask = row["thin"], row["mask"]
+            of_thin, of_mask = thin / row["copy of thinned"], mask / row["copy of masked"]
+            cells = [name, build, *(f"{x:.1f}" for x in (thin, of_thin, mask, of_mask))]
+            print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
