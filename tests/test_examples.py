@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from criteria import ranks, spearman, written
 from resnet_cifar import resnet20
 
 import purethin as pt
@@ -97,3 +98,21 @@ def test_the_recipe_beside_the_main_job_fits_the_network_and_ends_before_its_epo
         "layer3.2.conv1": 26,
     }
     assert recipe.last_epoch < 7
+
+
+def test_the_correlation_of_the_criteria_example_is_spearmans_with_mean_ranks_of_ties() -> None:
+    one, other = torch.tensor([1.0, 3.0, 3.0, 0.0]), torch.tensor([10.0, 20.0, 30.0, -5.0])
+    assert ranks(one).tolist() == [2, 3.5, 3.5, 1]
+    assert abs(spearman(one, other) - 0.9487) < 1e-4  # scipy.stats.spearmanr
+    assert spearman(one, -one) == -1
+    assert spearman(one, torch.zeros(4)) == 0
+
+
+def test_the_table_of_the_criteria_example_has_a_column_for_each_network() -> None:
+    found = {"a": {"wanda": (0.5, 0.25, 1.0)}, "b": {"obs": (-0.125, 0.0, 0.04)}}
+    assert written(found, ["a", "b"]).splitlines() == [
+        "| criterion | a | b |",
+        "|---|---|---|",
+        "| wanda | 0.50 / 0.25 (1.0 s) |  |",
+        "| obs |  | -0.12 / 0.00 (0.0 s) |",
+    ]
