@@ -108,9 +108,12 @@ def _leaving(entries: Tensor, spec: Spec, parameter: str, axis: str) -> Tensor:
 
 
 def readers(spec: Spec, axis: Axis) -> tuple[tuple[str, int], ...]:
-    """The `(parameter, dim)` by which calls sum over an axis; of a spec without a trace, the
-    matrices that carry it and do not make it.
+    """The `(parameter, dim)` that a gate on the axis multiplies: those of float masks
+    (`Axis.gates`); of an axis without, those by which calls sum over it; of a spec without a trace,
+    the matrices that carry it and do not make it.
     """
+    if axis.gates:
+        return axis.gates
     if spec.sites:
         reading = (s for s in spec.sites if s.role == "reads" and axis.name in s.axes)
         return tuple(dict.fromkeys(place for s in reading for place in s.weights))
@@ -118,8 +121,8 @@ def readers(spec: Spec, axis: Axis) -> tuple[tuple[str, int], ...]:
 
 
 def read(entries: Mapping[str, Tensor], spec: Spec, axis: Axis) -> Tensor:
-    """`Tensor[size]`: the sum over the entries by which calls read each unit; where none of them is
-    a parameter's, over all that leave with it.
+    """`Tensor[size]`: the sum over the entries that a gate on each unit multiplies; where no such
+    place is known, over all that leave with it.
     """
     found = [
         per_unit(entries[name], spec, name, dim, axis.name)

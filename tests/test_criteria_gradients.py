@@ -8,6 +8,7 @@ import by_hand
 import pytest
 import torch
 from measured import CASES, NET, PARAMS, SPEC, X, inputs
+from networks import randomise
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -99,9 +100,10 @@ def test_snips_stats_are_its_gradients() -> None:
 def test_a_gates_gradient_sums_over_the_weights_that_read_the_unit(name: str) -> None:
     model, params, spec, x, grads = NETWORKS[name]
     stats = pt.measure(model, params, spec, [x], loss=loss)
+    sites = [s for s in spec.sites if s.role == "reads"]
     reading = {
-        axis: {p for s in spec.sites if s.role == "reads" and axis in s.axes for p in s.weights}
-        for axis in spec.axes
+        n: axis.gates or {p for s in sites if n in s.axes for p in s.weights}
+        for n, axis in spec.axes.items()
     }
 
     def value(axis: str, unit: int) -> float:
@@ -123,6 +125,47 @@ def test_a_gates_gradient_sums_over_the_weights_that_read_the_unit(name: str) ->
     assert any(reading.values())
     by_hand.assert_close(criteria.gate(params, spec, stats), want)
     by_hand.assert_close(criteria.gate(params, spec, grads), want)
+
+
+class Separate(nn.Module):
+    """Attention whose one head width is that of queries, keys and values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.width = 2, 4
+        self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.embed, self.head = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = (
+            m(x).view(*x.shape[:2], self.heads, self.width).transpose(1, 2)
+            for m in (self.q, self.k, self.v)
+        )
+        mixed = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.head(x + self.out(mixed.transpose(1, 2).flatten(2))).mean(1)
+
+
+@pytest.mark.parametrize("name", [*CASES, "separate"])
+def test_the_gate_is_that_of_float_masks(name: str) -> None:
+    made = (randomise(Separate()), None, inputs(3, 5, 3)) if name == "separate" else CASES[name]
+    model, given, x = made
+    params = pt.params_of(model) if given is None else given
+    spec = pt.infer(model, params, x[:1])
+
+    def total(z: dict[str, Tensor]) -> Tensor:
+        masked = pt.mask(params, spec, z)
+        module = isinstance(model, nn.Module)
+        out = functional_call(model, masked, (x,)) if module else model(masked, x)
+        return loss(out, x).sum()
+
+    ones = {n: torch.ones(spec.sizes[n], dtype=torch.float64) for n in spec.gated}
+    assert ones
+    slopes = torch.func.grad(total)(ones)
+    stats = pt.measure(model, params, spec, [x], loss=lambda out, batch: loss(out, batch).sum())
+    scores = criteria.gate(params, spec, stats)
+    for axis, slope in slopes.items():
+        torch.testing.assert_close(scores[axis], slope.square())
 
 
 def test_the_output_itself_is_judged_by_activation_times_gradient_at_its_readers() -> None:

@@ -67,8 +67,9 @@ def gate(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     those see it that read the unit.
 
     At a call that reads the activation a, ∂L/∂z is Σ a·∂L/∂a over positions, which is Σ w·∂L/∂w
-    over the weights that read it. Where no weight reads a unit (queries by keys), the gate is on
-    what makes it. An axis that the loss does not reach has score 0.
+    over the weights that read it. The gate is that of float masks, `mask(params, spec, {axis: z})`:
+    where no weight reads a unit (queries by keys), it is on what makes one of the two. An axis that
+    the loss does not reach has score 0.
 
     Args:
         params: the parameter pytree.

@@ -82,9 +82,9 @@ class Gradients:
         mean: `{parameter: Tensor}`: E[g].
         square: `{parameter: Tensor}`: E[g²].
         leaving: `{axis: Tensor[size]}`: E[(Σ g·w)²] over all entries that leave with a unit.
-        read: `{axis: Tensor[size]}`: the same over the weights that read a unit, which is
-            E[(Σ a·∂L/∂a)²] over positions of its activation a as they see it; where no weight reads
-            it, over those that make it.
+        read: `{axis: Tensor[size]}`: the same over the weights that a gate on a unit multiplies,
+            as a rule those that read it: E[(Σ a·∂L/∂a)²] over positions of its activation a as they
+            see it.
     """
 
     count: int
