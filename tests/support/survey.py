@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from keeping import state
 from networks import random_masks
 from torch import Tensor, nn
 
@@ -53,10 +54,12 @@ def surveyed(
         cells: further cells of the spec, by column.
     """
     kwargs = dict(kwargs or {})
-    params = pt.params_of(model)
-    start = time.perf_counter()
+    params, before = pt.params_of(model), state(model)
+    start = time.process_time()  # on one thread; what else the machine does is not counted
     spec = pt.infer(model, params, *args, **kwargs)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
+    changed = {k for k, v in state(model).items() ^ before.items()}
+    assert not changed, f"infer left a change in {sorted(changed)[:3]}"
     masks = allowed(spec, random_masks(spec))
     report = pt.check(model, params, spec, masks, *args, **kwargs)
     assert report.outputs and max(o.scale for o in report.outputs) > 0
@@ -75,10 +78,16 @@ def surveyed(
         "seconds": f"{seconds:.2f}",
         "frozen, and why": "; ".join(reasons(spec)) or "–",
     }
+    write(table, row)
+    return spec
+
+
+def write(table: str, row: Mapping[str, str]) -> None:
+    """Write a row for the page of its survey."""
     folder = BUILD / f"survey-{table}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name.replace("/", "-")).write_text("\n".join(f"{k}\t{v}" for k, v in row.items()))
-    return spec
+    path = folder / row["model"].replace("/", "-")
+    path.write_text("\n".join(f"{k}\t{v}" for k, v in row.items()))
 
 
 def allowed(spec: pt.Spec, masks: dict[str, Tensor]) -> dict[str, Tensor]:

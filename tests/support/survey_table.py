@@ -23,6 +23,11 @@ PAGES = {
         "Hugging Face transformers",
         "Tiny configurations of each architecture, built with `from_config`.",
     ),
+    "libraries": (
+        "libraries of networks",
+        "Small configurations of the networks of other libraries; those of `pytest -m survey` are "
+        "the few that each commit runs, `pytest -m nightly` runs the rest.",
+    ),
 }
 
 
@@ -39,9 +44,43 @@ def page(table: str) -> str:
         "",
         f"{what} Made by `pytest -m survey` and `python tests/support/survey_table.py`. {COMMON}",
     ]
+    if table == "libraries":
+        lines += [*by_library(rows), ""]
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(row.get(c, "–") for c in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def by_library(rows: list[dict[str, str]]) -> list[str]:
+    """A line a library: how many of its models are inferred and hold, what is never prunable of
+    the parameters that their forwards read, and the seconds of `infer`.
+    """
+    groups: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(row["model"].partition("/")[0], []).append(row)
+    lines = [
+        "A model is *inferred* where `infer` returns a spec and leaves the model bit for bit as it "
+        "was. *Never prunable*: of all parameters that the forwards read, those without an axis.",
+        "",
+        "| library | models built | inferred | exact axes hold | all axes run | never prunable |"
+        " seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for library, some in groups.items():
+        held = [r for r in some if r["difference"] != "does not hold"]
+        total = sum(int(r["parameters"]) for r in held)
+        frozen = sum(int(r["parameters"]) * float(r["never prunable"]) for r in held)
+        cells = (
+            library,
+            str(len(some)),
+            str(sum("axes" in r for r in some)),
+            str(len(held)),
+            str(len(held)),
+            f"{100 * frozen / max(1, total):.1f} %",
+            f"{sum(float(r['seconds']) for r in held):.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:

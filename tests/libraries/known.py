@@ -1,0 +1,10 @@
+"""Which rows run with the surveys of each commit, and which do not hold yet."""
+
+from __future__ import annotations
+
+HANDFUL = {
+    "monai/UNet",
+}
+"""The rows of `pytest -m survey`; the others are `nightly`."""
+KNOWN: dict[str, tuple[type[BaseException], str, str]] = {}
+"""`{row: (the error, a pattern of its message, why)}`: a row that holds must leave this table."""
