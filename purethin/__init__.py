@@ -35,6 +35,7 @@ from purethin.errors import PurethinError as PurethinError
 from purethin.errors import RecipeError as RecipeError
 from purethin.errors import SpecError as SpecError
 from purethin.finding import find as find
+from purethin.finding import role as role
 from purethin.inference.infer import infer as infer
 from purethin.inference.rules import laws as laws
 from purethin.inference.rules import rule as rule
@@ -52,6 +53,8 @@ from purethin.recipes.recipe import Recipe as Recipe
 from purethin.recipes.recipe import load_recipe as load_recipe
 from purethin.recipes.writing import recipe_for as recipe_for
 from purethin.records import Axis as Axis
+from purethin.repair.least_squares import repair as repair
+from purethin.repair.statistics import fresh_statistics as fresh_statistics
 from purethin.selection import select as select
 from purethin.spec import Masks as Masks
 from purethin.spec import Scores as Scores

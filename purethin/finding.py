@@ -105,7 +105,11 @@ def hint(spec: Spec, text: str) -> str:
 
 
 def role(spec: Spec, name: str) -> str:
-    """The role of an axis, off the spec: how its places are composed, and what meets along it."""
+    """The role of an axis, off the spec: how its places are composed, and what meets along it.
+
+    Returns:
+        "heads", "head_width", "feed_forward", "filters" or "model_width".
+    """
     axis = spec.axes[name]
     matrices = [(p, d) for p, d in axis.places if len(spec.layout[p]) == 2]
     for p, d in matrices:

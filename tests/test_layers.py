@@ -23,7 +23,7 @@ ROWS = """
     selection
     measuring
     criteria
-    measures storage comparison
+    measures storage comparison repair
     budgets
     inference recipes
     training

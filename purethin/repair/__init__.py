@@ -1,0 +1,1 @@
+"""Repair after removal, in closed form, without training."""
