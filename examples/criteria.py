@@ -5,14 +5,15 @@ goes, on trained networks.
 
 Scores come from some examples, the truth (`pt.leave_out`) from others of the same kind. Of each
 axis up to `--units` are tried. Printed is Spearman's correlation within an axis, the mean over
-axes, and that of all units together; with the seconds that measuring and scoring take. `--write`
-puts the table into docs/criteria.md. The networks are those of real_weights.py, and two that are
+axes, and that of all units together; with the seconds that measuring and scoring take. Results are
+kept in out/criteria.json, network by network; `--write` puts them all into docs/criteria.md. The networks are those of real_weights.py, and two that are
 trained here on the Fashion-MNIST images of examples/data.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -327,8 +328,14 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the table into docs/criteria.md")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
-    found = {name: rows_of(name, args.units, args.same) for name in args.networks}
-    table = written(found, args.networks)
+    kept = HERE / "out" / "criteria.json"
+    found = json.loads(kept.read_text()) if kept.exists() and not args.same else {}
+    for name in args.networks:
+        found[name] = rows_of(name, args.units, args.same)
+        if not args.same:
+            kept.parent.mkdir(exist_ok=True)
+            kept.write_text(json.dumps(found, indent=1))
+    table = written(found, [name for name in CASES if name in found])
     print(table)
     if args.write:
         before, _, rest = DOC.read_text().partition("<!-- correlations -->")
