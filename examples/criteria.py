@@ -6,8 +6,9 @@ goes, on trained networks.
 Scores come from some examples, the truth (`pt.leave_out`) from others of the same kind. Of each
 axis up to `--units` are tried. Printed is Spearman's correlation within an axis, the mean over
 axes, and that of all units together; with the seconds that measuring and scoring take. Results are
-kept in out/criteria.json, network by network; `--write` puts them all into docs/criteria.md. The networks are those of real_weights.py, and two that are
-trained here on the Fashion-MNIST images of examples/data.
+kept in out/criteria.json, network by network; `--write` puts them all into docs/criteria.md. The
+networks are those of real_weights.py, and some that are trained here on the Fashion-MNIST images of
+examples/data.
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ def filters(tensor: Tensor, spec: Spec, parameter: str, dim: int, axis: str) -> 
     """
     rows = tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
     unit = ax.units(spec.layout[parameter][dim], axis, spec.sizes).to(rows.device)
+    counts = unit[unit >= 0].bincount(minlength=spec.axes[axis].size)
+    if bool((counts == counts[0]).all()):  # the units' entries, one unit after the other
+        order = unit.argsort(stable=True)[int((unit < 0).sum()) :]
+        return rows[order].reshape(len(counts), -1)
     mine = [(unit == u).nonzero()[:, 0] for u in range(spec.axes[axis].size)]
     longest = max(map(len, mine))
     blank = rows.new_zeros(longest, rows.shape[1])

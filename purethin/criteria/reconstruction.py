@@ -17,7 +17,7 @@ from purethin.errors import MaskError
 from purethin.measuring.stats import Features, Gram, Stats
 from purethin.spec import Masks, Scores, Spec
 from purethin.tree import TensorTree, map_named
-from purethin.units import onto_units, wide
+from purethin.units import wide
 
 
 def obs(
@@ -188,9 +188,10 @@ def _products(f: Features, axis: str, spec: Spec, tensors: Mapping[str, Tensor])
     total = torch.zeros(size, size, dtype=torch.float64, device=gram.matrix.device)
     rows, units = reading_rows(f, gram, tensors), gram_units(f, axis, spec)
     for matrix, w, unit in zip(gram.matrix.double(), rows, units, strict=True):
-        entries = w.T @ w * matrix
-        once = torch.stack([onto_units(unit.cpu(), e, size) for e in entries])
-        total = total + torch.stack([onto_units(unit.cpu(), e, size) for e in once.T]).T
+        mine = (unit >= 0).nonzero()[:, 0]
+        entries, of = (w.T @ w * matrix)[mine][:, mine], unit[mine]
+        rows_of_units = entries.new_zeros(size, len(mine)).index_add(0, of, entries)
+        total = total.index_add(1, of, rows_of_units)
     return total
 
 
@@ -269,8 +270,11 @@ def _unmatrix(rows: Tensor, weight: Tensor, dim: int) -> Tensor:
 
 def same_size(unit: Tensor) -> list[Tensor]:
     """`LongTensor[units, features of each]`, units of equally many features together."""
-    features: dict[int, list[Tensor]] = {}
-    for u in unit[unit >= 0].unique():
-        mine = (unit == u).nonzero()[:, 0]
-        features.setdefault(len(mine), []).append(mine)
-    return [torch.stack(rows) for rows in features.values()]
+    order = unit.argsort(stable=True)[int((unit < 0).sum()) :]
+    counts = unit[unit >= 0].bincount()
+    if len(order) and bool((counts == counts[0]).all()):
+        return [order.reshape(len(counts), -1)]
+    found: dict[int, list[Tensor]] = {}
+    for mine in order.split(counts.tolist()):
+        found.setdefault(len(mine), []).append(mine)
+    return [torch.stack(rows) for size, rows in found.items() if size]
