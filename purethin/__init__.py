@@ -53,6 +53,7 @@ from purethin.recipes.recipe import Recipe as Recipe
 from purethin.recipes.recipe import load_recipe as load_recipe
 from purethin.recipes.writing import recipe_for as recipe_for
 from purethin.records import Axis as Axis
+from purethin.repair.constants import fold as fold
 from purethin.repair.least_squares import repair as repair
 from purethin.repair.statistics import fresh_statistics as fresh_statistics
 from purethin.selection import select as select
