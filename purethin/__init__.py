@@ -5,6 +5,7 @@ pure functions.
 from typing import TYPE_CHECKING, Any
 
 from purethin import criteria as criteria
+from purethin.budgets.latency import LatencyTable as LatencyTable
 from purethin.budgets.polynomial import Amounts as Amounts
 from purethin.budgets.polynomial import CostFunction as CostFunction
 from purethin.budgets.polynomial import cost_function as cost_function
@@ -14,6 +15,7 @@ from purethin.budgets.solve import Options as Options
 from purethin.budgets.solve import Solution as Solution
 from purethin.budgets.solve import solution as solution
 from purethin.budgets.solve import solve as solve
+from purethin.budgets.timing import latency_table as latency_table
 from purethin.budgets.worth import Worth as Worth
 from purethin.budgets.worth import worth as worth
 from purethin.comparison import Report as Report

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from purethin.budgets.ladder import Limits
+from purethin.budgets.latency import LatencyTable
 from purethin.budgets.polynomial import CostFunction
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
@@ -19,11 +20,16 @@ Normalize = Literal["share"] | None
 
 
 class Budgets(TypedDict, total=False):
-    """What a network may cost: a fraction of the dense cost (a float from 0 to 1), or a number."""
+    """What a network may cost: a fraction of the dense cost (a float from 0 to 1), or a number.
+
+    `latency` is a fraction, or milliseconds, by a `table` of `latency_table`.
+    """
 
     macs: float
     parameters: float
     bytes: float
+    latency: float
+    table: LatencyTable
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,29 @@ class Options:
     normalize: Normalize = "share"
 
 
-def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, int]:
-    """`{kind: the largest number allowed}`.
+def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
+    """`{kind: the largest number allowed}`: whole numbers; of latency, seconds.
 
     Raises:
         MaskError: none, an unknown kind, or no such number.
     """
-    dense, out = cost(spec), {}
+    dense, table = cost(spec), budgets.get("table")
+    out: dict[str, float] = {}
     for kind, asked in budgets.items():
-        if kind not in KINDS:
+        if kind == "table":
+            continue
+        if kind not in (*KINDS, "latency"):
             raise MaskError(f"no budget is of '{kind}'; {nearest(kind, KINDS)}")
         if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked > 0:
             raise MaskError(
                 f"the budget of {kind} is {asked!r}: give a fraction of the dense cost, as 0.5, or "
                 "a number above 1"
             )
+        if kind == "latency":
+            if not isinstance(table, LatencyTable):
+                raise MaskError("a budget of latency needs a table: solve(…, latency=0.5, table=…)")
+            out[kind] = asked * table.dense if asked <= 1 else asked / 1e3
+            continue
         whole = getattr(dense, kind)
         out[kind] = int(asked * whole) if asked <= 1 else int(asked)
         if not out[kind]:

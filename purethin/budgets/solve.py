@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import exp
+from math import exp, inf
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from purethin import axes as ax
-from purethin.budgets.asked import Budgets, Normalize, Options, limits_of, movable_of
+from purethin.budgets.asked import KINDS, Budgets, Normalize, Options, limits_of, movable_of
 from purethin.budgets.bound import upper_bound
 from purethin.budgets.exact import best_rungs
 from purethin.budgets.ladder import Ladder, ladder
+from purethin.budgets.latency import LatencyTable
 from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.budgets.search import Search
 from purethin.budgets.worth import fewer
@@ -36,32 +37,31 @@ class Solution:
     Attributes:
         masks: `{axis: BoolTensor[size]}`, True = keep.
         cost: of the network that they leave.
-        limits: `{kind: the largest number allowed}`.
+        limits: `{kind: the largest number allowed}`; of latency, seconds.
         kept: what stays of the scores of the axes that may lose units, from 0 to 1: the mean share
             (geometric) of an axis, or of all scores where they add up.
         bound: what no choice of widths can exceed; None where the cost depends on which units stay.
         greedy: what the greedy search kept.
         exact: whether the cost adds up over small groups of axes, so that these widths are the
             best of all. Else they are the greedy search's.
+        latency: the predicted seconds, where a budget was of them.
     """
 
     masks: dict[str, Tensor]
     cost: Cost
-    limits: dict[str, int]
+    limits: dict[str, float]
     kept: float
     bound: float | None
     greedy: float
     exact: bool
+    latency: float | None = None
 
     def __str__(self) -> str:
         """The budgets and what was reached of each, and the part of the scores that stays."""
+        reached = {kind: float(getattr(self.cost, kind)) for kind in KINDS}
+        reached |= {"latency": self.latency or 0.0}
         rows = [
-            (
-                kind,
-                f"{limit:,}",
-                f"{getattr(self.cost, kind):,}",
-                f"{getattr(self.cost, kind) / limit:.4%}",
-            )
+            (kind, _number(limit), _number(reached[kind]), f"{reached[kind] / limit:.4%}")
             for kind, limit in self.limits.items()
         ]
         bound = "" if self.bound is None else f"; at most {self.bound:.4%} can"
@@ -98,7 +98,8 @@ def solve(
             and the last tenth of an axis is worth more than the first. None: scores are losses that
             add up, as those of `sensitivity`, and their sum is made large.
         budgets: `macs`, `parameters`, `bytes`, one or several: a float from 0 to 1 is a fraction of
-            the dense cost, a larger number is the cost itself.
+            the dense cost, a larger number is the cost itself. `latency` too, a fraction or
+            milliseconds, with the `table` of `latency_table` that predicts it.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep; an axis that keeps all is left out. No comparison
@@ -146,12 +147,13 @@ def solution(
     limits, masks = limits_of(budgets, spec), masks or {}
     check_masks(spec, masks)
     function = cost_function(spec)
+    costs = _costs(function, spec, budgets.get("table"))
     movable, shares = movable_of(scores, spec, options, function), options.normalize is not None
     left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
         rungs_of = ladder(left, spec, function, movable, function.counts(masks), shares=shares)
-        search = Search(rungs_of, lambda counts: _parts(function, limits, counts))
-        _refuse_infeasible(search, function, limits, spec)
+        search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
+        _refuse_infeasible(search, costs, function, limits, spec)
         greedy = search.greedy()
         best = _best(search, function, limits, greedy)
         rungs = greedy if best is None else best
@@ -168,7 +170,9 @@ def solution(
     bound = None if best is None else kept
     if best is None and not function.uneven:
         bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
-    return Solution(found, cost(spec, found), limits, kept, bound, known, best is not None)
+    after = costs["latency"](function.counts(found)[None]) if "latency" in limits else None
+    seconds = None if after is None else float(after[0])
+    return Solution(found, cost(spec, found), limits, kept, bound, known, best is not None, seconds)
 
 
 def require_reachable(
@@ -182,15 +186,16 @@ def require_reachable(
     limits, function = limits_of(budgets, spec), cost_function(spec)
     movable = movable_of(scores, spec, options, function)
     rungs_of = ladder(scores, spec, function, movable, function.counts({}), shares=True)
-    search = Search(rungs_of, lambda counts: _parts(function, limits, counts))
-    _refuse_infeasible(search, function, limits, spec)
+    costs = _costs(function, spec, None)
+    search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
+    _refuse_infeasible(search, costs, function, limits, spec)
 
 
 def _best(
-    search: Search, function: CostFunction, limits: Mapping[str, int], greedy: Tensor
+    search: Search, function: CostFunction, limits: Mapping[str, float], greedy: Tensor
 ) -> Tensor | None:
     """The best rungs where there is one budget and its cost adds up, None elsewhere."""
-    if len(limits) > 1:
+    if len(limits) > 1 or "latency" in limits:
         return None
     [(kind, limit)] = limits.items()
 
@@ -206,26 +211,42 @@ def _part(value: float, *, whole: float, axes: int, shares: bool) -> float:
     return exp(value / max(axes, 1)) if shares else value / whole if whole else 1.0
 
 
-def _parts(function: CostFunction, limits: Mapping[str, int], counts: Tensor) -> Tensor:
+Costs = Mapping[str, Callable[[Tensor], Tensor]]
+"""`{kind: from counts[candidates, …] to numbers[candidates]}`."""
+
+
+def _costs(function: CostFunction, spec: Spec, table: object) -> Costs:
+    out: dict[str, Callable[[Tensor], Tensor]] = {
+        kind: lambda counts, kind=kind: getattr(function(counts), kind) for kind in KINDS
+    }
+    if isinstance(table, LatencyTable):
+        out["latency"] = lambda counts: table.seconds(
+            spec, {n: counts[:, i] for i, n in enumerate(function.axes)}
+        )
+    return out
+
+
+def _parts(costs: Costs, limits: Mapping[str, float], counts: Tensor) -> Tensor:
     """`DoubleTensor[candidates, budgets]`: the costs as parts of what is allowed."""
-    amounts = function(counts)
-    return torch.stack([getattr(amounts, k).double() / limits[k] for k in limits], -1)
+    return torch.stack([costs[kind](counts).double() / limit for kind, limit in limits.items()], -1)
 
 
 def _bound(
-    rungs_of: Ladder, function: CostFunction, limits: Mapping[str, int], rungs: Tensor
+    rungs_of: Ladder, function: CostFunction, limits: Mapping[str, float], rungs: Tensor
 ) -> float:
-    return min(
+    found = (
         upper_bound(rungs_of, lambda n, k=kind: getattr(function(n), k) / limits[k], rungs)
         for kind in limits
+        if kind in KINDS
     )
+    return min(found, default=inf)
 
 
 # ---- what cannot be reached
 
 
 def _refuse_infeasible(
-    search: Search, function: CostFunction, limits: Mapping[str, int], spec: Spec
+    search: Search, costs: Costs, function: CostFunction, limits: Mapping[str, float], spec: Spec
 ) -> None:
     """That the narrowest widths are within the budgets.
 
@@ -237,25 +258,27 @@ def _refuse_infeasible(
     if bool((parts <= 1).all()):
         return
     kind = [*limits][int(parts.argmax())]
-    counts = search.ladder.counts(least[None])[0]
-    now = int(getattr(function(counts), kind))
-    dense = getattr(cost(spec), kind)
+    counts, cost_of = search.ladder.counts(least[None])[0], costs[kind]
+    now, dense = (float(cost_of(c[None])[0]) for c in (counts, function.counts({})))
     none = torch.zeros(len(function.axes), dtype=torch.int64)
-    without = getattr(function(fewer(function, counts, none)), kind)
+    without = cost_of(fewer(function, counts, none))
     lines = []
     for i in without.argsort(stable=True)[:3].tolist():
         name = function.axes[i]
         axis, stays = spec.axes[name], int(counts[i])
-        why = (
-            "it keeps at least so many"
-            if name in search.ladder.axes
-            else ("it may not lose units" if axis.exact else f"inexact: {axis.reason}")
-        )
-        share = 1 - float(without[i]) / max(now, 1)
+        why = "it keeps at least so many" if name in search.ladder.axes else "it may not lose units"
+        why = why if axis.exact else f"inexact: {axis.reason}"
+        share = 1 - float(without[i]) / max(now, 1e-300)
         lines.append(
             f"\n  '{name}' keeps {stays} of {axis.size} units ({why}): {share:.0%} of that"
         )
     raise MaskError(
-        f"the budget of {limits[kind]:,} {kind} ({limits[kind] / dense:.3f} of the dense "
-        f"{dense:,}) cannot be reached: the least is {now:,} ({now / dense:.3f})" + "".join(lines)
+        f"the budget of {_number(limits[kind])} {kind} ({limits[kind] / dense:.3f} of the dense "
+        f"{_number(dense)}) cannot be reached: the least is {_number(now)} ({now / dense:.3f})"
+        + "".join(lines)
     )
+
+
+def _number(value: float) -> str:
+    """A count with its thousands; seconds to four digits."""
+    return f"{int(value):,}" if value == int(value) else f"{value:.4g} s"
