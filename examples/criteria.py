@@ -6,9 +6,9 @@ goes, on trained networks.
 Scores come from some examples, the truth (`pt.leave_out`) from others of the same kind. Of each
 axis up to `--units` are tried. Printed is Spearman's correlation within an axis, the mean over
 axes, and that of all units together; with the seconds that measuring and scoring take. Results are
-kept in out/criteria.json, network by network; `--write` puts them all into docs/criteria.md. The
-networks are those of real_weights.py, and some that are trained here on the Fashion-MNIST images of
-examples/data.
+kept in out/criteria.json, network by network; where no network is named, the table of all that is
+kept is printed, and `--write` puts it into docs/criteria.md. The networks are those of
+real_weights.py, and some that are trained here on the Fashion-MNIST images of examples/data.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def judged(scores: pt.Scores, units: Mapping[str, Tensor], true: Tensor) -> tupl
     for (name, chosen), part in zip(
         units.items(), true.split([*map(len, units.values())]), strict=True
     ):
-        if name in scores:
+        if name in scores and float(part.std()) > 0:  # not one that no output depends on
             mine = scores[name][chosen].double()
             within.append(spearman(mine, part))
             have.append(mine)
@@ -323,7 +323,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("networks", nargs="*", default=[*CASES], help=", ".join(CASES))
+    parser.add_argument("networks", nargs="*", default=[], help=", ".join(CASES))
     parser.add_argument("--units", type=int, default=32, help="of each axis")
     parser.add_argument("--same", action="store_true", help="the truth from the same examples")
     parser.add_argument("--write", action="store_true", help="put the table into docs/criteria.md")
@@ -341,7 +341,7 @@ def main() -> int:
     if args.write:
         before, _, rest = DOC.read_text().partition("<!-- correlations -->")
         after = rest.partition("<!-- end -->")[2]
-        DOC.write_text(f"{before}<!-- correlations -->\n{table}\n<!-- end -->{after}")
+        DOC.write_text(f"{before}<!-- correlations -->\n\n{table}\n\n<!-- end -->{after}")
     return 0
 
 
