@@ -8,6 +8,7 @@ with what it asks of the sizes given.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import rnn
 
 CHANNELS = 5
 WIDEST = 36
@@ -174,8 +176,8 @@ def layer_norm(rank: int, channels: int) -> nn.Module:
     return nn.LayerNorm(channels) if rank == 2 else nn.LayerNorm([channels, 3, 3])
 
 
-def group_norm(rank: int, channels: int) -> nn.Module:
-    return nn.GroupNorm(2, channels)
+def group_norm(rank: int, channels: int, groups: int) -> nn.Module:
+    return nn.GroupNorm(groups, channels)
 
 
 def vector(rank: int, channels: int) -> nn.Parameter:
@@ -193,6 +195,61 @@ class Order(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return h[:, self.order]
+
+
+class Keeping(nn.Module):
+    """What a forward leaves on its module: a table by size, the last shape, a count; and a dict
+    that is state.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.tables: dict[str, Tensor] = {}
+        self.state = {"sign": torch.tensor(-1)}
+        self.shape, self.calls = torch.Size([7, channels]), 0
+
+    def forward(self, h: Tensor) -> Tensor:
+        key = str(h.device)
+        if key not in self.tables:
+            self.tables[key] = self.scale * 2
+        if self.shape[1] != h.shape[1]:
+            self.shape = h.shape
+        self.calls += 1
+        scale = self.tables[key].view(-1, *[1] * (h.dim() - 2))
+        return h * scale * self.state["sign"]
+
+
+class Configured(nn.Module):
+    """Widths in a config, in a partial function and in a closure."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.config = {"width": channels}
+        self.wide = functools.partial(torch.Tensor.new_zeros, size=(channels,))
+        self.rows = lambda h: h.reshape(-1, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        rows = self.rows(h.movedim(1, -1)) + h.new_zeros(self.config["width"]) + self.wide(h)
+        return rows.view(*h.shape[:1], *h.shape[2:], h.shape[1]).movedim(-1, 1)
+
+
+class Packed(nn.Module):
+    """A recurrent layer over the batch as one packed sequence."""
+
+    def __init__(self, channels: int, outside: int) -> None:
+        super().__init__()
+        self.layer = nn.GRU(channels, outside)
+
+    def forward(self, h: Tensor) -> Tensor:
+        steps = rnn.pack_padded_sequence(h[:, None], torch.tensor([len(h)]))
+        return rnn.pad_packed_sequence(self.layer(steps)[0])[0][:, 0]
+
+
+def through_int(h: Tensor) -> Tensor:
+    """The two halves exchanged, the middle by `int()`."""
+    first, second = h.split(int(h.shape[1] / 2), 1)
+    return torch.cat([second, first.relu()], 1)
 
 
 # ---- what numbers and sizes may be
@@ -322,7 +379,17 @@ PIECES: dict[str, Piece] = {
     "depthwise": Piece(called, layer=depthwise, weight=2),
     "batch_norm": Piece(called, numbers=(flag,), layer=batch_norm, weight=4),
     "layer_norm": Piece(called, layer=layer_norm),
-    "group_norm": Piece(called, layer=group_norm, fits=even),
+    "group_norm": Piece(called, numbers=(divisor,), layer=group_norm, fits=divisible, weight=2),
+    "keeping": Piece(called, layer=lambda rank, c: Keeping(c), weight=2),
+    "configured": Piece(called, layer=lambda rank, c: Configured(c), weight=2),
+    "packed": Piece(
+        called,
+        size=lambda c, o: o,
+        numbers=(width,),
+        layer=lambda rank, c, o: Packed(c, o) if rank == 2 else layer(rank, c, o),
+        weight=2,
+    ),
+    "through_int": Piece(through_int, fits=even, weight=3),
     "scale": Piece(lambda w, h: h * w, layer=vector, weight=2),
     "shift": Piece(lambda w, h: h + w, layer=vector, weight=2),
     "reorder": Piece(called, numbers=(lambda c: st.integers(0, 9),), layer=Order, weight=2),

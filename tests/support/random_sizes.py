@@ -29,6 +29,8 @@ def network(p, x, k={default}):
     wb = p["b"]
     config, scale = Config(width=n, heads=w), 1.0
     def closed(extra=0): return m + extra
+    def decided(v, bound=7): return 2.0 if v > bound else 1.0
+    def thirds(v): return 2.0 if v % 3 == 0 else 1.0
 """
 _TAIL = """
     return (torch.relu(a) @ p["a2"] + torch.relu(b) @ p["b2"] + torch.relu(c) @ p["c2"]) * scale
@@ -127,6 +129,8 @@ def _integer(draw: random.Random, depth: int = 2) -> str:
         ),
         *(f"math.isqrt(abs({x}))", f"int(math.log2(abs({x}) + 1))", f"max({x}, {y}, {k})"),
         *(f"len(range({x}))", f"sum(1 for _ in range({x}))", f'len("x" * {x})', f"int(2.0 * {x})"),
+        *(f"int({x})", f"int({x} / {k})", f"math.floor({x} / {k})", f"math.trunc({x} * 0.25)"),
+        *(f"int(float({x}))", f"int({x} / max({y}, 1) * {k})", f"round({x} * 1.0)"),
         *(f"[*range(99)][min(abs({x}), 98)]", f"len(bytes(abs({x})))", f"operator.index({x})"),
     ]
     return draw.choice(forms)
@@ -183,6 +187,20 @@ def _use(draw: random.Random, widths: list[int]) -> list[str]:
         if widths["abc".index(which)] % k == 0
         else [f"{which} = {which}.reshape(-1, {which}.shape[1])"],
         [f"{which} = {which}.view(len(x), {which}.shape[1])"],
+        [f"{which} = {which}.view(len(x), int({which}.shape[1]))"],
+        [f"j = int({x})", f"scale = scale * (2.0 if j > {k * 3} else 1.0)"],
+        [f"scale = scale * decided(int({x}), {k * 2})"],
+        [f"scale = scale * decided({x} / {k}, {k * 2})"],
+        [
+            f"j = int({which}.shape[1] / {k})",
+            f"scale = scale + {which}[:, :j].sum(1, keepdim=True)",
+        ],
+        [
+            f"u, *v = {which}.split(max(int({which}.shape[1] * 0.5), 1), 1)",
+            f"{which} = torch.cat([u, *v], 1)",
+        ],
+        [f"scale = scale + {which}.norm(dim=1, keepdim=True) / math.sqrt({which}.shape[1] / {k})"],
+        [f"scale = scale * thirds(int({x}))"],
         [f"for i in range(min(abs({y}), {k})):", f"    {which} = {which} * 0.9 + 0.0 * i"],
         [f"for i in range(abs({y}) // 4):", f"    {which} = {which} * 0.9"],
         [f"scale = scale * torch.tensor({x}, dtype=x.dtype)"],
