@@ -31,11 +31,28 @@ class Holder:
 
 def holders(module: nn.Module) -> Iterator[tuple[str, Holder]]:
     """The module itself as `""`, then each of its attributes that holds named values."""
-    own = vars(module)
-    yield "", Holder({n: x for n, x in own.items() if n not in TORCHS}, own.__setitem__)
-    for name, value in own.items():
-        if name not in TORCHS and (found := _holder(module, name, value)) is not None:
+    yield "", _own(module)
+    for name, value in vars(module).items():
+        plain = name in TORCHS or type(value) in (int, float, str, bool, tuple, type(None))
+        if not plain and (found := _holder(module, name, value)) is not None:
             yield name, found
+
+
+def holder_of(module: nn.Module, name: str) -> Holder:
+    """The holder of this name.
+
+    Raises:
+        KeyError: the module has no such attribute, or it holds no named values.
+    """
+    found = _holder(module, name, vars(module)[name]) if name else _own(module)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def _own(module: nn.Module) -> Holder:
+    own = vars(module)
+    return Holder({n: x for n, x in own.items() if n not in TORCHS}, own.__setitem__)
 
 
 def _holder(module: nn.Module, name: str, value: Any) -> Holder | None:

@@ -1,21 +1,19 @@
 """Modules in and out: parameters as a dict, a copy on meta, and the thinned module rebuilt.
 
-Nothing here changes the user's module: copies are made by `deepcopy` with a memo from each tensor
-to its replacement.
+Nothing here changes the user's module.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from purethin.copying import copy_with, like
 from purethin.errors import SpecError, listed, nearest
-from purethin.holders import TORCHS, holders
+from purethin.holders import TORCHS, holder_of
 from purethin.multihead import stand_in
 from purethin.spec import Spec
 from purethin.thinning import CLASS, Config
@@ -146,11 +144,6 @@ def misnamed(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Te
     )
 
 
-def like(old: Tensor, new: Tensor) -> Tensor:
-    """A tensor in the place of another: a parameter where that is one."""
-    return nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
-
-
 def _configure(small: nn.Module, config: Config) -> None:
     """Set the attributes that the config lists."""
     paths = dict(small.named_modules())
@@ -164,46 +157,12 @@ def _configure(small: nn.Module, config: Config) -> None:
             if attribute == CLASS:
                 continue
             where, _, name = attribute.rpartition(".")
-            holder = dict(holders(paths[path]))[where]
+            holder = holder_of(paths[path], where)
             old = holder.values.get(name)
             if isinstance(value, dict) and isinstance(old, dict):
                 old.clear()  # a cache
             else:
                 holder.put(name, type(old)(value) if isinstance(old, tuple | list) else value)
-
-
-def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.Module:
-    """A deep copy in which each parameter and buffer is its replacement, made once per tensor."""
-    memo: dict[int, Any] = {}
-    for _, tensor in tensors_of(model, duplicates=True):
-        if id(tensor) not in memo:
-            memo[id(tensor)] = replacement(tensor)
-    for module in model.modules():
-        for value in module.__dict__.values():
-            # a tensor that is a plain attribute was perhaps made by a hook
-            if isinstance(value, Tensor) and id(value) not in memo:
-                memo[id(value)] = value.detach().to("meta" if _on_meta(memo) else value.device)
-            for x in [*value.values()] if isinstance(value, dict) else ():
-                if isinstance(x, Tensor) and x.grad_fn is not None:  # deepcopy refuses these
-                    memo.setdefault(id(x), x.detach().clone())
-    try:
-        return copy.deepcopy(model, memo)
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise SpecError(
-            f"this {type(model).__name__} cannot be copied: {error}. purethin works on a copy: "
-            "give a module that copy.deepcopy takes"
-        ) from error
-
-
-def _on_meta(memo: Mapping[int, Any]) -> bool:
-    return bool(memo) and all(
-        t.device.type == "meta" for t in memo.values() if isinstance(t, Tensor)
-    )
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """The model on the meta device: no weight is copied."""
-    return copy_with(model, lambda old: like(old, torch.empty_like(old, device="meta")))
 
 
 def _forget_caches(module: nn.Module) -> None:

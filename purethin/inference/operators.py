@@ -117,19 +117,8 @@ def _output(
     | the same, a large output  | meta's                     | none                           |
     """
     inputs = tensors_in((args, kwargs))
-    given = {
-        n: args[i] if i < len(args) else kwargs.get(n, d) for n, (i, d) in arguments(op).items()
-    }
-    if (made := hollow.outputs(known.name, given, trace.value_of)) is not None:
-        for o in tensors_in(made):
-            trace.of(o).value = None if o.is_meta else o
-        return made
     if known.random or any(trace.value_of(x) is None for x in inputs):
-        if known.writes and inputs:
-            trace.of(inputs[0]).value = None
-        if any(x.is_meta for x in inputs):  # a tensor without values stays where it is
-            args, kwargs = tree_map(_on_meta, (list(args), kwargs))
-        return op(*args, **kwargs)
+        return _hollow_output(trace, known, op, args, kwargs, inputs)
     on_cpu = bool(inputs) and not any(x.device.type == "meta" for x in inputs)
     try:
         out = op(*args, **kwargs)
@@ -148,6 +137,31 @@ def _output(
     for o, v in zip(tensors_in(out), tensors_in(value), strict=True):
         trace.of(o).value = v
     return out
+
+
+def _hollow_output(
+    trace: Trace,
+    known: Known,
+    op: OpOverload,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    inputs: Sequence[Tensor],
+) -> Any:
+    """An output without values."""
+    if known.writes and inputs:
+        trace.of(inputs[0]).value = None
+    elif (kernel := hollow.KERNELS.get(known.name)) is not None and inputs[0].is_meta:
+        rows = arguments(op).items()
+        given = {n: args[i] if i < len(args) else kwargs.get(n, x) for n, (i, x) in rows}
+        if (made := kernel(given, trace.value_of)) is not None:
+            for o in tensors_in(made):
+                trace.of(o).value = None if o.is_meta else o
+            return made
+    given = (*args, *kwargs.values())
+    if any(isinstance(x, torch.device) for x in given) and any(x.is_meta for x in inputs):
+        # a tensor without values stays where it is
+        args, kwargs = tree_map(_on_meta, (list(args), kwargs))
+    return op(*args, **kwargs)
 
 
 def _value(trace: Trace, x: Any) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from purethin.copying import meta_copy, on_meta
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import filled, uncached
@@ -27,7 +28,7 @@ from purethin.inference.sizes import Size
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
 from purethin.inference.twins import lists_of
-from purethin.modules import meta_copy, params_of, rebuild, refuse, tensors_of
+from purethin.modules import rebuild, refuse, tensors_of
 from purethin.multihead import stand_in
 from purethin.outputs import results
 from purethin.spec import Masks, Spec
@@ -48,12 +49,16 @@ class Prepared:
 
 
 class ModuleSource:
-    """An nn.Module: a copy is traced, whose integers are tracked."""
+    """An nn.Module: a copy is traced, whose integers are tracked. A model that is itself a copy (of
+    `own`) is traced as it is, once.
+    """
 
-    def __init__(self, model: nn.Module, params: TensorTree) -> None:
-        refuse(model)
+    def __init__(self, model: nn.Module, params: TensorTree, own: nn.Module | None = None) -> None:
+        if own is None:
+            refuse(model)
         self.traced, self.title = model, type(model).__name__
-        self.values = _checked(model, params)
+        self.own = own or model
+        self.values = dict(params) if own else _checked(model, params)
         buffers = dict(model.named_buffers(remove_duplicate=False))
         self.buffers = frozenset(name for name in self.values if name in buffers)
 
@@ -61,16 +66,20 @@ class ModuleSource:
         """The same module, thinned; its weights stay on meta if that is all a trial needs."""
         params, config = thin({n: _hollow(t, meta) for n, t in self.values.items()}, spec, masks)
         small = rebuild(self.traced, params, config)
-        return ModuleSource(small, params_of(small))
+        kept = dict(tensors_of(small, duplicates=False))
+        return ModuleSource(small, {n: t.detach() for n, t in kept.items()}, self.own)
 
     def prepare(self, trace: Trace) -> Prepared:
-        model = meta_copy(self.traced) if trace.meta else copy.deepcopy(self.traced)
+        if self.own is not self.traced:  # it is a copy already
+            model = on_meta(self.traced) if trace.meta else self.traced
+        else:
+            model = meta_copy(self.traced) if trace.meta else copy.deepcopy(self.traced)
         model.eval()
         stand_ins = stand_in(model)
         own = dict(tensors_of(model, duplicates=True))
         named = {name: own[name] for name in self.values}
         _register(trace, named, self.values)
-        attributes = track_attributes(model, self.traced, trace.ledger, trace.dims_of)
+        attributes = track_attributes(model, self.own, trace.ledger, trace.dims_of)
         return Prepared(model, named, attributes, stand_ins)
 
 

@@ -1,0 +1,104 @@
+"""A deep copy of a module in which each tensor is replaced, as `copy.deepcopy` with a memo makes,
+at a third of its time: modules that copy in the usual way are filled one by one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from purethin.errors import SpecError
+
+_PLAIN = (int, float, str, bool, type(None), complex, bytes)
+
+
+def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.Module:
+    """A deep copy in which each parameter and buffer is its replacement, made once per tensor.
+
+    Raises:
+        SpecError: something in it cannot be copied.
+    """
+    memo: dict[int, Any] = {}
+    modules = [*model.modules()]
+    for rows in ("_parameters", "_buffers"):
+        for module in modules:
+            for tensor in getattr(module, rows).values():
+                if tensor is not None and id(tensor) not in memo:
+                    memo[id(tensor)] = replacement(tensor)
+    meta = bool(memo) and all(t.is_meta for t in memo.values())
+    for module in modules:
+        for value in vars(module).values():
+            # a tensor that is a plain attribute was perhaps made by a hook
+            if isinstance(value, Tensor) and id(value) not in memo:
+                memo[id(value)] = value.detach().to("meta" if meta else value.device)
+            for x in [*value.values()] if isinstance(value, dict) else ():
+                if isinstance(x, Tensor) and x.grad_fn is not None:  # deepcopy refuses these
+                    memo.setdefault(id(x), x.detach().clone())
+    try:
+        return _copied(model, modules, memo)
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise SpecError(
+            f"this {type(model).__name__} cannot be copied: {error}. purethin works on a copy: "
+            "give a module that copy.deepcopy takes"
+        ) from error
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """The model on the meta device: no weight is copied."""
+    return copy_with(model, lambda old: like(old, torch.empty_like(old, device="meta")))
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """The model itself, its tensors replaced by ones on meta."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for rows in (module._parameters, module._buffers):
+            for name, old in rows.items():
+                if old is not None and not old.is_meta:
+                    if id(old) not in made:
+                        made[id(old)] = like(old, torch.empty_like(old, device="meta"))
+                    rows[name] = made[id(old)]  # type: ignore[assignment]
+    return model
+
+
+def like(old: Tensor, new: Tensor) -> Tensor:
+    """A tensor in the place of another: a parameter where that is one."""
+    return nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+
+
+def _copied(model: nn.Module, modules: list[nn.Module], memo: dict[int, Any]) -> nn.Module:
+    """The copy: first all modules that copy in the usual way, empty, then what they hold."""
+    usual = [m for m in modules if _is_usual(type(m))]
+    for module in usual:
+        memo[id(module)] = type(module).__new__(type(module))
+    for module in usual:
+        held = vars(memo[id(module)])
+        for name, value in vars(module).items():
+            held[name] = _entry(value, memo)
+    return copy.deepcopy(model, memo)
+
+
+def _is_usual(kind: type) -> bool:
+    """Whether a class leaves its copying to Python and torch."""
+    plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    state = kind.__setstate__ is nn.Module.__setstate__ and not hasattr(kind, "__deepcopy__")
+    same = getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
+    return plain and state and same and not hasattr(kind, "__getnewargs__")
+
+
+def _entry(value: Any, memo: dict[int, Any]) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if (done := memo.get(id(value))) is not None:
+        return done
+    if type(value) in (dict, OrderedDict):
+        made = memo[id(value)] = type(value)()
+        for key, x in value.items():
+            made[key if type(key) in _PLAIN else copy.deepcopy(key, memo)] = _entry(x, memo)
+        return made
+    return copy.deepcopy(value, memo)
