@@ -10,14 +10,15 @@ import gc
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from purethin.errors import PurethinError, SpecError
-from purethin.inference.readout import freeze_spelled, settle, spec_of
+from purethin.inference.ledger import Ledger
+from purethin.inference.readout import axes_in, freeze_spelled, settle, spec_of
 from purethin.inference.sources import Example, FunctionSource, ModuleSource, Source, run
-from purethin.inference.trial import proven
+from purethin.inference.trial import proven, tried
 from purethin.spec import Spec
 from purethin.tree import TensorTree
 
@@ -98,19 +99,21 @@ def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> Spec:
     """The spec; where plain integers were taken for sizes and the trial finds a fault, the one
     without these if it freezes less.
     """
-    spec, doubted = _attempted(source, examples, trial, tentative=trial)
-    if doubted:
-        plain, _ = _attempted(source, examples, trial, tentative=False)
-        return min(plain, spec, key=lambda s: (len(s.frozen), -len(s.exact)))
-    return spec
+    spec, doubt = _attempted(source, examples, trial, tentative=trial)
+    if doubt == "none":
+        return spec
+    plain, _ = _attempted(source, examples, trial, tentative=False)
+    if doubt == "untried":
+        return plain
+    return min(plain, spec, key=lambda s: (len(s.frozen), -len(s.exact)))
 
 
 def _attempted(
     source: Source, examples: Sequence[Example], trial: bool, *, tentative: bool
-) -> tuple[Spec, bool]:
+) -> tuple[Spec, Literal["none", "fault", "untried"]]:
     """Trace on meta; where that fails, on real tensors; where C code of others takes no tracked
-    integer, with plain ones: and say so. The spec, and whether integers that were taken for sizes
-    may be to blame for a fault.
+    integer, with plain ones: and say so. The spec, and what makes integers that were taken for
+    sizes doubtful: a fault, or that no trial can vary them.
     """
     traced, errors = None, []
     for tracking, meta in itertools.product((True, False), (True, False)):
@@ -119,8 +122,7 @@ def _attempted(
                 source,
                 examples,
                 meta=meta,
-                tracking=tracking,
-                tentative=tentative and meta and tracking,
+                ledger=Ledger(tracking, tentative and meta and tracking),
             )
             break
         except PurethinError:
@@ -141,7 +143,9 @@ def _attempted(
         freeze_spelled(traced)
     spec = spec_of(traced, tuple(notes))
     found, ledger = proven(source, traced, spec, examples) if trial else spec, traced.trace.ledger
-    return found, ledger.tentative and bool(ledger.lost) and found is not spec
+    if ledger.taken and not tried(spec, axes_in(traced, ledger.taken.values())):
+        return found, "untried"
+    return found, "fault" if ledger.tentative and ledger.lost and found is not spec else "none"
 
 
 def _raised(error: Exception) -> str:

@@ -106,6 +106,12 @@ def _axes(
     }
 
 
+def axes_in(traced: Traced, nodes: Iterable[Node]) -> set[str]:
+    """The names of the axes in some nodes."""
+    names = axis_names(traced, _dims(traced))
+    return {names[v] for node in nodes for v in leaves(node) if v in names}
+
+
 T = TypeVar("T")
 
 

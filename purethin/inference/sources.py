@@ -212,18 +212,11 @@ Example = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs."""
 
 
-def run(
-    source: Source,
-    examples: Sequence[Example],
-    *,
-    meta: bool,
-    tracking: bool = True,
-    tentative: bool = False,
-) -> Traced:
-    """Run it once on each example, watched: one trace. On meta or on real tensors, with tracked
-    integers or plain ones; `tentative` as in `Ledger`.
+def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledger) -> Traced:
+    """Run it once on each example, watched: one trace. On meta or on real tensors, sizes noted in
+    a fresh ledger.
     """
-    trace = Trace(meta, Ledger(tracking, tentative))
+    trace = Trace(meta, ledger)
     ready = source.prepare(trace)
     with (
         unchanged(source.traced),

@@ -7,7 +7,7 @@ proves the meaning. What fails is found by halving, and frozen with the error an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 from purethin import axes as ax
 from purethin.checks import broken_condition
 from purethin.errors import MaskError
+from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import leaves
 from purethin.inference.places import Place, raised_at
 from purethin.inference.readout import layout_of, settle
@@ -71,9 +72,9 @@ class _Trials:
             return None
         try:
             thinned = self.source.thinned(spec, masks, meta=self.meta)
-            tracking, tentative = self.ledger.tracking, self.ledger.tentative
-            how = {"meta": self.meta, "tracking": tracking, "tentative": tentative}
-            traced = run(thinned, self.examples, **how)
+            dense = self.ledger
+            ledger = Ledger(dense.tracking, dense.tentative, only=dense.taken.keys())
+            traced = run(thinned, self.examples, meta=self.meta, ledger=ledger)
             if not self.meta:
                 return None
             settle(traced)
@@ -146,6 +147,11 @@ def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example
             blamed = trials.blamed(spec, spec.exact, found, few=few)
             spec = with_inexact(spec, blamed) if found.runs else with_frozen(spec, blamed)
     return spec
+
+
+def tried(spec: Spec, axes: Collection[str]) -> bool:
+    """Whether a trial takes units of each of these axes."""
+    return _half_gone(spec, [*spec.axes]).keys() >= {*axes} & spec.axes.keys()
 
 
 def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
