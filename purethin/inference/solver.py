@@ -8,7 +8,7 @@ Nothing is undone: every step states an equality that stays true.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import gcd, prod
 
 from purethin.inference.nodes import (
     Node,
@@ -148,16 +148,22 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
     """Join the units that meet at each entry; the joined classes are a new axis e, and each
     variable becomes `e[index]`: both sides are then equal entry for entry.
 
-    Entries of a product of several variables belong to several units: there the smaller variables
-    are frozen first.
+    Entries of a product of several variables belong to several units: there all factors but the
+    last are frozen, if the last ones share a factor (groups of other widths); else the smaller
+    variables first.
     """
+    shared = gcd(*_strides(a), *_strides(b))
     while (ua := _units(a)) is None or (ub := _units(b)) is None:
-        crowd = [*_crowded(a), *_crowded(b)]
-        smallest = min(v.size for v in crowd)
+        crowds = [*_crowded(a), *_crowded(b)]
         reason = f"sizes {_sizes(a)} and {_sizes(b)} have no common factors: {why}"
-        for v in crowd:
-            if v.size == smallest:
-                freeze(v, reason)
+        if shared > 1:
+            frozen = [f for crowd in crowds for f in crowd[:-1]]
+        else:
+            variables = [v for crowd in crowds for f in crowd for v in leaves(f)]
+            smallest = min(v.size for v in variables)
+            frozen = [v for v in variables if v.size == smallest]
+        for n in frozen:
+            freeze(n, reason)
     classes = orbits(ua, ub)
     for group in groups(classes):
         met = {v: [classes.get((v, u), (v, u)) for u in range(v.size)] for v in group}
@@ -212,9 +218,20 @@ def _sizes(n: Node) -> str:
     return str(n.size)
 
 
-def _crowded(n: Node) -> list[Node]:
-    """Variables that share entries with others in some product of the node."""
+def _crowded(n: Node) -> list[list[Node]]:
+    """The moving factors of each product in a node that has several."""
     n = find(n)
-    if n.kind == "product" and sum(bool(leaves(p)) for p in n.parts) > 1:
-        return leaves(n)
-    return next((c for p in n.parts if (c := _crowded(p))), [])
+    if n.kind == "product" and len(moving := [p for p in n.parts if leaves(p)]) > 1:
+        return [moving]
+    return [crowd for p in n.parts for crowd in _crowded(p)]
+
+
+def _strides(n: Node) -> list[int]:
+    """After how many entries the units of each term come again."""
+    n = find(n)
+    if n.kind == "sum":
+        return [size for p in n.parts for size in _strides(p)]
+    if n.kind == "product":
+        moving = [i for i, p in enumerate(n.parts) if leaves(p)]
+        return [prod(find(p).size for p in n.parts[moving[-1] :])] if moving else []
+    return [n.size] if leaves(n) else []
