@@ -32,13 +32,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Because:
-    """A reason with its place: `literal size 49 in view at swin_transformer.py:54`."""
+    """A reason with its place, `literal size 49 in view at swin_transformer.py:54`, and what to
+    write there instead.
+    """
 
     what: str
     place: object
+    instead: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what} in {self.place}"
+        more = f": {self.instead}" if self.instead else ""
+        return f"{self.what} in {self.place}{more}"
 
 
 @dataclass(frozen=True)

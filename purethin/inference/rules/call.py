@@ -257,7 +257,8 @@ class Call:
         """The dimension whose size an integer argument states: fresh if tracked, constant if a
         literal.
         """
-        why = Because(f"the literal or fixed {what} {int(value)}", self.place)
+        instead = "where it measures a dimension, read it off a shape or an attribute"
+        why = Because(f"the literal or fixed {what} {int(value)}", self.place, instead)
         return dimension(value, self.trace.ledger, why)
 
     def integer(self, name: str) -> int:

@@ -99,7 +99,12 @@ def every(c: Call, node: Node, step: int, start: int = 0) -> Node:
     if find(node).kind == "constant":
         return constant(got, find(node).why)
     lead = variable(groups)
-    c.unify(node, total([product([lead, constant(step)]), c.fixed(rest, "a strided slice")]))
+    c.unify(
+        node,
+        total(
+            [product([lead, c.fixed(step, "a strided slice")]), c.fixed(rest, "a strided slice")]
+        ),
+    )
     return total([lead, c.fixed(got - groups, "a strided slice")])
 
 
@@ -152,7 +157,7 @@ def chunk(c: Call) -> tuple[Dims, ...]:
     uneven = len(set(sizes)) > 1
     if c.name == "tensor_split" and (uneven or c.get("sections") is None):
         c.freeze("uneven parts", c.dims()[d])
-        return _parted(c, [constant(s) for s in sizes])
+        return _parted(c, [c.fixed(s, "a part") for s in sizes])
     if uneven:
         shared, least = variable(min(sizes)), min(sizes)
         return _parted(c, [total([shared, c.fixed(s - least, "uneven chunks")]) for s in sizes])
