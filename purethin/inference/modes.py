@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -15,10 +16,11 @@ import torch
 import torch.functional
 import torch.nn.functional as F
 from torch._decomp import decomposition_table
-from torch._ops import OpOverload
+from torch._ops import HigherOrderOperator, OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from purethin.inference import higher
 from purethin.inference.data import data
 from purethin.inference.nodes import find, freeze, product
 from purethin.inference.operators import Known, record
@@ -41,6 +43,7 @@ def watching(trace: Trace) -> Iterator[None]:
 
     try:
         with (
+            _eager(),
             patch.object(torch.autocast, "__init__", on_cpu),
             torch.inference_mode(),
             _Functions(trace),
@@ -52,8 +55,16 @@ def watching(trace: Trace) -> Iterator[None]:
             memory.copy_(before)
 
 
+def _eager() -> AbstractContextManager[Any]:
+    """What is compiled runs as it was written, if anything can be."""
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else nullcontext()
+
+
 class _Operators(TorchDispatchMode):
     """Every operator, composite ones whole (inference mode)."""
+
+    supports_higher_order_operators = True
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -65,6 +76,11 @@ class _Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if isinstance(op, HigherOrderOperator):
+            if str(op) != "flex_attention":
+                return higher.unknown(self.trace, op, args, kwargs)
+            with self:
+                return higher.attention(self.trace, args, kwargs)
         known = Known.of(op)
         if known.rule[0] is None and (parts := _decomposition(op, known)) is not None:
             with self:

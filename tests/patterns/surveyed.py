@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
 from torch.nn.utils import rnn
 from torchvision.ops import DeformConv2d
 
@@ -344,3 +345,53 @@ def over_channels(net: Net, x: Tensor) -> Tensor:
 def autocast(net: Net, x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         return net.down(net.up(x).relu())
+
+
+def nodes() -> Inputs:
+    return (random(6, 5),)
+
+
+def graph() -> dict[str, Any]:
+    return layers(up=nn.Linear(5, 8), down=nn.Linear(8, 3))
+
+
+@pattern(
+    "sums over segments",
+    graph,
+    inputs=nodes,
+    prunable="up",
+    layout="up: a 5; down.weight: 3 a",
+)
+def segments(net: Net, x: Tensor) -> Tensor:
+    lengths = torch.tensor([2, 4])
+    return net.down(torch.segment_reduce(net.up(x), "sum", lengths=lengths, axis=0))
+
+
+@pattern(
+    "means over neighbours",
+    graph,
+    inputs=nodes,
+    prunable="up",
+    layout="up: a 5; down.weight: 3 a",
+)
+def neighbours(net: Net, x: Tensor) -> Tensor:
+    h = net.up(x).relu()
+    to = torch.tensor([0, 1, 2, 2, 4, 5])
+    return net.down(torch.zeros_like(h).index_reduce(0, to, h, "mean"))
+
+
+@pattern(
+    "flex attention",
+    lambda: layers(
+        heads=2, q=nn.Linear(5, 8), k=nn.Linear(5, 8), v=nn.Linear(5, 8), out=nn.Linear(8, 3)
+    ),
+    inputs=lambda: (random(2, 4, 5),),
+    prunable="q v",
+    inexact="q",
+    layout="q: (a b~) 5; k: (a b~) 5; v: (a c) 5; out.weight: 3 (a c)",
+)
+def flexible(net: Net, x: Tensor) -> Tensor:
+    q, k, v = (
+        layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
+    )
+    return net.out(flex_attention(q, k, v).transpose(1, 2).flatten(2))

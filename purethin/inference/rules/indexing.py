@@ -132,7 +132,7 @@ def data_dependent(c: Call) -> Dims | tuple[Dims, ...]:
     return c.all_fixed("positions that depend on the data", "data")
 
 
-BY_DIM = "index_add index_copy scatter scatter_add scatter_reduce index_fill"
+BY_DIM = "index_add index_copy index_reduce scatter scatter_add scatter_reduce index_fill"
 BY_PLACE = "masked_scatter select_scatter slice_scatter"
 
 

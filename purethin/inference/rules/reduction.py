@@ -8,7 +8,7 @@ import torch
 
 from purethin.inference.nodes import constant, find
 from purethin.inference.rules.call import Call, Dims, broadcast, dim_list, rule
-from purethin.inference.rules.laws import Law, Mixed, Pointwise, Summed
+from purethin.inference.rules.laws import Law, Mixed, Pointwise, Summed, moved, unstated
 
 SUMS = ("sum", "nansum", "norm", "linalg_vector_norm", "frobenius_norm", "count_nonzero")
 MIXES = """
@@ -33,6 +33,18 @@ def reduced(c: Call) -> Law:
     if c.name in SUMS and not (isinstance(p, int | float) and p <= 0):
         return Summed(over, what=what)
     return Mixed(over, what, keeps_zero=c.name not in ("all", "logsumexp"))
+
+
+@rule(
+    "segment_reduce",
+    law=lambda c: moved(c) if c["reduce"] == "sum" else unstated("segment_reduce"),
+)
+def segments(c: Call) -> Dims:
+    """out = segments, in place of the dim that they cut; the other dims stay."""
+    dims, at = c.dims(), c["axis"]
+    c.freeze("segments along it", dims[at])
+    dims[at] = c.fixed(c.shape[at], "segments")
+    return dims
 
 
 @rule(*SUMS, MIXES, law=reduced)
