@@ -1,5 +1,5 @@
-"""Where a module keeps integers: among its attributes, and in the plain objects, dicts, partial
-functions and closures that are its attributes.
+"""Where a module keeps integers: among its attributes, and in the plain objects, dicts, pairs,
+partial functions and closures that are its attributes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def holders(module: nn.Module) -> Iterator[tuple[str, Holder]]:
     """The module itself as `""`, then each of its attributes that holds named values."""
     yield "", _own(module)
     for name, value in vars(module).items():
-        plain = name in TORCHS or type(value) in (int, float, str, bool, tuple, type(None))
+        plain = name in TORCHS or type(value) in (int, float, str, bool, type(None))
         if not plain and (found := _holder(module, name, value)) is not None:
             yield name, found
 
@@ -62,6 +62,8 @@ def _holder(module: nn.Module, name: str, value: Any) -> Holder | None:
         return Holder(_variables(value), functools.partial(_put_variable, module, name))
     if isinstance(value, functools.partial):
         return Holder({**value.keywords, "args": value.args}, functools.partial(_put_given, value))
+    if _are_pairs(value):
+        return Holder(dict(value), functools.partial(_put_pair, module, name))
     if type(value) in (dict, OrderedDict):
         named = {k: x for k, x in value.items() if isinstance(k, str) and k.isidentifier()}
         return Holder(named, value.__setitem__, value)
@@ -69,6 +71,23 @@ def _holder(module: nn.Module, name: str, value: Any) -> Holder | None:
     if unlike or not hasattr(value, "__dict__") or type(value).__module__.startswith("torch"):
         return None
     return Holder(dict(vars(value)), vars(value).__setitem__, value)
+
+
+def _are_pairs(value: Any) -> bool:
+    """Whether something lists named integers, as einops's layers keep the lengths of axes."""
+    return (
+        type(value) in (tuple, list)
+        and any(
+            type(x) is tuple and len(x) == 2 and type(x[0]) is str and type(x[1]) is int
+            for x in value
+        )
+        and all(type(x) is tuple and len(x) == 2 for x in value)
+    )
+
+
+def _put_pair(module: nn.Module, attribute: str, name: str, value: Any) -> None:
+    old = vars(module)[attribute]
+    vars(module)[attribute] = type(old)((k, value if k == name else x) for k, x in old)
 
 
 def _put_given(function: functools.partial[Any], name: str, value: Any) -> None:

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from purethin.inference import higher
 from purethin.inference.data import data
-from purethin.inference.nodes import find, freeze, product
+from purethin.inference.nodes import constant, find, freeze, product
 from purethin.inference.operators import Known, record
 from purethin.inference.places import Because, place
 from purethin.inference.shapes import Shape, plain, sizes_in, tracked
@@ -116,6 +116,8 @@ class _Functions(TorchFunctionMode):
                     raise
             finally:
                 self.opening.pop()
+        if func in _SETTING and self.trace.has_dims(args[0]):
+            return _set_data(self.trace, *args)
         if func is torch.Tensor.__getitem__ or func is torch.Tensor.__setitem__:
             args = (args[0], _listless(self.trace, args[1]), *args[2:])
         trace, given = self.trace, sizes_in((args, kwargs))
@@ -153,6 +155,18 @@ def _cuts_nothing(trace: Trace, args: Any, size: Size) -> bool:
         if isinstance(part, slice) and part.stop is size and d.size <= size.value:
             return size >= tracked(d.size, d, trace.ledger)
     return False
+
+
+def _set_data(trace: Trace, x: torch.Tensor, value: torch.Tensor) -> None:
+    """`x.data = value`: the values are those of the other tensor, as if they were copied."""
+    if x.shape == value.shape and x.dtype == value.dtype:
+        x.copy_(value)
+        return
+    why = Because("its data are replaced by others of another shape", place("data"))
+    for d in (*trace.dims_of(x), *trace.dims_of(value)):
+        freeze(d, why)
+    trace.of(x).dims = [constant(s, why) for s in value.shape]
+    x.data = value
 
 
 # ---- Python's view of tensors
@@ -198,6 +212,7 @@ _INTEGERS = {torch.Tensor.__int__, torch.Tensor.__index__}
 """Python makes a plain integer of what these return; so their values are remembered."""
 _READING = {*_GIVERS, *_INTEGERS, torch.Tensor.__bool__, torch.Tensor.__float__}
 """What takes a number out of a tensor."""
+_SETTING = {torch.Tensor.data.__set__}  # type: ignore[attr-defined]
 _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
 _OPENED = {id(F.__dict__), id(torch.functional.__dict__)}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -377,7 +378,8 @@ def segments(net: Net, x: Tensor) -> Tensor:
 def neighbours(net: Net, x: Tensor) -> Tensor:
     h = net.up(x).relu()
     to = torch.tensor([0, 1, 2, 2, 4, 5])
-    return net.down(torch.zeros_like(h).index_reduce(0, to, h, "mean"))
+    with warnings.catch_warnings(action="ignore"):  # it is in beta
+        return net.down(torch.zeros_like(h).index_reduce(0, to, h, "mean"))
 
 
 @pattern(
@@ -394,4 +396,45 @@ def flexible(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
         layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
     )
-    return net.out(flex_attention(q, k, v).transpose(1, 2).flatten(2))
+    with warnings.catch_warnings(action="ignore"):  # it is not compiled
+        return net.out(flex_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Parted(nn.Module):
+    """Lengths of axes as pairs, as einops's layers keep them."""
+
+    def __init__(self, **lengths: int) -> None:
+        super().__init__()
+        self._lengths = tuple(lengths.items())
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = dict(self._lengths)
+        parts = x.reshape(*x.shape[:2], length["three"], length["heads"], -1)
+        return parts.permute(2, 0, 3, 1, 4)
+
+
+@pattern(
+    "heads by a layer that keeps pairs of names and lengths",
+    lambda: layers(qkv=nn.Linear(5, 24), parts=Parted(three=3, heads=2), out=nn.Linear(8, 3)),
+    inputs=sequence,
+    prunable="qkv",
+    layout="qkv: (3 a b) 5; out.weight: 3 (a b)",
+)
+def pairs(net: Net, x: Tensor) -> Tensor:
+    q, k, v = net.parts(net.qkv(x))
+    h = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    return net.out(h.transpose(1, 2).flatten(2))
+
+
+@pattern(
+    "weights that the forward writes",
+    lambda: layers(
+        a=conv(3, 8, 1, bias=False), b=conv(8, 6, 1, bias=False), c=conv(3, 6, 1), o=conv(6, 2, 1)
+    ),
+    prunable="a c",
+    layout="a: a 3 1 1; b: b a 1 1; c: b 3 1 1; o.weight: 2 b 1 1",
+)
+def reparametrised(net: Net, x: Tensor) -> Tensor:
+    made = net.b.weight.flatten(1) @ net.a.weight.flatten(1)
+    net.c.weight.data = made[:, :, None, None]
+    return net.o(net.c(x).relu())
