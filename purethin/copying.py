@@ -88,7 +88,8 @@ def _is_usual(kind: type) -> bool:
     plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
     state = kind.__setstate__ is nn.Module.__setstate__ and not hasattr(kind, "__deepcopy__")
     same = getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
-    return plain and state and same and not hasattr(kind, "__getnewargs__")
+    slots = any(vars(c).get("__slots__") for c in kind.__mro__)
+    return plain and state and same and not slots and not hasattr(kind, "__getnewargs__")
 
 
 def _entry(value: Any, memo: dict[int, Any]) -> Any:
