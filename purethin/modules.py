@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from purethin.builtin import misfits
 from purethin.copying import copy_with, like
 from purethin.errors import SpecError, listed, nearest
 from purethin.holders import TORCHS, holder_of
@@ -98,7 +99,8 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
 
     Raises:
         SpecError: a name is not one of the model's, one of the model's is missing, the config names
-            a module that the model lacks, or parameters and config stand in each other's place.
+            a module that the model lacks, parameters and config stand in each other's place, or a
+            layer's tensors have other sizes than it says (a head of other classes).
 
     >>> model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     >>> params = params_of(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)))
@@ -126,6 +128,17 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
     small = copy_with(model, replacement)
     stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
     _configure(small, config)
+    dense = dict(model.named_modules())
+    wrong = [
+        f"{path}: {misfit}".removeprefix(": ")
+        for path, module in small.named_modules()
+        for misfit in (misfits(module, dense[path]) if path in dense else ())
+    ]
+    if wrong:
+        raise SpecError(
+            f"the parameters do not fit this {type(model).__name__}: {listed(wrong)}. Give the "
+            "model that they were thinned from, built with the same arguments, and their config"
+        )
     for module in small.modules():
         if not config:
             _forget_caches(module)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors
-    axes tree outputs table multihead holders copying
+    axes tree outputs table multihead holders copying builtin
     notation layouts records
     document
     spec

@@ -144,3 +144,11 @@ def test_sizes_inside_a_config_object_and_a_list_are_rewritten() -> None:
     assert pt.check(model, params, spec, masks, x).relative < 1e-9
     small: Any = pt.rebuild(model, thinned, config)
     assert small.sizes.parts == [2, 4] and model.sizes.parts == [4, 8]
+
+
+def test_tensors_of_other_sizes_than_the_layers_say_are_one_error_with_names() -> None:
+    trained, other = torchvision.models.resnet18(num_classes=7), torchvision.models.resnet18()
+    with pytest.raises(pt.SpecError) as caught:
+        pt.rebuild(other, pt.params_of(trained), {})
+    assert "fc: weight's dim 0 is 7, but out_features is 1000" in str(caught.value)
+    assert "built with the same arguments" in str(caught.value)

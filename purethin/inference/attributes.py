@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from purethin.builtin import MEASURES
 from purethin.holders import holders
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.frames import Frame, innermost
@@ -79,35 +80,6 @@ def _tracked(value: Any, nodes: Mapping[int | None, Node], ledger: Ledger) -> An
     return kind(Size(x, nodes[i], ledger) if i in nodes else x for i, x in enumerate(value))
 
 
-_MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
-    nn.Linear: (("in_features", "weight", 1), ("out_features", "weight", 0)),
-    nn.Bilinear: (
-        ("in1_features", "weight", 1),
-        ("in2_features", "weight", 2),
-        ("out_features", "weight", 0),
-    ),
-    nn.Embedding: (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
-    nn.EmbeddingBag: (("num_embeddings", "weight", 0), ("embedding_dim", "weight", 1)),
-    nn.modules.batchnorm._NormBase: (
-        ("num_features", "weight", 0),
-        ("num_features", "running_mean", 0),
-    ),
-    nn.GroupNorm: (("num_channels", "weight", 0),),
-    nn.MultiheadAttention: (
-        ("embed_dim", "in_proj_weight", 1),
-        ("kdim", "in_proj_weight", 1),
-        ("vdim", "in_proj_weight", 1),
-        ("embed_dim", "q_proj_weight", 1),
-        ("kdim", "k_proj_weight", 1),
-        ("vdim", "v_proj_weight", 1),
-    ),
-    nn.PReLU: (("num_parameters", "weight", 0),),
-    nn.RNNBase: (("input_size", "weight_ih_l0", 1),),
-    nn.RNNCellBase: (("input_size", "weight_ih", 1), ("hidden_size", "weight_hh", 1)),
-}
-"""What the integers of torch's own layers measure: (attribute, parameter, dim)."""
-
-
 def bind_derived(trace: Trace, frames: Sequence[Frame], attributes: Sequence[Attribute]) -> None:
     """What the integers of torch's own layers measure where the weight is not a parameter of the
     layer (a parametrisation's, a hook's): that of the operator which the layer ran.
@@ -141,7 +113,7 @@ def _bind_builtin(
         if free and find(node).size == mine[attribute].size:
             mine[attribute].up = node
 
-    for kind, rows in _MEASURES.items():
+    for kind, rows in MEASURES.items():
         for attribute, parameter, dim in rows if isinstance(module, kind) else ():
             if parameter in dims:
                 bind(attribute, dims[parameter][dim])
