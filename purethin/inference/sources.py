@@ -218,6 +218,7 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
     """
     trace = Trace(meta, ledger)
     ready = source.prepare(trace)
+    given = [_given(trace, example) for example in examples]
     with (
         unchanged(source.traced),
         uncached(source.traced),
@@ -225,7 +226,7 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
         framed(ready.forward, trace.tape) as frames,
         watching(trace),
     ):
-        found = _returned(trace, ready.forward, examples)
+        found = _returned(trace, ready.forward, given)
     for where, size in found.items():
         if isinstance(size, Size):
             for node in leaves(size.plus) + leaves(size.minus or size.plus):
@@ -243,23 +244,27 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
     )
 
 
+def _given(trace: Trace, example: Example) -> Example:
+    """An example whose tensors are twins, known to the trace as inputs."""
+
+    def twin(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        made = x.detach().to("meta") if trace.meta else x.detach().clone()
+        _adopt(trace, made, [constant(s, "an input's size") for s in x.shape], x)
+        return made
+
+    return tree_map(twin, example)
+
+
 def _returned(
     trace: Trace, function: Callable[..., Any], examples: Sequence[Example]
 ) -> dict[str, Any]:
     """What the forward returns for each example, by place; the cost is that of the first."""
-
-    def given(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return x
-        twin = x.detach().to("meta") if trace.meta else x.detach().clone()
-        _adopt(trace, twin, [constant(s, "an input's size") for s in x.shape], x)
-        return twin
-
     forward = function.forward if isinstance(function, nn.Module) else function
     found: dict[str, Any] = {}
-    for number, example in enumerate(examples):
+    for number, (args, kwargs) in enumerate(examples):
         macs = len(trace.macs)
-        args, kwargs = tree_map(given, example)
         of = f" of example {number}" if number else ""
         out = function(*args, **kwargs)
         found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
