@@ -43,8 +43,9 @@ def unknown(trace: Trace, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any
     """What an operator of which nothing is known gives; all that it touches is frozen."""
     out = op(*args, **kwargs)
     what = f"the operator {op}, which takes functions and has no rule,"
-    why = Because(what, place(str(op)))
-    trace.unknown.setdefault(what, why.place)
+    at = place(str(op))
+    why = Because(what, at)
+    trace.unknown.setdefault(what, at)
     for t in tensors_in((args, kwargs)):
         for d in trace.dims_of(t):
             freeze(d, why)

@@ -378,7 +378,8 @@ def segments(net: Net, x: Tensor) -> Tensor:
 def neighbours(net: Net, x: Tensor) -> Tensor:
     h = net.up(x).relu()
     to = torch.tensor([0, 1, 2, 2, 4, 5])
-    with warnings.catch_warnings(action="ignore"):  # it is in beta
+    with warnings.catch_warnings():  # it is in beta
+        warnings.simplefilter("ignore")
         return net.down(torch.zeros_like(h).index_reduce(0, to, h, "mean"))
 
 
@@ -396,7 +397,8 @@ def flexible(net: Net, x: Tensor) -> Tensor:
     q, k, v = (
         layer(x).unflatten(-1, (net.heads, -1)).transpose(1, 2) for layer in (net.q, net.k, net.v)
     )
-    with warnings.catch_warnings(action="ignore"):  # it is not compiled
+    with warnings.catch_warnings():  # it is not compiled
+        warnings.simplefilter("ignore")
         return net.out(flex_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
