@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 HANDFUL = {
+    "diffusers/AutoencoderKLWan",
+    "diffusers/UNet2DModel",
+    "diffusers/SD3Transformer2DModel",
     "monai/UNet",
 }
 """The rows of `pytest -m survey`; the others are `nightly`."""

@@ -1,0 +1,123 @@
+"""torchaudio: recognition, separation and synthesis of speech."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from libraries import Call, Lazy, Models, ids, row, x
+
+models = Lazy("torchaudio.models")
+LONG = torch.tensor([16, 12])
+
+
+def first(y: Any) -> Any:
+    return y[0]
+
+
+W2V: dict[str, Any] = {
+    "extractor_mode": "group_norm",
+    "extractor_conv_layer_config": [(12, 10, 5), (12, 3, 2)],
+    "extractor_conv_bias": False,
+    "encoder_embed_dim": 16,
+    "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 4,
+    "encoder_pos_conv_groups": 4,
+    "encoder_num_layers": 2,
+    "encoder_num_heads": 4,
+    "encoder_attention_dropout": 0.0,
+    "encoder_ff_interm_features": 20,
+    "encoder_ff_interm_dropout": 0.0,
+    "encoder_dropout": 0.0,
+    "encoder_layer_norm_first": False,
+    "encoder_layer_drop": 0.0,
+    "aux_num_out": 5,
+}
+
+MODELS: Models = {
+    "Emformer": lambda: row(
+        Call(
+            models.Emformer(
+                16, 4, 20, 2, segment_length=4, left_context_length=4, right_context_length=2
+            ),
+            "forward",
+            first,
+        ),
+        x(2, 18, 16),
+        LONG,
+    ),
+    "RNNT, Emformer": lambda: row(
+        Call(
+            Lazy("torchaudio.models.rnnt").emformer_rnnt_model(
+                input_dim=8,
+                encoding_dim=12,
+                num_symbols=9,
+                segment_length=8,
+                right_context_length=4,
+                time_reduction_input_dim=4,
+                time_reduction_stride=4,
+                transformer_num_heads=2,
+                transformer_ffn_dim=20,
+                transformer_num_layers=1,
+                transformer_dropout=0.0,
+                transformer_activation="gelu",
+                transformer_left_context_length=4,
+                transformer_max_memory_size=0,
+                transformer_weight_init_scale_strategy="depthwise",
+                transformer_tanh_on_mem=True,
+                symbol_embedding_dim=6,
+                num_lstm_layers=1,
+                lstm_layer_norm=True,
+                lstm_layer_norm_epsilon=1e-3,
+                lstm_dropout=0.0,
+            ),
+            "forward",
+            first,
+        ),
+        x(2, 20, 8),
+        torch.tensor([20, 16]),
+        ids(2, 3, below=8).int(),
+        torch.tensor([3, 2], dtype=torch.int32),
+    ),
+    "Conformer": lambda: row(
+        Call(models.Conformer(16, 4, 20, 2, 3), "forward", first), x(2, 16, 16), LONG
+    ),
+    "Conformer, group norm": lambda: row(
+        Call(
+            models.Conformer(16, 4, 20, 1, 3, use_group_norm=True, convolution_first=True),
+            "forward",
+            first,
+        ),
+        x(2, 16, 16),
+        LONG,
+    ),
+    "Tacotron2": lambda: row(
+        Call(
+            models.Tacotron2(
+                n_mels=8,
+                n_symbol=16,
+                symbol_embedding_dim=12,
+                encoder_embedding_dim=12,
+                encoder_n_convolution=2,
+                decoder_rnn_dim=16,
+                decoder_dropout=0.0,
+                decoder_max_step=8,
+                attention_rnn_dim=16,
+                attention_hidden_dim=12,
+                attention_location_n_filter=4,
+                attention_location_kernel_size=3,
+                attention_dropout=0.0,
+                prenet_dim=8,
+                postnet_n_convolution=2,
+                postnet_embedding_dim=12,
+            ),
+            "forward",
+            first,
+        ),
+        ids(2, 7, below=15),
+        torch.tensor([7, 5]),
+        x(2, 8, 6),
+        torch.tensor([6, 4]),
+    ),
+}
