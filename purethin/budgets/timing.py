@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from purethin import axes as ax
 from purethin.axes import Axes
@@ -154,6 +153,8 @@ def _cut(
 
 def _timed(module: nn.Module, call: Call, ready: Ready, seconds: float) -> float:
     """The median seconds of one call."""
+    from torch.utils.benchmark import Timer  # it looks for compilers as it is imported, and warns
+
     (args, kwargs), forward = call, ready(module)
 
     def run() -> object:
