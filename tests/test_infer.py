@@ -355,3 +355,35 @@ def test_a_model_prepared_for_quantization_is_refused() -> None:
     model = nn.Sequential(nn.Linear(3, 8), quantization.FakeQuantize())
     with pytest.raises(pt.SpecError, match="Thin the float model, then prepare it"):
         pt.params_of(model)
+
+
+class Halves(nn.Module):
+    """As YOLO's blocks: two ways to cut the same features, by half and by a width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.a, self.b = 8, nn.Conv2d(3, 16, 1), nn.Conv2d(16, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u, v = self.a(x).chunk(2, 1)
+        return self.b(torch.cat([u, v.relu()], 1))
+
+    def forward_split(self, x: Tensor) -> Tensor:
+        u, v = self.a(x).split((self.c, self.c), 1)
+        return self.b(torch.cat([u, v.relu()], 1))
+
+
+def test_a_method_that_takes_the_place_of_the_forward_is_seen_too() -> None:
+    model: Any = randomise(nn.Sequential(Halves())).eval()
+    params, x = pt.params_of(model), torch.rand(1, 3, 4, 4, dtype=torch.float64)
+    assert "0" not in pt.infer(model, params, x).attributes
+    spec = pt.infer(model, params, x, methods=["forward_split"])
+    assert "c" in spec.attributes["0"] and "forward" not in vars(model[0])
+    masks = {a: torch.arange(n) < 5 for a, n in spec.sizes.items()}
+    small: Any = pt.rebuild(model, *pt.thin(params, spec, masks))
+    assert small[0].c == 5
+    torch.testing.assert_close(small[0].forward_split(x), small[0](x))
+    with pytest.raises(
+        pt.SpecError, match=r"no module has a method 'forward_spilt'.*forward_split"
+    ):
+        pt.infer(model, params, x, methods=["forward_spilt"])

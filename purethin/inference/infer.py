@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from purethin.errors import PurethinError, SpecError
+from purethin.errors import PurethinError, SpecError, nearest
 from purethin.inference.ledger import Ledger
 from purethin.inference.readout import axes_in, freeze_spelled, settle, spec_of
 from purethin.inference.sources import Example, FunctionSource, ModuleSource, Source, run
@@ -29,6 +29,7 @@ def infer(
     *args: Any,
     trial: bool = True,
     examples: Sequence[Any] = (),
+    methods: Sequence[str] = (),
     **kwargs: Any,
 ) -> Spec:
     """The dependency spec of a network, from one forward pass on the meta device.
@@ -44,14 +45,16 @@ def infer(
         examples: more inputs, each a tuple of positional inputs, a dict of keyword inputs, or one
             tensor: one spec is made for all. So a network that takes other ways for other inputs
             (routed experts) is seen whole.
+        methods: methods that take the place of the forward in the modules that have them, as
+            `forward_split` when a YOLO is exported: one spec is made for these ways too.
 
     Returns:
         The spec: the layout of every parameter, which axes are exact, what is frozen and why.
 
     Raises:
-        SpecError: the parameters are not the model's, or the model is scripted, quantized or cannot
-            be copied. What the forward itself raises on the example comes as it is, with a note of
-            where purethin was.
+        SpecError: the parameters are not the model's, no module has such a method, or the model is
+            scripted, quantized or cannot be copied. What the forward itself raises on the example
+            comes as it is, with a note of where purethin was.
 
     >>> import torch
     >>> params = {"w": torch.ones(3, 8), "v": torch.ones(8, 2)}
@@ -65,16 +68,29 @@ def infer(
         else FunctionSource(model, params)
     )
     with _without_collector():
-        return _inferred(source, [(args, kwargs), *map(_example, examples)], trial)
+        every = [Example(args, kwargs), *map(_example, examples)]
+        every += [e._replace(method=name) for name in _checked(model, methods) for e in every]
+        return _inferred(source, every, trial)
+
+
+def _checked(model: object, methods: Sequence[str]) -> Sequence[str]:
+    """The methods, which some module must have."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    have = {name for module in modules for name in dir(type(module))} if methods else set()
+    for name in methods:
+        if name not in have:
+            near = sorted(n for n in have if n.startswith("forward")) or ["forward"]
+            raise SpecError(f"no module has a method '{name}'; {nearest(name, near)}")
+    return methods
 
 
 def _example(given: Any) -> Example:
     if isinstance(given, Mapping) and all(isinstance(key, str) for key in given):
-        return (), dict(given)
+        return Example((), dict(given))
     if isinstance(given, Tensor | list):
-        return (given,), {}
+        return Example((given,), {})
     if isinstance(given, tuple):
-        return given, {}
+        return Example(given, {})
     raise SpecError(
         f"an example is a tuple of inputs, a dict of keyword inputs or a tensor, not a "
         f"{type(given).__name__}: write examples=[(x,), {{'x': x}}]"

@@ -7,8 +7,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -208,8 +209,14 @@ class Traced:
         return reaching(self.trace.tape, [*self.outputs.values(), *self.trace.read])
 
 
-Example = tuple[tuple[Any, ...], dict[str, Any]]
-"""Positional and keyword inputs."""
+class Example(NamedTuple):
+    """Positional and keyword inputs; `method`: what takes the place of the forward, in modules that
+    have a method of this name.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    method: str | None = None
 
 
 def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledger) -> Traced:
@@ -254,7 +261,22 @@ def _given(trace: Trace, example: Example) -> Example:
         _adopt(trace, made, [constant(s, "an input's size") for s in x.shape], x)
         return made
 
-    return tree_map(twin, example)
+    args, kwargs = tree_map(twin, (example.args, example.kwargs))
+    return Example(args, kwargs, example.method)
+
+
+@contextmanager
+def _calling(model: object, method: str | None) -> Iterator[None]:
+    """Let modules that have this method run it as their forward."""
+    modules = model.modules() if isinstance(model, nn.Module) and method is not None else ()
+    having = [m for m in modules if hasattr(type(m), method or "")]
+    for module in having:
+        vars(module)["forward"] = getattr(module, method or "")
+    try:
+        yield
+    finally:
+        for module in having:
+            vars(module).pop("forward", None)
 
 
 def _returned(
@@ -263,10 +285,11 @@ def _returned(
     """What the forward returns for each example, by place; the cost is that of the first."""
     forward = function.forward if isinstance(function, nn.Module) else function
     found: dict[str, Any] = {}
-    for number, (args, kwargs) in enumerate(examples):
+    for number, (args, kwargs, method) in enumerate(examples):
         macs = len(trace.macs)
         of = f" of example {number}" if number else ""
-        out = function(*args, **kwargs)
+        with _calling(function, method):
+            out = function(*args, **kwargs)
         found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
         del trace.macs[macs if number else len(trace.macs) :]
     return found
