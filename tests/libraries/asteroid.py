@@ -40,4 +40,21 @@ MODELS: Models = {
     "TDConvNet++": lambda: row(
         nets.TDConvNetpp(12, 2, n_blocks=2, n_repeats=2, bn_chan=8, hid_chan=12), x(1, 12, 20)
     ),
+    "FasNetTAC": lambda: row(
+        models.FasNetTAC(
+            2,
+            enc_dim=8,
+            feature_dim=8,
+            hidden_dim=8,
+            n_layers=1,
+            chunk_size=6,
+            hop_size=3,
+            tac_hidden_dim=12,
+        ),
+        x(1, 2, 2048),
+    ),
+    "DeMask": lambda: row(
+        models.DeMask(input_type="mag", hidden_dims=(12,), n_filters=32, kernel_size=32, stride=16),
+        x(1, 1, 256),
+    ),
 }

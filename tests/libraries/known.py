@@ -7,6 +7,7 @@ HANDFUL = {
     "diffusers/UNet2DModel",
     "diffusers/SD3Transformer2DModel",
     "monai/UNet",
+    "timm/resnet10t, eca",
 }
 """The rows of `pytest -m survey`; the others are `nightly`."""
 KNOWN: dict[str, tuple[type[BaseException], str, str]] = {}

@@ -55,5 +55,53 @@ MODELS: Models = {
     ),
     "HardNet": lambda: row(feature.HardNet(pretrained=False), x(2, 1, 32, 32)),
     "HardNet8": lambda: row(feature.HardNet8(pretrained=False), x(2, 1, 32, 32)),
+    "HyNet": lambda: row(feature.HyNet(pretrained=False), x(2, 1, 32, 32)),
+    "SOSNet": lambda: row(feature.SOSNet(pretrained=False), x(2, 1, 32, 32)),
+    "TFeat": lambda: row(feature.TFeat(pretrained=False), x(2, 1, 32, 32)),
+    "OriNet": lambda: row(Call(feature.OriNet(pretrained=False), "features"), x(2, 1, 32, 32)),
     "XFeat": lambda: row(xfeat.XFeatModel(), x(1, 3, 32, 32)),
+    "SOLD2, hourglass": lambda: row(
+        sold.HourglassBackbone(input_channel=1, depth=2, num_stacks=1), x(1, 1, 32, 32)
+    ),
+    "DINOv2": lambda: row(
+        Call(
+            dino.DinoVisionTransformer(
+                img_size=28, patch_size=14, embed_dim=24, depth=2, num_heads=4
+            ),
+            "forward_features",
+            lambda y: y["x_norm_clstoken"],
+        ),
+        x(1, 3, 28, 28),
+    ),
+    "EfficientViT": lambda: row(
+        Call(
+            efficient.EfficientViTBackbone([8, 8, 16, 16, 24], [1, 1, 1, 1, 1], dim=8),
+            "forward",
+            lambda y: y["stage_final"],
+        ),
+        x(1, 3, 64, 64),
+    ),
+    "TinyViT": lambda: row(
+        tiny.TinyViT(
+            img_size=32,
+            num_classes=5,
+            embed_dims=(8, 12, 16, 24),
+            depths=(1, 1, 1, 1),
+            num_heads=(1, 2, 4, 4),
+            window_sizes=(4, 4, 2, 1),
+        ),
+        x(1, 3, 32, 32),
+    ),
+    "VisionTransformer": lambda: row(
+        vit.VisionTransformer(image_size=16, patch_size=8, embed_dim=24, depth=2, num_heads=4),
+        x(1, 3, 16, 16),
+    ),
+    "MobileViT": lambda: row(mobile.MobileViT(mode="xxs"), x(1, 3, 64, 64)),
+    "RRDBNet": lambda: row(
+        rrdb.RRDBNet(3, 3, scale=2, num_feat=8, num_block=1, num_grow_ch=4), x(1, 3, 16, 16)
+    ),
+    "SmallSRNet": lambda: row(sr.SmallSRNet(2, pretrained=False), x(1, 1, 16, 16)),
+    "DexiNed": lambda: row(
+        Call(dexined.DexiNed(pretrained=False), "forward", lambda y: y[-1]), x(1, 3, 32, 32)
+    ),
 }

@@ -42,8 +42,11 @@ MODELS: Models = {
     "GCN": partial(basic, "GCN"),
     "GCN, jumping knowledge": partial(basic, "GCN", jk="cat"),
     "GCN, batch norm": partial(basic, "GCN", norm="batch_norm"),
+    "GraphSAGE": partial(basic, "GraphSAGE"),
     "GAT": partial(basic, "GAT", heads=3),
     "GAT, v2": partial(basic, "GAT", heads=3, v2=True),
+    "GIN": partial(basic, "GIN"),
+    "EdgeCNN": partial(basic, "EdgeCNN"),
     "PNA": partial(
         basic,
         "PNA",
@@ -51,8 +54,21 @@ MODELS: Models = {
         scalers=["identity", "amplification"],
         deg=torch.tensor([0, 4, 2]),
     ),
+    "ChebConv": partial(two, "ChebConv", K=2),
+    "TransformerConv": lambda: row(
+        Two(lambda i, o: pyg.TransformerConv(i, o, heads=2, concat=False)), x(6, 5), EDGES
+    ),
+    "GraphConv": partial(two, "GraphConv"),
+    "TAGConv": partial(two, "TAGConv"),
+    "ARMAConv": partial(two, "ARMAConv"),
+    "SGConv": partial(two, "SGConv"),
+    "ResGatedGraphConv": partial(two, "ResGatedGraphConv"),
     "SuperGATConv": partial(two, "SuperGATConv"),
+    "FiLMConv": partial(two, "FiLMConv"),
     "RGCNConv": partial(two, "RGCNConv", torch.arange(10) % 2, num_relations=2),
+    "GENConv": partial(two, "GENConv"),
+    "LEConv": partial(two, "LEConv"),
+    "AttentiveFP": lambda: row(pyg.AttentiveFP(5, 12, 4, 3, 2, 2), x(6, 5), EDGES, x(10, 3), BATCH),
     "SchNet": lambda: row(
         pyg.SchNet(
             hidden_channels=12,
@@ -68,5 +84,13 @@ MODELS: Models = {
         x(6, 3),
         BATCH,
     ),
+    "MLP": lambda: row(pyg.MLP([5, 12, 8, 4]), x(6, 5)),
+    "PMLP": lambda: row(pyg.PMLP(5, 12, 4, 3), x(6, 5), EDGES),
+    "Polynormer": lambda: row(
+        pyg.Polynormer(5, 12, 4, local_layers=1, global_layers=1, heads=2), x(6, 5), EDGES, BATCH
+    ),
+    "LINKX": lambda: row(pyg.LINKX(6, 5, 12, 4, 2), x(6, 5), EDGES),
+    "NeuralFingerprint": lambda: row(pyg.NeuralFingerprint(5, 12, 4, 2), x(6, 5), EDGES, BATCH),
     "SignedGCN": lambda: row(pyg.SignedGCN(5, 12, 2), x(6, 5), EDGES, EDGES.flip(0)),
 }
+SINGLE = {"SGFormer": "sgformer.py takes the mean of ones in float32"}

@@ -92,6 +92,22 @@ MODELS: Models = {
         x(2, 16, 16),
         LONG,
     ),
+    "ConvTasNet": lambda: row(
+        models.ConvTasNet(
+            num_sources=2,
+            enc_kernel_size=4,
+            enc_num_feats=12,
+            msk_num_feats=8,
+            msk_num_hidden_feats=16,
+            msk_num_layers=2,
+            msk_num_stacks=1,
+        ),
+        x(2, 1, 64),
+    ),
+    "DeepSpeech": lambda: row(models.DeepSpeech(8, 12, 5), x(2, 1, 9, 8)),
+    "HDemucs": lambda: row(
+        models.HDemucs(["a", "b"], channels=8, nfft=1024, depth=5), x(1, 2, 4096)
+    ),
     "Tacotron2": lambda: row(
         Call(
             models.Tacotron2(
@@ -119,5 +135,57 @@ MODELS: Models = {
         torch.tensor([7, 5]),
         x(2, 8, 6),
         torch.tensor([6, 4]),
+    ),
+    "Wav2Letter": lambda: row(
+        models.Wav2Letter(num_classes=5, input_type="mfcc", num_features=8), x(1, 8, 64)
+    ),
+    "WaveRNN": lambda: row(
+        models.WaveRNN(
+            upsample_scales=[2, 2],
+            n_classes=8,
+            hop_length=4,
+            n_res_block=1,
+            n_rnn=12,
+            n_fc=12,
+            kernel_size=3,
+            n_freq=6,
+            n_hidden=8,
+            n_output=8,
+        ),
+        x(1, 1, 16),
+        x(1, 1, 6, 6),
+    ),
+    "Wav2Vec2": lambda: row(Call(models.wav2vec2_model(**W2V), "forward", first), x(2, 400)),
+    "Wav2Vec2, layer norms": lambda: row(
+        Call(
+            models.wav2vec2_model(
+                **{**W2V, "extractor_mode": "layer_norm", "encoder_layer_norm_first": True}
+            ),
+            "forward",
+            first,
+        ),
+        x(2, 400),
+        torch.tensor([400, 300]),
+    ),
+    "WavLM": lambda: row(
+        Call(
+            models.wavlm_model(**W2V, encoder_num_buckets=8, encoder_max_distance=16),
+            "forward",
+            first,
+        ),
+        x(2, 400),
+    ),
+    "SquimObjective": lambda: row(
+        Lazy("torchaudio.models.squim").squim_objective_model(
+            feat_dim=16,
+            win_len=8,
+            d_model=16,
+            nhead=4,
+            hidden_dim=12,
+            num_blocks=1,
+            rnn_type="LSTM",
+            chunk_size=6,
+        ),
+        x(1, 128),
     ),
 }

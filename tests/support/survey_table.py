@@ -9,9 +9,9 @@ COMMON = """\
 Each model has random weights, in float64 unless its row says otherwise. Half of the units of *all
 exact axes at once* are removed at random; `difference` is the largest between masked and thinned
 outputs, relative to the output's largest value. Then half of *all* axes go, exact or not: the
-thinned model runs, and so much of it is gone. `seconds` is `infer`, its trial included, on one
-thread. The last column says what is frozen beside kernels, inputs, outputs and vocabularies, how
-often, and where in the model's source.
+thinned model runs, and so much of it is gone. `seconds` is the CPU time of `infer`, its trial
+included, on one thread. The last column says what is frozen beside kernels, inputs, outputs and
+vocabularies, how often, and where in the model's source.
 """
 PAGES = {
     "torchvision": (
@@ -77,7 +77,7 @@ def by_library(rows: list[dict[str, str]]) -> list[str]:
             str(len(held)),
             str(len(held)),
             f"{100 * frozen / max(1, total):.1f} %",
-            f"{sum(float(r['seconds']) for r in held):.0f}",
+            f"{sum(float(r['seconds']) for r in held if r['seconds'] != '–'):.0f}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
