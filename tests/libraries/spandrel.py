@@ -101,4 +101,21 @@ MODELS: Models = {
         num_feat=8,
         upscale=2,
     ),
+    "RRDBNet": partial(net, "ESRGAN.RRDB.RRDBNet", num_filters=8, num_blocks=1, scale=2),
+    "SRVGGNetCompact": partial(net, "Compact.SRVGG.SRVGGNetCompact", num_feat=8, num_conv=2),
+    "NAFNet": partial(
+        net, "NAFNet.NAFNet_arch.NAFNet", width=8, enc_blk_nums=[1], dec_blk_nums=[1]
+    ),
+    "OmniSR": partial(net, "OmniSR.OmniSR.OmniSR", num_feat=16, up_scale=2),
+    "PLKSR": partial(net, "PLKSR.PLKSR.PLKSR", dim=16, n_blocks=2, kernel_size=5),
+    "SAFMN": partial(net, "SAFMN.safmn.SAFMN", 32, dim=12, n_blocks=1),
+    "KBNet_s": partial(
+        net,
+        "KBNet.kbnet_s.KBNet_s",
+        width=8,
+        middle_blk_num=1,
+        enc_blk_nums=[1],
+        dec_blk_nums=[1],
+    ),
+    "MoSR": partial(net, "MoSR.mosr_arch.MoSR", n_block=1, dim=16),
 }
