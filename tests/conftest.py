@@ -5,3 +5,5 @@ for each other.
 import torch
 
 torch.set_num_threads(1)
+
+collect_ignore = ["libraries"]  # builders, which import what may not be installed

@@ -158,7 +158,7 @@ def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
     >>> params = {"w": torch.tensor([[2., -2.1, 1.]]), "v": torch.ones(3, 1)}
     >>> spec = infer(net, params, torch.ones(1, 1))
     >>> thinet(params, spec, measure(net, params, spec, [torch.ones(1, 1)], gram=True))["w"]
-    tensor([0.3333, 0.6667, 0.0000], dtype=torch.float64)
+    tensor([0.6667, 0.3333, 0.0000], dtype=torch.float64)
     """
     tensors = fitting(params, spec, "thinet(params, spec, stats)")
     out: dict[str, Tensor] = {}

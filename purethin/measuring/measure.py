@@ -59,6 +59,7 @@ def measure(
         SpecError: parameters, spec and model do not fit, a pattern matches no axis, the spec was
             written without a trace, or there is no batch.
 
+    >>> import torch
     >>> params = {"w": torch.tensor([[1., -1.]]), "v": torch.ones(2, 1)}
     >>> def net(p, x): return torch.relu(x @ p["w"]) @ p["v"]
     >>> from purethin.inference.infer import infer
