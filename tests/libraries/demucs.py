@@ -14,6 +14,12 @@ SOURCES = ["a", "b"]
 HYBRID: dict[str, Any] = {"channels": 8, "nfft": 1024, "depth": 4, "segment": 1, "samplerate": 4096}
 
 MODELS: Models = {
+    "HTDemucs": lambda: row(
+        transformer.HTDemucs(
+            SOURCES, **HYBRID, t_layers=2, t_heads=2, bottom_channels=16, use_train_segment=False
+        ),
+        x(1, 2, 4096),
+    ),
     "HDemucs": lambda: row(
         hybrid.HDemucs(SOURCES, channels=4, nfft=1024, depth=5, samplerate=4096), x(1, 2, 4096)
     ),

@@ -45,6 +45,10 @@ CONFORMER: dict[str, Any] = {
 }
 
 MODELS: Models = {
+    "HifiganGenerator": lambda: row(
+        hifi.HifiganGenerator(8, 1, "1", [[1, 3, 5], [1, 3, 5]], [3, 5], [4, 4], 16, [2, 2]),
+        x(1, 8, 10),
+    ),
     "HifiganGenerator, resblock 2": lambda: row(
         hifi.HifiganGenerator(8, 1, "2", [[1, 3, 5], [1, 3, 5]], [3, 5], [4, 4], 16, [2, 2]),
         x(1, 8, 10),
