@@ -67,7 +67,7 @@ def timed(name: str, repeats: int) -> dict[str, float]:
         with torch.inference_mode():
             net(inputs)
 
-    def infer(**options: bool) -> pt.Spec:
+    def infer(**options: Any) -> pt.Spec:
         return pt.infer(model, params, x, **options)
 
     plain = {"trial": False} if SEPARABLE else {}
