@@ -86,7 +86,10 @@ def _copied(model: nn.Module, modules: list[nn.Module], memo: dict[int, Any]) ->
 def _is_usual(kind: type) -> bool:
     """Whether a class leaves its copying to Python and torch."""
     plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    state = kind.__setstate__ is nn.Module.__setstate__ and not hasattr(kind, "__deepcopy__")
+    # torch's own only fill in what older files lack
+    state = kind.__setstate__.__module__.startswith("torch.nn.") and not hasattr(
+        kind, "__deepcopy__"
+    )
     same = getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
     slots = any(vars(c).get("__slots__") for c in kind.__mro__)
     return plain and state and same and not slots and not hasattr(kind, "__getnewargs__")
