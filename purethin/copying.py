@@ -5,8 +5,9 @@ at a third of its time: modules that copy in the usual way are filled one by one
 from __future__ import annotations
 
 import copy
+import functools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from purethin.errors import SpecError
 
-_PLAIN = (int, float, str, bool, type(None), complex, bytes)
+_PLAIN = frozenset((int, float, str, bool, type(None), complex, bytes))
 
 
 def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.Module:
@@ -79,30 +80,39 @@ def _copied(model: nn.Module, modules: list[nn.Module], memo: dict[int, Any]) ->
     for module in usual:
         held = vars(memo[id(module)])
         for name, value in vars(module).items():
-            held[name] = _entry(value, memo)
+            if name != "_compiled_call_impl":
+                held[name] = _entry(value, memo)
     return copy.deepcopy(model, memo)
 
 
+@functools.cache
 def _is_usual(kind: type) -> bool:
-    """Whether a class leaves its copying to Python and torch."""
-    plain = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
-    # torch's own only fill in what older files lack
-    state = kind.__setstate__.__module__.startswith("torch.nn.") and not hasattr(
-        kind, "__deepcopy__"
-    )
-    same = getattr(kind, "__getstate__", None) is getattr(object, "__getstate__", None)
+    """Whether a class leaves its copying to Python and torch, whose own hooks only fill in what
+    older files lack and leave out what is compiled.
+    """
+    hooks = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+    owners = [next((c for c in kind.__mro__ if hook in vars(c)), object) for hook in hooks]
+    usual = all(c is object or c.__module__.startswith("torch.nn.") for c in owners)
     slots = any(vars(c).get("__slots__") for c in kind.__mro__)
-    return plain and state and same and not slots and not hasattr(kind, "__getnewargs__")
+    own = hasattr(kind, "__deepcopy__") or hasattr(kind, "__getnewargs__")
+    return usual and not slots and not own
 
 
 def _entry(value: Any, memo: dict[int, Any]) -> Any:
-    if type(value) in _PLAIN:
+    kind = type(value)
+    if kind in _PLAIN or (kind is tuple and _all_plain(value)):
         return value
     if (done := memo.get(id(value))) is not None:
         return done
-    if type(value) in (dict, OrderedDict):
-        made = memo[id(value)] = type(value)()
-        for key, x in value.items():
-            made[key if type(key) in _PLAIN else copy.deepcopy(key, memo)] = _entry(x, memo)
-        return made
-    return copy.deepcopy(value, memo)
+    if kind is set and _all_plain(value):
+        return memo.setdefault(id(value), set(value))
+    if kind not in (dict, OrderedDict):
+        return copy.deepcopy(value, memo)
+    made = memo[id(value)] = kind()
+    for key, x in value.items():
+        made[key if type(key) in _PLAIN else copy.deepcopy(key, memo)] = _entry(x, memo)
+    return made
+
+
+def _all_plain(values: Iterable[Any]) -> bool:
+    return all(type(x) in _PLAIN for x in values)

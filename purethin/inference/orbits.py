@@ -25,7 +25,7 @@ def orbits(left: Sequence[T | None], right: Sequence[T | None]) -> dict[T, T | N
 
     def root(unit: T | None) -> T | None:
         while (above := up.setdefault(unit, unit)) != unit:
-            unit = above
+            up[unit] = unit = up[above]  # paths are halved on the way
         return unit
 
     for x, y in zip(left, right, strict=True):
