@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+import in_use
+import pytest
 import torch
 from criteria import ranks, spearman, written
 from resnet_cifar import resnet20
+from torch import nn
 
 import purethin as pt
 
@@ -31,8 +35,8 @@ policies:
 """
 
 
-def run(*arguments: str) -> str:
-    command = [sys.executable, str(ROOT / "examples" / "agp_resnet20.py"), *arguments]
+def run(*arguments: str, example: str = "agp_resnet20.py") -> str:
+    command = [sys.executable, str(ROOT / "examples" / example), *arguments]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -116,3 +120,42 @@ def test_the_table_of_the_criteria_example_has_a_column_for_each_network() -> No
         "| wanda | 0.50 / 0.25 (1.0 s) |  |",
         "| obs |  | -0.12 / 0.00 (0.0 s) |",
     ]
+
+
+def test_a_thinned_network_learns_the_outputs_of_the_dense_one_which_stays() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3))
+    net = in_use.Net(model, lambda count: (torch.randn(count, 6),))
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, *net.draw(1))
+    masks = pt.solve(pt.lp_norm(params, spec), spec, macs=0.5)
+    before, after = in_use.learn(net, pt.rebuild(model, *pt.thin(params, spec, masks)), 20)
+    assert 0 < after < before
+    assert all(torch.equal(p, params[name]) for name, p in model.named_parameters())
+
+
+def test_a_library_that_is_missing_is_named_with_the_line_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(in_use, "find_spec", lambda package: None if package == "monai" else True)
+    monkeypatch.setattr(sys, "argv", ["in_use.py", "--models", "monai"])
+    assert in_use.main() == 2
+    assert capsys.readouterr() == ("", "monai is skipped: pip install 'monai>=1.5'\n")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", in_use.NETS)
+def test_a_network_of_a_library_is_thinned_trained_and_exported_and_runs_elsewhere(
+    name: str,
+) -> None:
+    needed = [p.partition(">=")[0] for p in f"{in_use.NETS[name][1]} {in_use.ONNX}".split()]
+    if absent := [package for package in needed if find_spec(package) is None]:
+        pytest.skip(f"{' and '.join(absent)} missing")
+    table = run("--models", name, example="in_use.py")
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    found = {row[0]: row[1].replace(",", "").split(" → ") for row in rows if len(row) == 2}
+    before, after = (float(x) for x in found["loss, 20 steps"])
+    dense, thin = (int(x) for x in found["MACs"])
+    assert thin <= dense / 2 and after < before
+    assert float(found["thinned against masked"][0]) < 1e-5
+    assert float(found["onnxruntime against torch"][0]) < 1e-5
