@@ -37,16 +37,22 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
             # a tensor that is a plain attribute was perhaps made by a hook
             if isinstance(value, Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().to("meta" if meta else value.device)
-            for x in [*value.values()] if isinstance(value, dict) else ():
+            held = value.values() if isinstance(value, dict) else value
+            for x in [*held] if isinstance(value, dict | list | tuple) else ():
                 if isinstance(x, Tensor) and x.grad_fn is not None:  # deepcopy refuses these
                     memo.setdefault(id(x), x.detach().clone())
     try:
-        return _copied(model, modules, memo)
+        made = _copied(model, modules, memo)
     except (TypeError, RuntimeError, NotImplementedError) as error:
         raise SpecError(
             f"this {type(model).__name__} cannot be copied: {error}. purethin works on a copy: "
             "give a module that copy.deepcopy takes"
         ) from error
+    for module in made.modules():
+        if isinstance(module, nn.RNNBase):  # a functional call may have left others in this list
+            names = module._flat_weights_names
+            module._flat_weights = [getattr(module, name, None) for name in names]
+    return made
 
 
 def meta_copy(model: nn.Module) -> nn.Module:

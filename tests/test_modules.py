@@ -152,3 +152,14 @@ def test_tensors_of_other_sizes_than_the_layers_say_are_one_error_with_names() -
         pt.rebuild(other, pt.params_of(trained), {})
     assert "fc: weight's dim 0 is 7, but out_features is 1000" in str(caught.value)
     assert "built with the same arguments" in str(caught.value)
+
+
+def test_a_recurrent_layer_is_copied_with_its_own_weights_whatever_a_call_left_in_it() -> None:
+    model = nn.LSTM(3, 4)
+    made = model.get_parameter("weight_ih_l0") * 2
+    model._flat_weights = [made, *model._flat_weights[1:]]  # as a functional call may leave it
+    params, x = pt.params_of(model), torch.rand(2, 1, 3)
+    small: Any = pt.rebuild(model, params, {})
+    assert small._flat_weights[0] is small.weight_ih_l0
+    torch.testing.assert_close(small.weight_ih_l0, model.weight_ih_l0)
+    assert pt.infer(model, params, x).layout == pt.infer(nn.LSTM(3, 4), params, x).layout

@@ -1,8 +1,8 @@
 """Torch-Pruning beside purethin on the surveys' models: what builds, prunes and still runs, how
 fast, how much is gone.
 
-    python docs/benchmarks/peer.py --collection torchvision|timm [--models NAME ...] [--limit 60]
-    [--largest 30]
+    python docs/benchmarks/peer.py --collection torchvision|timm|libraries [--models NAME ...]
+    [--limit 60] [--largest 30]
 
 Both remove 30 % by L1 magnitude, on one thread, in float32 and with the surveys' inputs. The peer
 (`pip install torch-pruning`) is told which layers make the outputs, and nothing else of a model;
@@ -69,11 +69,22 @@ def timm_row(module: str) -> Row:
     return model, (survey.example(model, survey.SIZES.get(module)).float(),), {}
 
 
+def library_row(name: str) -> Row:
+    """A model of the survey of libraries, its inputs, its keywords."""
+    survey = importlib.import_module("test_libraries")
+    library, _, model = name.partition("/")
+    return importlib.import_module("libraries").ready(
+        survey.TABLES[library].MODELS[model](), torch.float32
+    )
+
+
 def names_of(collection: str) -> dict[str, str]:
     """The rows of a collection: its key, and the title to print."""
     survey: Any = importlib.import_module(f"test_{collection}")
     if collection == "timm":
         return dict(survey.MODELS)
+    if collection == "libraries":
+        return {row: row for row in survey.ROWS}
     return {
         n: n
         for n in survey.CLASSIFICATION
@@ -193,7 +204,7 @@ def cells(told: dict[str, Any], dense: int) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--collection", choices=["torchvision", "timm"], required=True)
+    parser.add_argument("--collection", choices=["torchvision", "timm", "libraries"], required=True)
     parser.add_argument(
         "--models",
         nargs="+",
@@ -217,7 +228,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    make = {"torchvision": torchvision_row, "timm": timm_row}[options.collection]
+    rows = {"torchvision": torchvision_row, "timm": timm_row, "libraries": library_row}
+    make = rows[options.collection]
     titles = names_of(options.collection)
     works = {"peer": by_peer, "purethin": by_purethin}
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
