@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purethin.criteria.shared import batches_of, fitting, gradients_of
+from purethin.criteria.shared import batches_of, fitting, gradients_of, mean_of
 from purethin.errors import MaskError
 from purethin.measuring.gradients import GradientSums
 from purethin.measuring.running import running
@@ -126,12 +126,7 @@ def snip(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     if isinstance(grads, Stats):
         mean = dict(gradients_of(grads).mean)
     else:
-        mean, count = {}, 0
-        for given in batches_of(grads, spec, tensors):
-            count += 1
-            for name, g in given.items():
-                mean[name] = mean[name] + g if name in mean else g
-        mean = {name: g / count for name, g in mean.items()}
+        mean = mean_of(grads, spec, tensors, lambda g: g)
     changes = {name: change(g, tensors[name]).abs() for name, g in mean.items()}
     total = sum(float(c.sum()) for c in changes.values()) or 1.0
     return {axis.name: leaving(changes, spec, axis) / total for axis in spec.axes.values()}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import grad
 
 from purethin.criteria.first_order import Grads
-from purethin.criteria.shared import batches_of, fitting, gradients_of
+from purethin.criteria.shared import batches_of, fitting, gradients_of, mean_of
 from purethin.measuring.stats import Stats
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree, map_named
@@ -79,13 +79,7 @@ def fisher(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     if isinstance(grads, Stats):
         squares = dict(gradients_of(grads).square)
     else:
-        squares, count = {}, 0
-        for given in batches_of(grads, spec, tensors):
-            count += 1
-            for name, g in given.items():
-                more = wide(g).abs().square()
-                squares[name] = squares[name] + more if name in squares else more
-        squares = {name: s / count for name, s in squares.items()}
+        squares = mean_of(grads, spec, tensors, lambda g: wide(g).abs().square())
     return _halved({n: f * wide(tensors[n]).abs().square() for n, f in squares.items()}, spec)
 
 

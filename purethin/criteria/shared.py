@@ -89,6 +89,22 @@ def gradients_of(stats: Stats) -> Gradients:
     return stats.gradients
 
 
+def mean_of(
+    grads: Iterable[TensorTree],
+    spec: Spec,
+    tensors: dict[str, Tensor],
+    of: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """The mean over batches of a function of each gradient, by name; raises as `batches_of`."""
+    total: dict[str, Tensor] = {}
+    count = 0
+    for given in batches_of(grads, spec, tensors):
+        count += 1
+        for name, g in given.items():
+            total[name] = total[name] + of(g) if name in total else of(g)
+    return {name: t / count for name, t in total.items()}
+
+
 def batches_of(
     grads: Iterable[TensorTree], spec: Spec, tensors: dict[str, Tensor]
 ) -> Iterator[dict[str, Tensor]]:

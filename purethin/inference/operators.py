@@ -87,10 +87,10 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
                     seen.value = x
     if known.writes:
         trace.overwrites(inputs)
-    out = _output(trace, known, op, args, kwargs) if trace.meta else op(*args, **kwargs)
-    trace.makes(tensors_in(out), inputs)
-    if not (isinstance(out, Tensor) or (isinstance(out, tuple | list) and tensors_in(out))):
+    out = _output(trace, known, op, args, kwargs, inputs) if trace.meta else op(*args, **kwargs)
+    if not (outs := tensors_in(out)):
         return out
+    trace.makes(outs, inputs)
     rule, law = known.rule
     call = Call(op, known.name, args, kwargs, out, trace, law, place(known.name), trace.python)
     for o, dims in zip(call.outs, _dims_out(rule, known, call), strict=False):
@@ -105,7 +105,12 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
 
 
 def _output(
-    trace: Trace, known: Known, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]
+    trace: Trace,
+    known: Known,
+    op: OpOverload,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    inputs: Sequence[Tensor],
 ) -> Any:
     """An operator's output in a trace on meta, with its shadow value if it has one.
 
@@ -116,7 +121,6 @@ def _output(
     | all with values           | meta's, else as the value  | the operator's on their values |
     | the same, a large output  | meta's                     | none                           |
     """
-    inputs = tensors_in((args, kwargs))
     if known.random or any(trace.value_of(x) is None for x in inputs):
         return _hollow_output(trace, known, op, args, kwargs, inputs)
     on_cpu = bool(inputs) and not any(x.device.type == "meta" for x in inputs)
@@ -157,8 +161,8 @@ def _hollow_output(
             for o in tensors_in(made):
                 trace.of(o).value = None if o.is_meta else o
             return made
-    given = (*args, *kwargs.values())
-    if any(isinstance(x, torch.device) for x in given) and any(x.is_meta for x in inputs):
+    moved_to = any(isinstance(x, torch.device) for x in (*args, *kwargs.values()))
+    if moved_to and any(x.is_meta for x in inputs):
         # a tensor without values stays where it is
         args, kwargs = tree_map(_on_meta, (list(args), kwargs))
     return op(*args, **kwargs)

@@ -1,22 +1,79 @@
-"""What numbers that pose as Python's have in common: torch's C++ asks them for their value, and
-operators reach them from both sides.
+"""What numbers that pose as Python's have in common: how code that keeps no track gets their value,
+and operators that reach them from both sides.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
+
+from purethin.inference.places import Because, Place, is_message, is_purethin, place
 
 
-class Posing(Protocol):
-    """A tracked number."""
+class Posing:
+    """A tracked number. `value`: what Python has in its place."""
 
     value: Any
 
-    def escape(self, how: str) -> None: ...
+    def escape(self, how: str, at: Place | None = None) -> None:
+        """Note that the value goes where no track is kept."""
+        raise NotImplementedError
+
+    def spell(self, why: Because) -> None:
+        """Note that the value is only spelled out."""
+        raise NotImplementedError
+
+    @property
+    def node(self) -> Any:
+        """What torch's C++ reads of a `SymInt` or a `SymFloat`."""
+        return _Asked(self)
+
+    def _read(self, how: str) -> Any:
+        """The plain value, for code that is not purethin's: a message's, or one that computes."""
+        if not is_purethin(sys._getframe(2).f_code):
+            at = place(how)
+            if is_message(at):
+                self.spell(Because("its size is spelled out", at))
+            else:
+                self.escape(how, at)
+        return self.value
+
+    def __reduce__(self) -> tuple[type, tuple[Any]]:
+        return type(self.value), (self._read("a pickle"),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __float__(self) -> float:
+        return float(self._read("float()"))
+
+    __sym_float__ = __float__
+
+    def __complex__(self) -> complex:
+        return complex(self._read("complex()"))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        import numpy
+
+        return numpy.array(self._read("a numpy array"), dtype=dtype)
+
+    def __str__(self) -> str:
+        return str(self._read("str()"))
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(self._read("str()"), spec)
+
+    def __ne__(self, other: object) -> bool:
+        return not self.__eq__(other)
 
 
-class Asked:
+class _Asked:
     """A tracked number as torch's C++ asks for its value, where no mode stands between."""
 
     def __init__(self, number: Posing) -> None:
@@ -33,6 +90,19 @@ class Asked:
         return self._number.value
 
     guard_float = guard_int
+
+
+def unposed(x: Any) -> Any:
+    """The value of a tracked number; anything else as it is."""
+    return x.value if isinstance(x, Posing) else x
+
+
+def untracked(how: str, function: Callable[..., Any], *args: Any) -> Any:
+    """What keeps no track: the function of the plain values."""
+    for x in args:
+        if isinstance(x, Posing):
+            x.escape(how)
+    return function(*map(unposed, args))
 
 
 def both_ways(kind: type, name: str, function: Callable[[Any, Any, Any], Any]) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
-from purethin.inference.places import Because, Place, is_message, is_purethin, place
-from purethin.inference.posing import Asked, both_ways
+from purethin.inference.places import Because, Place, is_purethin, place
+from purethin.inference.posing import Posing, both_ways, unposed, untracked
 from purethin.inference.sizes import Size
 
 _SymFloat: Any = torch.SymFloat  # so that type checkers take a tracked fraction for a float
 
 
-class Ratio(_SymFloat):
+class Ratio(Posing, _SymFloat):
     """The fraction `over` · `factor` / `under`; `value` as Python computed it.
 
     A float by `isinstance` alone, and a `SymFloat` to torch, for the reasons that `Size` has.
@@ -34,11 +34,6 @@ class Ratio(_SymFloat):
         self.value, self.over, self.under, self.factor = value, over, under, factor
 
     @property
-    def node(self) -> Any:
-        """What torch's C++ reads of a `SymFloat`."""
-        return Asked(self)
-
-    @property
     def sizes(self) -> list[Size]:
         """The sizes in it, one at least."""
         return [x for x in (self.over, self.under) if isinstance(x, Size)]
@@ -48,10 +43,15 @@ class Ratio(_SymFloat):
         for size in self.sizes:
             size.escape(how, at or place(how))
 
+    def spell(self, why: Because) -> None:
+        """Note that the value is only spelled out."""
+        for size in self.sizes:
+            size.spell(why)
+
     def whole(self) -> int | None:
         """The integer that it is, tracked; None where it is not one."""
         over, under = self.over * self.factor.numerator, self.under * self.factor.denominator
-        if (_plain(over) % _plain(under)) or self.value != _plain(over) // _plain(under):
+        if (unposed(over) % unposed(under)) or self.value != unposed(over) // unposed(under):
             return None
         return over // under
 
@@ -81,32 +81,7 @@ class Ratio(_SymFloat):
     def __round__(self, ndigits: int | None = None) -> Any:
         if ndigits is None:
             return self._rounded("round", round)
-        return _untracked("round", round, self, ndigits)
-
-    def _read(self, how: str) -> float:
-        """The plain value, for code that is not purethin's: a message's, or one that computes."""
-        if not is_purethin(sys._getframe(2).f_code):
-            at = place(how)
-            if is_message(at):
-                said = Because("its size is spelled out", at)
-                for size in self.sizes:
-                    size.ledger.spelled.append((size.measured, said))
-            else:
-                self.escape(how, at)
-        return self.value
-
-    def __float__(self) -> float:
-        return self._read("float()")
-
-    __sym_float__ = __float__
-
-    def __complex__(self) -> complex:
-        return complex(self._read("complex()"))
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        import numpy
-
-        return numpy.array(self._read("a numpy array"), dtype=dtype)
+        return untracked("round", round, self, ndigits)
 
     def __hash__(self) -> int:
         return hash(self._read("hash()"))
@@ -114,48 +89,24 @@ class Ratio(_SymFloat):
     def __bool__(self) -> bool:
         return self.value != 0
 
-    def __ne__(self, other: object) -> bool:
-        return not self.__eq__(other)
-
-    def __str__(self) -> str:
-        return str(self._read("str()"))
-
-    __repr__ = __str__
-
-    def __format__(self, spec: str) -> str:
-        return format(self._read("str()"), spec)
-
-    def __reduce__(self) -> tuple[type[float], tuple[float]]:
-        return float, (self._read("a pickle"),)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Ratio:
-        return self
-
-    def __copy__(self) -> Ratio:
-        return self
-
     def is_integer(self) -> bool:
-        return _untracked("is_integer", float.is_integer, self)
+        return untracked("is_integer", float.is_integer, self)
 
     def _compare(self, other: Any, relation: str, holds: Callable[[Any, Any], Any]) -> Any:
         """Compared with a number, it is a comparison of its sizes."""
         if type(other) not in (int, float) or not math.isfinite(other):
-            return _untracked(relation, holds, self, other)
+            return untracked(relation, holds, self, other)
         bound = Fraction(other) / self.factor
         if isinstance(self.under, Size):
             return holds(self.over * bound.denominator, self.under * bound.numerator)
         return self.over._compare(bound * self.under, relation, holds)  # type: ignore[union-attr]
 
 
-def _plain(x: Any) -> Any:
-    return x.value if isinstance(x, Size | Ratio) else x
-
-
 def _quotient(self: Any, a: Any, b: Any) -> Any:
     """`a / b`, of which one is tracked."""
-    value = _plain(a) / _plain(b)
+    value = unposed(a) / unposed(b)
     if (over := _parts(a)) is None or (under := _parts(b)) is None:
-        return _untracked("/", operator.truediv, a, b)
+        return untracked("/", operator.truediv, a, b)
     return _made(value, over[0], under[0], under[1], over[1], over[2] / under[2])
 
 
@@ -164,8 +115,8 @@ def _scaled(self: Any, a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
         return Size._times(self, a, b)
     if (x := _parts(a)) is None or (y := _parts(b)) is None:
-        return _untracked("*", operator.mul, a, b)
-    return _made(_plain(a) * _plain(b), x[0], y[0], x[1], y[1], x[2] * y[2], multiplied=True)
+        return untracked("*", operator.mul, a, b)
+    return _made(unposed(a) * unposed(b), x[0], y[0], x[1], y[1], x[2] * y[2], multiplied=True)
 
 
 def _parts(x: Any) -> tuple[Any, Any, Fraction] | None:
@@ -190,22 +141,14 @@ def _made(
     return Ratio(value, over, under, factor) if tracked else value
 
 
-def _untracked(how: str, function: Callable[..., Any], *args: Any) -> Any:
-    """What keeps no track: the function of the plain values."""
-    for x in args:
-        if isinstance(x, Ratio | Size):
-            x.escape(how)
-    return function(*map(_plain, args))
-
-
 for _kind in (Size, Ratio):
     both_ways(_kind, "truediv", _quotient)
     both_ways(_kind, "mul", _scaled)
 for _name, _sign in {"add": "+", "sub": "-", "floordiv": "//", "mod": "%", "pow": "**"}.items():
     _function = getattr(operator, _name)
-    both_ways(Ratio, _name, lambda s, a, b, n=_sign, f=_function: _untracked(n, f, a, b))
+    both_ways(Ratio, _name, lambda s, a, b, n=_sign, f=_function: untracked(n, f, a, b))
 for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}.items():
     _function = getattr(operator, _name)
     setattr(Ratio, f"__{_name}__", lambda s, o, r=_sign, f=_function: s._compare(o, r, f))
 for _name, _function in {"neg": operator.neg, "pos": operator.pos, "abs": abs}.items():
-    setattr(Ratio, f"__{_name}__", lambda s, n=_name, f=_function: _untracked(n, f, s))
+    setattr(Ratio, f"__{_name}__", lambda s, n=_name, f=_function: untracked(n, f, s))

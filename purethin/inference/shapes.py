@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
+from purethin.inference import ratios  # noqa: F401  (it gives sizes their division)
 from purethin.inference.equations import is_size_only
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, Why, constant, find, freeze, variable
 from purethin.inference.places import Because, place
-from purethin.inference.ratios import Ratio
+from purethin.inference.posing import Posing
 from purethin.inference.sizes import Size
 
 
@@ -59,9 +60,9 @@ class Shape(tuple[int, ...]):
         return Shape((*self, *other))
 
 
-def sizes_in(tree: Any) -> list[Size | Ratio]:
+def sizes_in(tree: Any) -> list[Posing]:
     """The tracked integers and fractions among arguments."""
-    if isinstance(tree, Size | Ratio):
+    if isinstance(tree, Posing):
         return [tree]
     if isinstance(tree, slice):
         return sizes_in((tree.start, tree.stop, tree.step))
@@ -72,7 +73,7 @@ def sizes_in(tree: Any) -> list[Size | Ratio]:
 
 def plain(x: Any) -> Any:
     """The value of a tracked number; anything else as it is, with those in it replaced."""
-    if isinstance(x, Size | Ratio):
+    if isinstance(x, Posing):
         return x.value
     if isinstance(x, tuple | list) and any(map(_has_size, x)):
         parts = map(plain, x)
@@ -85,4 +86,4 @@ def plain(x: Any) -> Any:
 
 
 def _has_size(x: Any) -> bool:
-    return isinstance(x, Size | Ratio | tuple | list | slice | dict)
+    return isinstance(x, Posing | tuple | list | slice | dict)

@@ -23,28 +23,23 @@ from purethin.inference.places import (
     Place,
     in_library,
     is_compared,
-    is_message,
     is_purethin,
     place,
 )
-from purethin.inference.posing import Asked, both_ways
+from purethin.inference.posing import Posing, both_ways, unposed, untracked
 
 
 def node_of(value: int, ledger: Ledger) -> Node:
     """The size that an integer states; one that a cache kept from another trace is plain."""
     if isinstance(value, Size) and value.ledger is ledger:
         return value.measured
-    return constant(_value(value))
-
-
-def _value(x: Any) -> Any:
-    return x.value if isinstance(x, Size) else x
+    return constant(unposed(value))
 
 
 _SymInt: Any = torch.SymInt  # so that type checkers take a tracked integer for an int
 
 
-class Size(_SymInt):
+class Size(Posing, _SymInt):
     """An integer that measured a dimension: the size `plus`, less `minus` after a subtraction.
 
     Every method of an int is here: it keeps the track, or notes that the track is left. To Python
@@ -78,11 +73,6 @@ class Size(_SymInt):
         return self._rest
 
     @property
-    def node(self) -> Any:
-        """What torch's C++ reads of a `SymInt`."""
-        return Asked(self)
-
-    @property
     def _nodes(self) -> list[Node]:
         return [self.plus] if self.minus is None else [self.plus, self.minus]
 
@@ -96,26 +86,11 @@ class Size(_SymInt):
         at = at or place(how)
         self.ledger.as_numbers += [(n, at) for n in self._nodes]
 
-    def _read(self, how: str) -> int:
-        """The plain value, for code that is not purethin's: a message's, or one that computes."""
-        if not is_purethin(sys._getframe(2).f_code):
-            at = place(how)
-            if is_message(at):
-                self.ledger.spelled.append((self.measured, Because("its size is spelled out", at)))
-            else:
-                self.escape(how, at)
-        return self.value
+    def spell(self, why: Because) -> None:
+        """Note that the value is only spelled out."""
+        self.ledger.spelled.append((self.measured, why))
 
-    # ---- copies, and what leaves the track
-
-    def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        return int, (self._read("a pickle"),)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Size:
-        return self
-
-    def __copy__(self) -> Size:
-        return self
+    # ---- what leaves the track
 
     def lost(self, how: str) -> int:
         """The plain value: where it is used as a size it may be this one, which the trial then
@@ -137,19 +112,6 @@ class Size(_SymInt):
         if not in_library(sys._getframe(1).f_code.co_filename):  # libraries hash for their caches
             self.escape("hash()")
         return hash(self.value)
-
-    def __float__(self) -> float:
-        return float(self._read("float()"))
-
-    __sym_float__ = __float__
-
-    def __complex__(self) -> complex:
-        return complex(self._read("complex()"))
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        import numpy
-
-        return numpy.array(self._read("a numpy array"), dtype=dtype)
 
     @property
     def real(self) -> Size:
@@ -175,22 +137,7 @@ class Size(_SymInt):
 
     __floor__ = __ceil__ = __pos__ = __trunc__
 
-    def __str__(self) -> str:
-        return str(self._read("str()"))
-
-    __repr__ = __str__
-
-    def __format__(self, spec: str) -> str:
-        return format(self._read("str()"), spec)
-
     # ---- arithmetic
-
-    def _computed(self, how: str, function: Callable[..., Any], *args: Any) -> Any:
-        """What keeps no track: the function of the plain values."""
-        for x in args:
-            if isinstance(x, Size):
-                x.escape(how)
-        return function(*map(_value, args))
 
     def _made(self, value: Any, plus: list[Node], minus: list[Node]) -> Any:
         a, b = total(plus), total(minus)
@@ -202,12 +149,12 @@ class Size(_SymInt):
         """What an integer adds, and what it takes away."""
         if isinstance(other, Size) and other.ledger is self.ledger:
             return [other.plus], [] if other.minus is None else [other.minus]
-        k = _value(other)
+        k = unposed(other)
         return ([constant(k)], []) if k >= 0 else ([], [constant(-k)])
 
     def _sum(self, op: str, a: Any, b: Any, sign: int) -> Any:
         """`a + b`, or `a - b`."""
-        value = _value(a) + sign * _value(b)
+        value = unposed(a) + sign * unposed(b)
         if not (isinstance(a, int) and isinstance(b, int)):
             self.escape(op)
             return value
@@ -227,7 +174,7 @@ class Size(_SymInt):
         return min(self, other)
 
     def _times(self, a: Any, b: Any) -> Any:
-        value = _value(a) * _value(b)
+        value = unposed(a) * unposed(b)
         if not (isinstance(a, int) and isinstance(b, int)):
             self.escape("*")
             return value
@@ -238,11 +185,11 @@ class Size(_SymInt):
 
     def _divided(self, a: Any, b: Any) -> Any:
         """`a // b`: a measure q with |a| = |q||b|; a remainder freezes both."""
-        value, at = _value(a) // _value(b), place("//")
+        value, at = unposed(a) // unposed(b), place("//")
         if not (isinstance(a, int) and isinstance(b, int)):
             self.escape("//", at)
             return value
-        if _value(b) < 1 or _value(a) < 1 or _value(a) % _value(b):
+        if unposed(b) < 1 or unposed(a) < 1 or unposed(a) % unposed(b):
             self._frozen(a, b, "a division with a remainder", at)
             return value
         quotient = Node("variable", value, label=ATTRIBUTE)
@@ -262,10 +209,10 @@ class Size(_SymInt):
         return other // self, other % self
 
     def _remainder(self, a: Any, b: Any) -> Any:
-        value, at = _value(a) % _value(b), place("%")
+        value, at = unposed(a) % unposed(b), place("%")
         if not (isinstance(a, int) and isinstance(b, int)):
             self.escape("%", at)
-        elif value == 0 and _value(a) > 0 and _value(b) > 0:
+        elif value == 0 and unposed(a) > 0 and unposed(b) > 0:
             left, right = node_of(a, self.ledger), node_of(b, self.ledger)
             self.ledger.comparisons.append((left, "%", right, True, at))
         else:
@@ -275,15 +222,15 @@ class Size(_SymInt):
     def __pow__(self, other: Any, mod: int | None = None) -> Any:
         if type(other) is int and other >= 1 and mod is None:
             return self if other == 1 else self * self ** (other - 1)
-        return self._computed("**", pow, self, other, mod)
+        return untracked("**", pow, self, other, mod)
 
     def __rpow__(self, other: Any, mod: int | None = None) -> Any:
-        return self._computed("**", pow, other, self, mod)
+        return untracked("**", pow, other, self, mod)
 
     # ---- comparisons
 
     def _compare(self, other: object, relation: str, holds: Callable[[Any, Any], Any]) -> Any:
-        answer = holds(self.value, _value(other))
+        answer = holds(self.value, unposed(other))
         if isinstance(other, float | Fraction):
             if not math.isfinite(other) or (relation == "==" and other != math.floor(other)):
                 return answer
@@ -303,25 +250,17 @@ class Size(_SymInt):
         elif leaves(left) and leaves(right):
             self.ledger.equal(left, right, Because("sizes are compared and are equal", at))
         else:
-            what = f"its size is compared with {_value(other)} and is equal"
+            what = f"its size is compared with {unposed(other)} and is equal"
             self._frozen(self, other, what, at)
         return answer
-
-    def __ne__(self, other: object) -> bool:
-        return not self.__eq__(other)
 
     def __bool__(self) -> bool:
         return self.value != 0 if self.minus is None else self != 0
 
 
-def _untracked(how: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """An operator, its two sides given, that keeps no track."""
-    return lambda self, *args: self._computed(how, function, *args)
-
-
 def _method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A method that keeps no track."""
-    return lambda self, *args: self._computed(function.__name__, function, self, *args)
+    return lambda self, *args: untracked(function.__name__, function, self, *args)
 
 
 def _comparison(relation: str, holds: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -333,10 +272,10 @@ both_ways(Size, "sub", lambda self, a, b: self._sum("-", a, b, -1))
 both_ways(Size, "mul", Size._times)
 both_ways(Size, "floordiv", Size._divided)
 both_ways(Size, "mod", Size._remainder)
-for _name, _sign in {"lshift": "<<", "rshift": ">>", "xor": "^"}.items():
-    both_ways(Size, _name, _untracked(_sign, getattr(operator, _name)))
-for _name, _sign in {"and": "&", "or": "|"}.items():
-    both_ways(Size, _name, _untracked(_sign, getattr(operator, f"{_name}_")))
+_BITS = {"lshift": "<<", "rshift": ">>", "xor": "^", "and_": "&", "or_": "|"}
+for _name, _sign in _BITS.items():
+    _function = getattr(operator, _name)
+    both_ways(Size, _name.strip("_"), lambda s, a, b, n=_sign, f=_function: untracked(n, f, a, b))
 for _name, _sign in {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "=="}.items():
     setattr(Size, f"__{_name}__", _comparison(_sign, getattr(operator, _name)))
 for _name in ("as_integer_ratio", "bit_count", "bit_length", "to_bytes"):

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from purethin.inference.nodes import Node, find, leaves
 from purethin.inference.rules.call import Call
-from purethin.inference.trace import Trace
+from purethin.inference.trace import Trace, memory_of
 
 AxisNodes = frozenset[Node]
 Spots = frozenset[tuple[int, Node]]
@@ -55,11 +54,6 @@ def data_of(trace: Trace, calls: Sequence[Call]) -> set[int]:
 def writes(call: Call) -> bool:
     """Whether an operator writes in place."""
     return call.op._schema.is_mutable
-
-
-def memory_of(t: Tensor) -> int:
-    """What tensors that share memory have in common; a sparse one shares none."""
-    return -(t.untyped_storage()._cdata if t.layout == torch.strided else id(t))
 
 
 class States:

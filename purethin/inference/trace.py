@@ -93,21 +93,27 @@ class Trace:
 
     def makes(self, tensors: Iterable[Tensor], out_of: Iterable[Tensor] = ()) -> None:
         """Note the real memory of new tensors, unless it is that of what they are made out of."""
-        given = set(map(_memory, out_of))
-        self.own.update(m for t in tensors if (m := _memory(t)) not in given)
+        if made := {memory_of(t) for t in tensors if _is_real(t)}:
+            self.own |= made - set(map(memory_of, out_of))
 
     def overwrites(self, tensors: Iterable[Tensor]) -> None:
         """Keep real memory that is not the trace's own as it is, before it is written to."""
         for t in tensors:
-            if (key := _memory(t)) and key not in self.own and key not in self.overwritten:
-                memory = t.untyped_storage()
-                self.overwritten[key] = memory, memory.clone()
+            if not _is_real(t) or (key := memory_of(t)) in self.own or key in self.overwritten:
+                continue
+            memory = t.untyped_storage()
+            self.overwritten[key] = memory, memory.clone()
 
     def is_parameter(self, tensor: Tensor) -> bool:
         """Whether a tensor is a parameter or a buffer itself."""
         return self.of(tensor).parameter is not None
 
 
-def _memory(t: Tensor) -> int:
-    """What real tensors that share memory have in common; 0 where there is none."""
-    return t.untyped_storage()._cdata if t.layout == torch.strided and not t.is_meta else 0
+def memory_of(t: Tensor) -> int:
+    """What tensors that share memory have in common, and is no id; a sparse one shares none."""
+    return -(t.untyped_storage()._cdata if t.layout == torch.strided else id(t))
+
+
+def _is_real(t: Tensor) -> bool:
+    """Whether a tensor has memory that others may share."""
+    return not t.is_meta and t.layout == torch.strided
