@@ -69,6 +69,11 @@ from purethin.thinning import mask as mask
 from purethin.thinning import thin as thin
 from purethin.thinning import thin_spec as thin_spec
 from purethin.thinning import thin_tree as thin_tree
+from purethin.training.core import Change as Change
+from purethin.training.core import State as State
+from purethin.training.core import advance as advance
+from purethin.training.core import begin as begin
+from purethin.training.core import finish as finish
 from purethin.training.distributed import ddp as ddp
 from purethin.training.events import Moment as Moment
 from purethin.training.events import Record as Record

@@ -79,7 +79,7 @@ def mask(
     check_elements(spec, single)
     check_fits(spec, named(params))
     kept = Kept(spec, masks)
-    return map_named(lambda name, tensor: _masked(name, tensor, kept, single, spare=True), params)
+    return map_named(lambda name, tensor: masked_by(name, tensor, kept, single, spare=True), params)
 
 
 def masked_leaf(
@@ -94,10 +94,11 @@ def masked_leaf(
     """One parameter as `mask` leaves it, unchecked; without `spare`, zero wherever units are
     removed.
     """
-    return _masked(name, tensor, Kept(spec, masks), elements or {}, spare=spare)
+    return masked_by(name, tensor, Kept(spec, masks), elements or {}, spare=spare)
 
 
-def _masked(name: str, tensor: Tensor, kept: Kept, elements: Elements, *, spare: bool) -> Tensor:
+def masked_by(name: str, tensor: Tensor, kept: Kept, elements: Elements, *, spare: bool) -> Tensor:
+    """`masked_leaf` of masks whose parts are kept from parameter to parameter."""
     if name in kept.spec.positions:
         return tensor
     tensor = kept.zeroed(name, tensor, spare=spare)
@@ -192,7 +193,16 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     torch.Size([2, 2])
     """
     check_masks(spec, masks)
-    owner, kept = _owner_of(spec), Kept(spec, masks)
+    return following(tree, spec, Kept(spec, masks).taken)
+
+
+def following(tree: TensorTree, spec: Spec, change: Callable[[str, Tensor], Tensor]) -> TensorTree:
+    """`change(parameter, leaf)` of the leaves that follow a parameter, as `thin_tree` tells them.
+
+    Raises:
+        SpecError: as `thin_tree`.
+    """
+    owner = _owner_of(spec)
     sized = [
         path for path, leaf in named(tree).items() if isinstance(leaf, Tensor) and leaf.numel() > 1
     ]
@@ -203,12 +213,12 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
             "{name: optimizer.state[p] for name, p in model.named_parameters()}"
         )
 
-    def thinned(path: str, leaf: Any) -> Any:
+    def changed(path: str, leaf: Any) -> Any:
         name = owner(path)
         if name is None or not isinstance(leaf, Tensor):
             return leaf
         if tuple(leaf.shape) == spec.shape(name):
-            return kept.taken(name, leaf)
+            return change(name, leaf)
         if leaf.numel() <= 1:
             return leaf
         raise SpecError(
@@ -217,7 +227,7 @@ def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
             "parameter can be thinned with it; drop this leaf and let it be made anew"
         )
 
-    return map_named(thinned, tree)
+    return map_named(changed, tree)
 
 
 def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
