@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = house.files_of(ROOT / "purethin")
 ROWS = """
-    errors
+    errors lazy
     axes tree outputs table multihead holders copying builtin
     notation layouts records
     document
@@ -23,7 +23,7 @@ ROWS = """
     selection
     measuring
     criteria
-    measures storage comparison repair
+    measures storage comparison repairing
     budgets
     inference recipes
     training

@@ -22,7 +22,7 @@ from purethin.measuring.grams import read_rows
 from purethin.measuring.running import Running, running
 from purethin.outputs import output_leaves
 from purethin.records import Site
-from purethin.repair.equations import Equations, equations
+from purethin.repairing.equations import Equations, equations
 from purethin.spec import Masks, Spec
 from purethin.thinning import mask
 from purethin.tree import TensorTree, map_named, named
