@@ -1,5 +1,5 @@
-"""Pages that are their own tests: run a page's blocks in order, and pair what they print with what
-the page shows.
+"""Pages that are their own tests: run a page's blocks, in order or each alone, and pair what they
+print with what the page shows.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,42 @@ def run(text: str, folder: Path, names: dict[str, Any]) -> list[Shown]:
         elif language == "text":
             outputs.append(Shown(_plain(printed), _plain(body)))
     return outputs
+
+
+@dataclass(frozen=True)
+class Block:
+    """A Python block that runs by itself, beside the YAML files that it may read."""
+
+    heading: str
+    code: str
+    files: dict[str, str]
+    shown: str | None
+
+    def run(self, folder: Path, names: dict[str, Any]) -> Shown:
+        """Run it in `names`; the YAML blocks above it lie in `folder`."""
+        for title, body in self.files.items():
+            (folder / title).write_text(body)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile(self.code, "page.py", "exec"), names)
+        return Shown(_plain(out.getvalue()), _plain(self.shown or ""))
+
+
+def alone(text: str) -> list[Block]:
+    """The Python blocks of a page whose blocks each run alone."""
+    found: list[Block] = []
+    files: dict[str, str] = {}
+    last = ""
+    for block in FENCE.finditer(text):
+        language, title, body = block.groups()
+        if language == "yaml" and title:
+            files[title] = body
+        elif language == "python":
+            heading = re.findall(r"^#+ (.+)$", FENCE.sub("", text[: block.start()]), re.MULTILINE)
+            found.append(Block(heading[-1], body, dict(files), None))
+        elif language == "text" and last == "python":
+            found[-1] = replace(found[-1], shown=body)
+        last = language
+    return found
 
 
 def _plain(text: str) -> str:
