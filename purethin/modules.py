@@ -21,7 +21,11 @@ from purethin.thinning import CLASS, Config
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
-_QUANTIZING = ("torch.ao.quantization", "torch.quantization")
+_QUANTIZING = ("torch.ao.quantization", "torch.quantization", "torchao.quantization")
+
+_QUANTIZERS = ("FakeQuantizeBase", "FakeQuantizerBase", "ObserverBase")
+
+_PACKED = ("torchao.", "bitsandbytes.")
 
 
 def params_of(model: nn.Module) -> dict[str, Tensor]:
@@ -205,7 +209,8 @@ def refuse(model: nn.Module) -> None:
                     f"{name} of {at} has no shape yet: run the lazy module once on an example "
                     "input first"
                 )
-            if tensor is not None and tensor.is_quantized:
+            packed = type(tensor).__module__.startswith(_PACKED)
+            if tensor is not None and (tensor.is_quantized or packed):
                 raise SpecError(
                     f"{name} of {at} is a quantized tensor: thin the float model, then quantize it"
                 )
@@ -224,8 +229,7 @@ def _unsuitable(module: nn.Module) -> str | None:
             "quantize it"
         )
     if any(
-        c.__module__.startswith(_QUANTIZING) and c.__name__ in ("FakeQuantizeBase", "ObserverBase")
-        for c in kind.__mro__
+        c.__module__.startswith(_QUANTIZING) and c.__name__ in _QUANTIZERS for c in kind.__mro__
     ):
         return (
             f"a quantizer or observer ({kind.__name__}): the model is prepared for quantization. "

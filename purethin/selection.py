@@ -36,7 +36,7 @@ def select(
     groups: Sequence[str | Iterable[str]] = (),
     spec: Spec | None = None,
     axes: str | Iterable[str] | None = None,
-    round_to: int = 1,
+    round_to: int | Mapping[str, int] = 1,
     min_keep: int = 1,
 ) -> dict[str, Tensor]:
     """Masks that remove the units of lowest score; among equal scores, those of lower index.
@@ -61,7 +61,8 @@ def select(
         spec: the network's spec. With it, only exact axes are pruned, unless `axes` or `sparsity`
             names others, and all texts mean axes as `find` has it: by name, pattern, weight, role.
         axes: the axes that may lose units; `"all"` for inexact ones too.
-        round_to: keep a multiple of so many units, rounded up, where the axis has more than that.
+        round_to: keep a multiple of so many units, rounded up, where the axis has more than that;
+            or `{axis: number}`, as `round_for` gives it: a multiple, or all.
         min_keep: keep at least so many units of each axis.
 
     Returns:
@@ -85,8 +86,9 @@ def select(
             f"scores are {{axis: Tensor[size]}}, not a {type(scores).__name__}: name the axis that "
             "they rank, select({'conv1': scores}, sparsity)"
         )
-    _check_limits(round_to, min_keep, max_sparsity)
     wanted = _wanted(scores, sparsity, spec, axes, keep)
+    steps = _steps(scores, round_to, spec)
+    _check_limits(steps, min_keep, max_sparsity)
     removed: dict[str, int] = {}
     for names in _rankings([*wanted], scope, groups, spec):
         part = {name: scores[name] for name in names}
@@ -98,18 +100,33 @@ def select(
             size = scores[name].shape[0]
             most = size if max_sparsity is None else count_removed(max_sparsity, size)
             removed[name] = min(count_removed(wanted[name], size), most)
-    return {
-        name: _keep(
-            scores[name], _rounded(removed[name], scores[name].shape[0], round_to, min_keep)
-        )
-        for name in wanted
-    }
+    for name in wanted:
+        removed[name] = _rounded(removed[name], len(scores[name]), steps[name], min_keep)
+    return {name: _keep(scores[name], removed[name]) for name in wanted}
 
 
-def _check_limits(round_to: int, min_keep: int, most: float | None) -> None:
-    if round_to < 1 or min_keep < 0:
+def _steps(scores: Scores, round_to: int | Mapping[str, int], spec: Spec | None) -> dict[str, int]:
+    """The multiple that each axis keeps; one number for all spares axes that have no more units."""
+    if isinstance(round_to, str):
         raise MaskError(
-            f"round_to is {round_to} and min_keep {min_keep}: round_to is at least 1, min_keep at "
+            f"round_to is '{round_to}': give a number, or pt.round_for(table, spec) with a table "
+            "of latencies or the name of a runtime"
+        )
+    if not isinstance(round_to, Mapping):
+        return {n: round_to if len(s) > round_to else min(round_to, 1) for n, s in scores.items()}
+    steps = {n: step for n, step in round_to.items() if n in scores}
+    for text, step in round_to.items():
+        known = text in scores or (spec is not None and text in spec.axes)
+        for name in () if known else _among(scores, text, spec, "a number of units is"):
+            steps.setdefault(name, step)
+    return {name: steps.get(name, 1) for name in scores}
+
+
+def _check_limits(steps: Mapping[str, int], min_keep: int, most: float | None) -> None:
+    least = min(steps.values(), default=1)
+    if least < 1 or min_keep < 0:
+        raise MaskError(
+            f"round_to is {least} and min_keep {min_keep}: round_to is at least 1, min_keep at "
             "least 0"
         )
     if most is not None and not 0 <= most <= 1:
@@ -274,9 +291,7 @@ def _check_scores(name: str, scores: Tensor) -> None:
 
 def _rounded(removed: int, size: int, round_to: int, min_keep: int) -> int:
     kept = max(size - removed, min(min_keep, size))
-    if round_to > 1 and size > round_to:
-        kept = min(ceil(kept / round_to) * round_to, size)
-    return size - kept
+    return size - min(ceil(kept / round_to) * round_to, size)
 
 
 def _keep(scores: Tensor, removed: int) -> Tensor:

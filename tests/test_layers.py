@@ -25,7 +25,7 @@ ROWS = """
     criteria
     measures storage comparison repairing
     budgets
-    inference recipes
+    inference recipes deploying
     training
     plot cli
     __init__

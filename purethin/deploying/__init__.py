@@ -1,0 +1,1 @@
+"""Out to runtimes: the widths that each runs well."""
