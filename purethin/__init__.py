@@ -51,10 +51,15 @@ if TYPE_CHECKING:
     from purethin.inference.infer import infer as infer
     from purethin.inference.rules import laws as laws
     from purethin.inference.rules import rule as rule
+    from purethin.loops.narrow import narrow as narrow
+    from purethin.loops.narrow import thin_module as thin_module
+    from purethin.loops.steps import lr_factors as lr_factors
     from purethin.measuring.measure import measure as measure
     from purethin.modules import params_of as params_of
     from purethin.modules import rebuild as rebuild
     from purethin.modules import split as split
+    from purethin.optimizers.slots import check_optimizer as check_optimizer
+    from purethin.optimizers.slots import thin_state as thin_state
     from purethin.oracle import leave_one_out as leave_one_out
     from purethin.oracle import leave_out as leave_out
     from purethin.oracle import subsets as subsets

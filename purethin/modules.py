@@ -15,6 +15,7 @@ from purethin.builtin import misfits
 from purethin.copying import copy_with, like
 from purethin.errors import SpecError, listed, nearest
 from purethin.holders import TORCHS, holder_of
+from purethin.hooked import refresh
 from purethin.multihead import stand_in
 from purethin.spec import Spec
 from purethin.thinning import CLASS, Config
@@ -131,7 +132,7 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
 
     small = copy_with(model, replacement)
     stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
-    _configure(small, config)
+    configure(small, config)
     dense = dict(model.named_modules())
     wrong = [
         f"{path}: {misfit}".removeprefix(": ")
@@ -148,6 +149,7 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
             _forget_caches(module)
         if isinstance(module, nn.RNNBase):
             module.flatten_parameters()
+    refresh(small)
     return small
 
 
@@ -161,7 +163,7 @@ def misnamed(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Te
     )
 
 
-def _configure(small: nn.Module, config: Config) -> None:
+def configure(small: nn.Module, config: Config) -> None:
     """Set the attributes that the config lists."""
     paths = dict(small.named_modules())
     for path, attributes in config.items():

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors lazy
-    axes tree outputs table multihead holders copying builtin
+    axes tree outputs table multihead holders hooked copying builtin
     notation layouts records
     document
     spec
@@ -23,10 +23,11 @@ ROWS = """
     selection
     measuring
     criteria
-    measures storage comparison repairing
+    measures storage comparison repairing optimizers
     budgets
     inference recipes deploying
     training
+    loops
     plot cli
     __init__
     __main__

@@ -1,0 +1,1 @@
+"""Thinning inside training loops of one's own, or of others."""

@@ -1,0 +1,1 @@
+"""What optimizers keep of each parameter, and how that thins."""

@@ -1,0 +1,98 @@
+"""What an optimizer keeps, learnt by one step of its twin on small tensors whose dims all differ:
+so that shapes tell which dims of its parameter a tensor has.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils._pytree import keystr, tree_flatten_with_path
+
+from purethin.optimizers.eight_bit import read
+from purethin.tree import copied
+
+Slot = tuple[int | None, ...]
+"""For each dim of a tensor, the parameter's dim that it is; None for one of size 1."""
+
+_SIZES = (3, 5, 2, 7, 4)
+_ELEMENTWISE = ("torch.optim.", "torchao.")  # torchao compiles its step, which takes seconds
+
+
+def unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimizer itself, where accelerate or Lightning have wrapped it."""
+    inner = getattr(optimizer, "optimizer", None)
+    return unwrapped(inner) if isinstance(inner, Optimizer) else optimizer
+
+
+def slots(shape: Sequence[int], of: Sequence[int]) -> list[Slot]:
+    """All ways in which a tensor of one shape can have dims of a parameter of another, in order.
+
+    >>> slots((3,), (3, 5)), slots((1, 5), (3, 5)), slots((4, 4), (4, 5)), slots((4,), (4, 4))
+    ([(0,)], [(None, 1)], [], [(0,), (1,)])
+    """
+    if len(shape) == len(of):
+        fits = all(n in (m, 1) for n, m in zip(shape, of, strict=True))
+        return [tuple(d if n == of[d] else None for d, n in enumerate(shape))] if fits else []
+    ways = combinations(range(len(of)), len(shape)) if shape else ()
+    return [way for way in ways if all(of[d] == n for d, n in zip(way, shape, strict=True))]
+
+
+def probed(optimizer: Optimizer) -> dict[tuple[int, str], Slot | None]:
+    """`{(dims of the parameter, key of its state): slot}`; None where the tensor is none of its
+    dims, or no tensor. Nothing of torch's own optimizers, whose shapes speak for themselves, and of
+    one that makes no step by itself (LBFGS).
+
+    Args:
+        optimizer: whose class and options count; it is not changed.
+    """
+    optimizer = unwrapped(optimizer)
+    if type(optimizer).__module__.startswith(_ELEMENTWISE):
+        return {}
+    try:
+        state = _stepped(optimizer)
+    except Exception:  # whatever a class of others needs beside gradients
+        return {}
+    found: dict[tuple[int, str], Slot | None] = {}
+    for parameter, values in state.items():
+        for path, leaf in tree_flatten_with_path(read(values))[0]:
+            if isinstance(leaf, Tensor) and leaf.numel() > 1:
+                ways = slots(leaf.shape, parameter.shape)
+            elif leaf is None or isinstance(leaf, Tensor | int | float | complex | str):
+                continue
+            else:
+                ways = []
+            key = path[0].key + keystr(path[1:])  # type: ignore[union-attr]
+            found[parameter.dim(), key] = ways[0] if ways else None
+    return found
+
+
+def _stepped(optimizer: Optimizer) -> dict[Tensor, dict[str, Any]]:
+    """The state of a twin after one step."""
+    twin = object.__new__(type(optimizer))
+    mine = {"state", "param_groups", "defaults", "step"}  # a scheduler wraps the step of its own
+    own = {k: v for k, v in vars(optimizer).items() if k not in mine and "hooks" not in k}
+    vars(twin).update(copied(own))
+    groups = []
+    for group in optimizer.param_groups:
+        options = {k: v for k, v in group.items() if k not in ("params", "param_names")}
+        dims = sorted({p.dim() for p in group["params"]} & {*range(1, len(_SIZES) + 1)})
+        groups.append({**copied(options), "params": [_parameter(n) for n in dims]})
+    Optimizer.__init__(twin, groups, copied(optimizer.defaults))
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")
+        type(twin).step(twin)
+    return dict(twin.state)
+
+
+def _parameter(dims: int) -> Tensor:
+    """A parameter whose dims all differ, with a gradient."""
+    sizes = _SIZES[:dims]
+    made = torch.nn.Parameter(torch.ones(sizes))
+    made.grad = torch.arange(1.0, 1 + made.numel()).cos().reshape(sizes)
+    return made
