@@ -14,7 +14,8 @@ from pages import Block, alone
 import purethin as pt
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/index.md", "docs/concepts.md", "docs/rules.md")
+GUIDES = ("index", "concepts", "frozen", "from-torch-pruning", "rules", "transformers")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in GUIDES))
 HALF = "README.md: Half the MACs"
 SLOW = {"README.md: Save, load, export"}
 """Blocks of some seconds each."""
