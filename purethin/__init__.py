@@ -51,10 +51,15 @@ if TYPE_CHECKING:
     from purethin.inference.infer import infer as infer
     from purethin.inference.rules import laws as laws
     from purethin.inference.rules import rule as rule
+    from purethin.inference.rules.call import Call as Call
     from purethin.loops.narrow import narrow as narrow
     from purethin.loops.narrow import thin_module as thin_module
     from purethin.loops.steps import lr_factors as lr_factors
     from purethin.measuring.measure import measure as measure
+    from purethin.measuring.stats import Features as Features
+    from purethin.measuring.stats import Gradients as Gradients
+    from purethin.measuring.stats import Gram as Gram
+    from purethin.measuring.stats import Stats as Stats
     from purethin.modules import params_of as params_of
     from purethin.modules import rebuild as rebuild
     from purethin.modules import split as split
@@ -66,10 +71,13 @@ if TYPE_CHECKING:
     from purethin.recipes.agp import agp as agp
     from purethin.recipes.plan import Plan as Plan
     from purethin.recipes.plan import plan as plan
+    from purethin.recipes.pruning import Pruning as Pruning
     from purethin.recipes.recipe import Recipe as Recipe
     from purethin.recipes.recipe import load_recipe as load_recipe
     from purethin.recipes.writing import recipe_for as recipe_for
     from purethin.records import Axis as Axis
+    from purethin.records import Norm as Norm
+    from purethin.records import Site as Site
     from purethin.repairing.constants import fold as fold
     from purethin.repairing.least_squares import repair as repair
     from purethin.repairing.statistics import fresh_statistics as fresh_statistics

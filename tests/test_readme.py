@@ -26,12 +26,6 @@ def claim(pattern: str) -> list[float]:
     return [float(number) for number in found.groups()]
 
 
-def test_the_reference_has_every_public_name() -> None:
-    public = re.findall(r"import \w+ as (\w+)$", (ROOT / "purethin/__init__.py").read_text(), re.M)
-    assert len(public) > 30
-    assert [name for name in public if not re.search(rf"\b{name}\b", page("api"))] == []
-
-
 def test_the_families_that_run_are_those_of_the_page_on_the_peer() -> None:
     runs, models, peer = claim(r"\*\*(\d+) of (\d+)\*\* model families of timm .* (\d+) do")
     row = re.search(r"^\| timm \| (\d+) \| \d+ \| \d+ \| (\d+) \| (\d+) \|", page("peer"), re.M)
