@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import purethin as pt
-from purethin import plot
 
 HERE = Path(__file__).parent
 Batch = tuple[Tensor, Tensor]
@@ -206,7 +205,7 @@ def main() -> None:
     pt.save(files[0], pt.params_of(dense), {})
     pt.save(files[1], pruned.params, pruned.config)
     picture = args.out / "agp_resnet20.png"
-    plot.summary(pruned.spec, pruned.masks, pruned.history, picture)
+    pt.plot.summary(pruned.spec, pruned.masks, pruned.history).savefig(picture)
 
     one, many = (
         latencies([dense, thinned], test[0][:1]),

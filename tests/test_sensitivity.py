@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -92,8 +91,7 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_the_picture_has_a_line_an_axis() -> None:
     profile = pt.sensitivity(loss, PARAMS, SPEC, (0.25, 0.5), scores=SCORES)
-    figure = Figure()
-    plot.sensitivity(profile, figure)
+    figure = plot.sensitivity(profile)
     lines = {
         line.get_label(): [*np.asarray(line.get_ydata())] for line in figure.axes[0].get_lines()
     }
