@@ -43,13 +43,14 @@ COLOURS = {
     "random": "#888888",
     "lp_norm": "#b7472a",
     "wanda": "#d69e2e",
-    "obs": "#805ad5",
     "gate, each example": "#38b2ac",
     "gate, each example, added": "#2f855a",
     "output_taylor": "#2b6cb0",
     "output_taylor, added": "#1a365d",
 }
-"""In the pictures; the others are grey. Where repair takes long, these alone have several seeds."""
+"""In the pictures; the others are grey. Where repair takes long, these alone have several seeds and
+all levels.
+"""
 Row = dict[str, Any]
 
 
@@ -62,16 +63,19 @@ class Task:
         batches: the same examples, without labels and padding.
         judge: from a network to what it is worth, at most 1.
         ridges: what `repair` chooses from.
-        repaired: the criteria whose masks are repaired, where all would take hours; none for all.
-        levels: where they are repaired.
+        levels: where the criteria in colour are repaired; the others at 70 % alone.
+        few: the criteria that are repaired at all, if not all.
+        slow: whether only the criteria in colour are tried at all levels, and by more than one
+            seed.
     """
 
     case: Case
     batches: Sequence[Any]
     judge: Callable[[nn.Module], float]
     ridges: Sequence[float]
-    repaired: Sequence[str] = ()
-    levels: Sequence[float] = LEVELS
+    levels: Sequence[float] = LEVELS[::2]
+    few: Sequence[str] = ()
+    slow: bool = True
 
 
 # ---- the networks, and what they are judged by
@@ -92,12 +96,12 @@ def agreement(x: Tensor, labels: Tensor) -> Callable[[nn.Module], float]:
 
 
 def mlp(seed: int) -> Task:
-    return classified("mlp", seed, 256, 2000, (0.1, 1.0))
+    task = classified("mlp", seed, 256, 2000, (0.1, 1.0))
+    return replace(task, levels=LEVELS, slow=False)
 
 
 def resnet8(seed: int) -> Task:
-    task = classified("resnet8", seed, 96, 500, (0.03,))
-    return replace(task, repaired=[*COLOURS] if seed else (), levels=(0.9, 0.7, 0.5))
+    return classified("resnet8", seed, 96, 500, (0.03,))
 
 
 def classified(name: str, seed: int, count: int, judged: int, ridges: Sequence[float]) -> Task:
@@ -121,8 +125,9 @@ def lite0(seed: int) -> Task:
     ours, others = order[:10], order[10:]
     case = replace(case, given=(x[ours], labels[ours]))
     batches = [(part,) for part in x[ours].split(4)]
-    few = ("lp_norm", "wanda", "output_taylor", "output_taylor, added")
-    return Task(case, batches, agreement(x[others], labels[others]), (0.1,), few, (0.9, 0.7))
+    judge = agreement(x[others], labels[others])
+    few = ("output_taylor", "output_taylor, added")
+    return Task(case, batches, judge, (0.1,), LEVELS[:3:2], few)
 
 
 def minilm(seed: int) -> Task:
@@ -144,8 +149,6 @@ def minilm(seed: int) -> Task:
         batches_of(rows(ours)),
         lambda net: float(F.cosine_similarity(net(*judging), dense).mean()),
         (3.0,),
-        [*COLOURS] if seed else (),
-        (0.9, 0.7, 0.5),
     )
 
 
@@ -174,13 +177,22 @@ def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[
     return pt.solve(given, spec, macs=macs)
 
 
-def ways_of(task: Task, criterion: str, level: float) -> Iterator[str]:
+def levels_of(task: Task, criterion: str, seed: int) -> Sequence[float]:
+    """The levels at which a criterion is tried."""
+    if not task.slow or (criterion in COLOURS and not seed):
+        return LEVELS
+    return LEVELS[::2] if criterion in COLOURS or not seed else ()
+
+
+def ways_of(task: Task, criterion: str, level: float) -> list[str]:
     """What is tried of a point."""
     normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in task.case.model.modules())
-    repaired = level in task.levels and (not task.repaired or criterion in task.repaired)
-    for way in WAYS:
-        if (repaired or "repaired" not in way) and (normed or "fresh" not in way):
-            yield way
+    known = criterion in COLOURS or not task.slow
+    repaired = level in (task.levels if known else (0.7,)) and criterion in (
+        task.few or [criterion]
+    )
+    ways = [way for way in WAYS if repaired or "repaired" not in way]
+    return [way for way in ways if normed or "fresh" not in way]
 
 
 @torch.no_grad()
@@ -205,6 +217,8 @@ def worths(
 def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     """The points of a network and a seed that are not there yet."""
     task = TASKS[name](seed)
+    if task.slow and seed:
+        task = replace(task, case=replace(task.case, gram=False))
     params = pt.params_of(task.case.model)
     spec = pt.infer(task.case.model, params, *(x[:1] for x in task.case.given))
     found = {c: scores for c, (_, scores) in criteria(task.case, params, spec).items()}
@@ -217,11 +231,11 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     for criterion, scores in found.items():
         if not {*spec.exact} <= {*scores}:
             scores = {n: scores.get(n, torch.ones(spec.sizes[n])) for n in spec.exact}
-        for level in LEVELS:
+        for level in levels_of(task, criterion, seed):
             if (criterion, level) in done:
                 continue
             masks = masks_for(criterion, scores, spec, level)
-            ways = worths(task, params, spec, masks, [*ways_of(task, criterion, level)])
+            ways = worths(task, params, spec, masks, ways_of(task, criterion, level))
             macs = pt.cost(spec, masks).macs / pt.cost(spec).macs
             row = {"network": name, "seed": seed, "criterion": criterion, "level": level}
             yield {**row, "macs": macs, "dense": dense, **ways}

@@ -8,7 +8,7 @@ instead of the weights, so that a chunk is one larger batch and no weight is cop
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import combinations
 from math import comb
 from typing import Any
@@ -28,6 +28,7 @@ from purethin.finding import find
 from purethin.spec import Masks, Scores, Spec
 from purethin.thinning import mask, masked_leaf
 from purethin.tree import TensorTree, map_named, named, tensors_in
+from purethin.waiting import told
 
 Loss = Callable[..., Tensor]
 """`loss(params, *batch)`: a scalar."""
@@ -41,6 +42,7 @@ def leave_one_out(
     *,
     axes: str | Sequence[str] | None = None,
     chunk: int | None = None,
+    progress: bool = False,
 ) -> Scores:
     """How much the loss grows when one unit goes, for every unit: no estimate, each is tried.
 
@@ -54,6 +56,7 @@ def leave_one_out(
         axes: the axes to try, as `find` reads them; all exact ones by default. Of an inexact axis
             it is the masked network that is tried.
         chunk: how many masks run at once; by default as many as fit a fixed budget of memory.
+        progress: whether a line tells how far it is, in a terminal where rich is installed.
 
     Returns:
         `{axis: Tensor[size]}`, float64: the mean over batches of the loss without the unit less
@@ -71,7 +74,8 @@ def leave_one_out(
     """
     names = spec.exact if axes is None else find(spec, axes)
     groups = [{n: ~torch.eye(spec.sizes[n], dtype=torch.bool)} for n in names]
-    return dict(zip(names, _changes(loss, params, spec, batches, groups, chunk), strict=True))
+    found = _changes(loss, params, spec, batches, groups, chunk, progress)
+    return dict(zip(names, found, strict=True))
 
 
 def leave_out(
@@ -82,6 +86,7 @@ def leave_out(
     masks: Masks,
     *,
     chunk: int | None = None,
+    progress: bool = False,
 ) -> Tensor:
     """How much the loss grows under each of many masks, which may remove units of several axes.
 
@@ -92,6 +97,7 @@ def leave_out(
         batches: tuples of the loss's further arguments; read once.
         masks: stacked, `{axis: BoolTensor[n, size]}`, True = keep, as `subsets` makes them.
         chunk: how many masks run at once.
+        progress: as for `leave_one_out`.
 
     Returns:
         `Tensor[n]`, float64: the mean over batches of each masked loss less the dense one.
@@ -106,7 +112,7 @@ def leave_out(
     >>> leave_out(loss, params, spec, [(torch.ones(1, 1),)], subsets(spec, 2))
     tensor([-3., -5., -6.], dtype=torch.float64)
     """
-    return _changes(loss, params, spec, batches, [masks], chunk)[0]
+    return _changes(loss, params, spec, batches, [masks], chunk, progress)[0]
 
 
 def subsets(
@@ -169,29 +175,49 @@ def _changes(
     batches: Iterable[Any],
     groups: Sequence[Masks],
     chunk: int | None,
+    progress: bool,
 ) -> list[Tensor]:
     """For each group of stacked masks, the mean change of the loss under each mask."""
     check_fits(spec, named(params))
     counts = [_count(spec, stacked) for stacked in groups]
     sums = [torch.zeros(n, dtype=torch.float64) for n in counts]
-    seen = 0
-    for batch in batches:
-        given = batch if isinstance(batch, tuple | list) else (batch,)
-        with _Largest() as largest:
-            dense = loss(params, *given)
-        if not isinstance(dense, Tensor) or dense.dim():
-            what = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
-            raise SpecError(f"the loss is {what}: give a scalar, as loss.mean()")
-        # bytes of the largest tensors of a chunk: on a CPU what its caches hold
-        budget = 2**25 if dense.device.type == "cpu" else 2**30
-        fits = chunk or max(1, budget // max(largest.bytes, 1))
-        for total, stacked in zip(sums, groups, strict=True):
-            found = [*_losses(loss, params, spec, given, stacked, fits)]
-            total += torch.cat(found).double().cpu() - dense.double().cpu()
-        seen += 1
+    seen, total = 0, sum(counts) * len(batches) if isinstance(batches, Sized) else None
+    with told("masks", total, show=progress) as done:
+        for batch in batches:
+            changes = _on_batch(loss, params, spec, batch, groups, chunk, done)
+            sums = [s + c for s, c in zip(sums, changes, strict=True)]
+            seen += 1
     if not seen:
         raise MaskError("there is no batch: give one at least, as [(x, y)]")
-    return [total / seen for total in sums]
+    return [s / seen for s in sums]
+
+
+def _on_batch(
+    loss: Loss,
+    params: TensorTree,
+    spec: Spec,
+    batch: Any,
+    groups: Sequence[Masks],
+    chunk: int | None,
+    done: Callable[[int], None],
+) -> list[Tensor]:
+    """The change of the loss on one batch, under each mask of each group."""
+    given = batch if isinstance(batch, tuple | list) else (batch,)
+    with _Largest() as largest:
+        dense = loss(params, *given)
+    if not isinstance(dense, Tensor) or dense.dim():
+        what = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
+        raise SpecError(f"the loss is {what}: give a scalar, as loss.mean()")
+    # bytes of the largest tensors of a chunk: on a CPU what its caches hold
+    budget = 2**25 if dense.device.type == "cpu" else 2**30
+    fits, changes = chunk or max(1, budget // max(largest.bytes, 1)), []
+    for stacked in groups:
+        found = []
+        for part in _losses(loss, params, spec, given, stacked, fits):
+            found.append(part)
+            done(len(part))
+        changes.append(torch.cat(found).double().cpu() - dense.double().cpu())
+    return changes
 
 
 def _count(spec: Spec, stacked: Masks) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from purethin.measuring.weighted import WeightedSums
 from purethin.records import Site
 from purethin.spec import Spec
 from purethin.tree import TensorTree
+from purethin.waiting import told
 
 Loss = Callable[[Any, Any], Tensor]
 """`(outputs, batch) -> loss`: a scalar, or one number for each example."""
@@ -32,6 +33,7 @@ def measure(
     *,
     gram: bool | str | Sequence[str] = False,
     loss: Loss | None = None,
+    progress: bool = False,
 ) -> Stats:
     """Sums over batches of the data that calls read, and of gradients where a loss is given.
 
@@ -44,12 +46,13 @@ def measure(
         params: its parameters, dense or thinned; nothing of them is changed.
         spec: their spec.
         batches: each a tensor, a tuple of arguments, or a dict of keyword arguments; read once, one
-            at a time. A long loader can be wrapped: `rich.progress.track(loader)`.
+            at a time.
         gram: the axes whose readers' second moments are summed (see `Gram`): True for all, or names
             or patterns (`"layer1.*"`). They cost the square of the features in memory.
         loss: from the outputs and the batch to a scalar, whose gradient is taken batch by batch; or
             to `Tensor[examples]`, then example by example: each must depend on its own example
             alone.
+        progress: whether a line tells how far it is, in a terminal where rich is installed.
 
     Returns:
         The sums, `Stats`; float64 where they are small, float32 or wider else, also of half
@@ -75,11 +78,13 @@ def measure(
         )
     activations = _Activations(run, spec, _wanted(spec, gram))
     gradients = None if loss is None else GradientSums(run, spec, loss)
-    count = 0
-    for count, batch in enumerate(batches, start=1):  # noqa: B007
-        activations.add(batch)
-        if gradients is not None:
-            gradients.add(batch)
+    count, total = 0, len(batches) if isinstance(batches, Sized) else None
+    with told("batches", total, show=progress) as done:
+        for count, batch in enumerate(batches, start=1):  # noqa: B007
+            activations.add(batch)
+            if gradients is not None:
+                gradients.add(batch)
+            done(1)
     if not count:
         raise SpecError("no batch is given: give one at least, [inputs]")
     return Stats(activations.features(), None if gradients is None else gradients.gradients())

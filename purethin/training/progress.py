@@ -18,6 +18,7 @@ from purethin.spec import Masks, Spec
 from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
 from purethin.training.zeros import remaining_cost
+from purethin.waiting import started
 
 _ROWS = 12  # axes in the closing table
 _BETWEEN = 0.2  # seconds from one drawing of the line to the next
@@ -92,9 +93,9 @@ class _View:
         self._began, self._drawn = time.perf_counter(), 0.0
         self._first, self._metric = moment.epoch, None
         self.weigh(moment)
-        self._bar = _started(self._file)
+        self._bar = started(self._file)
         if self._bar is not None:
-            self._task = self._bar.add_task("", total=moment.epochs - moment.epoch, epoch="")
+            self._task = self._bar.add_task("", total=moment.epochs - moment.epoch, head="")
             atexit.register(self.stop)  # an error that nobody caught
 
     def weigh(self, moment: Moment) -> None:
@@ -121,7 +122,7 @@ class _View:
         self._bar.update(
             self._task,
             completed=moment.epoch - self._first + (min(done / steps, 1.0) if steps else 0.0),
-            epoch=f"{moment.epoch}/{moment.epochs}",
+            head=f"epoch {moment.epoch}/{moment.epochs}",
             description="  ".join(items),
             refresh=True,
         )
@@ -162,35 +163,6 @@ class _View:
             print(text, file=self._file, flush=True)
         else:
             self._bar.console.print(text, markup=False, highlight=False)  # above the line
-
-
-def _started(file: TextIO) -> Any:
-    """A progress line of rich, or None where plain lines must do."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-        from rich.table import Column
-    except ImportError:
-        return None
-    console = Console(file=file)
-    # FORCE_COLOR lets rich take a log file for a terminal.
-    if not (file.isatty() and console.is_interactive):
-        return None
-    bar = Progress(
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(12),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", table_column=Column()),  # a narrow terminal wraps it
-        console=console,
-        auto_refresh=False,
-        speed_estimate_period=3600,  # seconds: a step of a large network may take minutes
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-        redirect_stderr=sys.stderr.isatty(),  # what goes to a file still goes there
-    )
-    bar.start()
-    console.show_cursor(True)  # a process that is killed could not bring it back
-    return bar
 
 
 def _clock(seconds: float) -> timedelta:
