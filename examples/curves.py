@@ -65,8 +65,8 @@ class Task:
         ridges: what `repair` chooses from.
         levels: where the criteria in colour are repaired; the others at 70 % alone.
         few: the criteria that are repaired at all, if not all.
-        slow: whether only the criteria in colour are tried at all levels, and by more than one
-            seed.
+        slow: whether only the criteria in colour are tried at several levels and by several seeds,
+            and those that need Gram matrices not at all.
     """
 
     case: Case
@@ -179,9 +179,9 @@ def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[
 
 def levels_of(task: Task, criterion: str, seed: int) -> Sequence[float]:
     """The levels at which a criterion is tried."""
-    if not task.slow or (criterion in COLOURS and not seed):
+    if not task.slow:
         return LEVELS
-    return LEVELS[::2] if criterion in COLOURS or not seed else ()
+    return LEVELS[::2] if criterion in COLOURS else () if seed else LEVELS[2:3]
 
 
 def ways_of(task: Task, criterion: str, level: float) -> list[str]:
@@ -217,7 +217,7 @@ def worths(
 def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     """The points of a network and a seed that are not there yet."""
     task = TASKS[name](seed)
-    if task.slow and seed:
+    if task.slow:
         task = replace(task, case=replace(task.case, gram=False))
     params = pt.params_of(task.case.model)
     spec = pt.infer(task.case.model, params, *(x[:1] for x in task.case.given))
