@@ -28,6 +28,10 @@ class CheckpointError(PurethinError):
     """A saved network that is damaged or belongs to another model."""
 
 
+class OptionError(PurethinError, ValueError):
+    """An argument of another type, or with a value that is not allowed."""
+
+
 def nearest(name: str, allowed: Iterable[str], *, shown: int = 6) -> str:
     """The tail of an "unknown name" message: the allowed names, the most similar first.
 

@@ -4,6 +4,8 @@ network.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adafactor, Adagrad, Adam, AdamW, Optimizer, RMSprop
-from trainers import trainer_of
+from trainers import trainer_of, without_thinner
 
 import purethin as pt
 from purethin.training.events import Moment, lines
@@ -130,9 +132,10 @@ def trainer(
     model = Net().to(dtype)
     example = torch.zeros(1, 3, 6, 6, dtype=dtype)
     options = {"callbacks": (), "thin": thin, **options}
+    read = pt.load_recipe(recipe)
     return trainer_of(
         model,
-        pt.load_recipe(recipe),
+        without_thinner(read) if thin == "end" else read,
         loss or loss_fn,
         make or OPTIMIZERS[optimizer],
         example,
@@ -732,3 +735,122 @@ def test_an_update_that_is_a_bare_function_is_refused_with_what_to_write() -> No
     spec = pt.infer(model, pt.params_of(model), torch.zeros(1, 3, 6, 6))
     with pytest.raises(ValueError, match=r"give pt\.Update\(loss_fn\)"):
         Trainer(model, spec, pt.load_recipe(RECIPE), OPTIMIZERS["SGD"], update)
+
+
+def test_a_run_that_ends_before_the_recipes_thinner_is_thinned_at_its_end() -> None:
+    recipe = RECIPE.replace("epochs: [3, 5]", "epochs: [9]")
+    t = trainer_of(
+        Net().double(),
+        pt.load_recipe(recipe),
+        loss_fn,
+        OPTIMIZERS["SGD"],
+        torch.zeros(1, 3, 6, 6).double(),
+        callbacks=(),
+    )
+    t.fit(batches(torch.float64), 3)
+    assert [r.masked_parameters > 0 for r in t.history] == [False, True, True]
+    assert "masked to 2,633 of 4,742 parameters  90,432 of 165,280 MACs" in str(t.history[-1])
+    assert sum(p.numel() for p in t.model().parameters()) == t.history[-1].parameters
+    assert t.params["a.conv1.weight"].shape == (7, 9, 3, 3)
+    t.fit(batches(torch.float64), 3)
+    assert t.params["a.conv1.weight"].shape == (6, 4, 3, 3)
+
+
+def test_the_model_of_a_masked_network_is_thinned_and_the_trainer_goes_on_as_it_was() -> None:
+    recipe = RECIPE.replace("epochs: [3, 5]", "epochs: [99]")
+    t = trainer("recipe", recipe=recipe)
+    t.fit(batches(torch.float64), 6)
+    assert t.params["a.conv1.weight"].shape == (12, 10, 3, 3)
+    small, x = t.model(), batches(torch.float64)[0][0]
+    assert dict(small.named_parameters())["a.conv1.weight"].shape == (6, 4, 3, 3)
+    torch.testing.assert_close(small(x), t._tensors.shown().eval()(x))  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("way", "epochs", "said"),
+    [
+        ("end", 2, r"the policy of 'residual' at recipe:26:5 begins at epoch 2.*has not fired"),
+        ("recipe", 3, r"the policy of 'thinner' at .* begins at epoch 3.*has not fired"),
+        ("end", 3, None),
+        ("now", 3, None),
+    ],
+)
+def test_a_policy_that_has_not_fired_is_a_warning_when_fit_ends(
+    way: When, epochs: int, said: str | None
+) -> None:
+    t = trainer_of(
+        Net().double(),
+        pt.load_recipe(RECIPE),
+        loss_fn,
+        OPTIMIZERS["SGD"],
+        torch.zeros(1, 3, 6, 6).double(),
+        thin=way,
+        callbacks=(),
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        t.fit(batches(torch.float64)[:1], epochs)
+    assert bool(told) == (said is not None)
+    assert said is None or re.search(said, str(told[0].message))
+
+
+def test_where_the_epochs_are_known_what_will_not_fire_is_a_warning_before_training() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        t = trainer("now", epochs=2)
+    assert re.search("'inner' .*it reaches 0.2, not 0.5", str(told[0].message))
+    assert re.search("'residual' .*begins at epoch 2, but .*it never fires", str(told[1].message))
+    assert len(t.fit(batches(torch.float64)[:1])) == 2
+    assert t.fit(batches(torch.float64)[:1]) == []
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop", ["step", "epoch", "prune", "validate"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_fit_that_was_interrupted_goes_on_where_it_was(stop: str, shuffled: bool) -> None:
+    data: Any = batches(torch.float64)
+    if shuffled:
+        rows = [(x, y) for xs, ys in data for x, y in zip(xs, ys, strict=True)]
+        data = torch.utils.data.DataLoader(cast(Any, rows), batch_size=8, shuffle=True)
+    left = [2 if stop in ("prune", "validate", "epoch") else 9]
+    seen: list[int] = []
+
+    def fail(_: object) -> float:
+        left[0] -= 1
+        if not left[0]:
+            raise Stopped
+        return 0.5
+
+    torch.manual_seed(1)
+    whole = trainer("recipe", optimizer="Adam")
+    torch.manual_seed(1)
+    whole.fit(data, 5, lambda _: 0.5)
+    count = {"step": lambda moment: seen.append(moment.epoch)}
+    told = {stop: fail} if stop != "validate" else {}
+    t = trainer("recipe", optimizer="Adam", callbacks=[count, told])
+    torch.manual_seed(1)
+    validate = fail if stop == "validate" else lambda _: 0.5
+    with pytest.raises(Stopped):
+        t.fit(data, 5, validate)
+    kept = t.state
+    while t.epoch < 5:
+        t.fit(data, 5 - t.epoch, lambda _: 0.5)
+    assert [seen.count(epoch) for epoch in range(5)] == [6] * 5
+    assert [r.loss for r in t.history] == [r.loss for r in whole.history]
+    assert_same(whole, t, 0)
+    again = trainer("recipe", optimizer="Adam")
+    again.state = kept
+    again.fit(data, 5 - again.epoch, lambda _: 0.5)
+    assert_same(whole, again, 0)
+
+
+def test_a_metric_that_is_no_number_is_refused_and_its_epoch_is_kept() -> None:
+    t = trainer("now")
+    with pytest.raises(pt.PurethinError, match="validate gave dict, and a metric is one number"):
+        t.fit(batches(torch.float64), 1, lambda _: cast(Any, {"accuracy": 1.0}))
+    steps = t.step
+    (record,) = t.fit(batches(torch.float64), 1, lambda _: 1.0)
+    assert t.step == steps and record.metric == 1.0

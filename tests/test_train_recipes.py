@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_train import OPTIMIZERS, Net, assert_same, batches, loss_fn
 from torch import Tensor
-from trainers import trainer_of
+from trainers import trainer_of, without_thinner
 
 import purethin as pt
 from purethin.training.events import Moment
@@ -31,9 +31,9 @@ def trainer(pruners: str, policies: str, thin: When = "now", **options: Any) -> 
     torch.manual_seed(0)
     example = torch.zeros(1, 3, 6, 6).double()
     options = {"callbacks": (), "optimizer": OPTIMIZERS["SGD"], **options}
-    return trainer_of(
-        Net().double(), recipe_of(pruners, policies), loss_fn, example=example, thin=thin, **options
-    )
+    recipe = recipe_of(pruners, policies)
+    recipe = without_thinner(recipe) if thin == "end" else recipe
+    return trainer_of(Net().double(), recipe, loss_fn, example=example, thin=thin, **options)
 
 
 def ranked(kind: str) -> str:

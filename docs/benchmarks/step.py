@@ -98,7 +98,9 @@ def contestants(name: str, steps: int) -> list[tuple[str, Block, Block]]:
         pt.recipe_for(spec, sparsity=0.5, initial=0.5, begin=0, end=1, frequency=1)
     )
     update = pt.Update(loss_fn)
-    masked = pt.Trainer(model, spec, without_thinner(recipe), sgd, update, callbacks=())
+    masked = pt.Trainer(
+        model, spec, without_thinner(recipe), sgd, update, thin="recipe", callbacks=()
+    )
     thinned = pt.Trainer(model, spec, recipe, sgd, update, thin="now", callbacks=())
     for trainer in (masked, thinned):
         trainer.fit(batches, 1)

@@ -76,7 +76,7 @@ def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
 
 
 def without_thinner(recipe: pt.Recipe) -> pt.Recipe:
-    """Masks on and on; `thin="end"` would thin when `fit` returns."""
+    """Masks on and on, where `thin="recipe"`."""
     return replace(
         recipe, thinners={}, policies=tuple(p for p in recipe.policies if p.kind != "extension")
     )
@@ -102,7 +102,9 @@ def main() -> None:
         )
     )
     update = pt.Update(loss_fn)
-    masked = pt.Trainer(model, spec, without_thinner(recipe), sgd, update, callbacks=())
+    masked = pt.Trainer(
+        model, spec, without_thinner(recipe), sgd, update, thin="recipe", callbacks=()
+    )
     thinned = pt.Trainer(model, spec, recipe, sgd, update, thin="now", callbacks=())
 
     print(

@@ -5,6 +5,7 @@ plan. Each names what to write.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from purethin.measures import KINDS
@@ -42,6 +43,43 @@ def notes_of(
     )
 
 
+def unfired(recipe: Recipe, epochs: int, *, thins: bool) -> Iterator[str]:
+    """The instances of a recipe that have done nothing in so many epochs of training, as words that
+    are the same after each epoch.
+
+    Args:
+        recipe: the recipe.
+        epochs: how many are trained.
+        thins: whether a thinner that has not fired counts.
+    """
+    recipe = recipe if thins else _never_thinning(recipe)
+    yield from _without_policy(recipe)
+    for policy in recipe.policies:
+        if policy.begin >= epochs:
+            yield (
+                f"{_where(policy)} begins at epoch {policy.begin}, counted from 0: it has not "
+                "fired; train longer, or let it begin earlier"
+            )
+
+
+def too_late(recipe: Recipe, epochs: int, *, thins: bool) -> Iterator[str]:
+    """The policies that will not fire, or not to their end, when so many epochs are trained; see
+    `unfired`.
+    """
+    recipe = recipe if thins else _never_thinning(recipe)
+    yield from _without_policy(recipe)
+    yield from _too_late(recipe, epochs)
+
+
+def _never_thinning(recipe: Recipe) -> Recipe:
+    policies = tuple(p for p in recipe.policies if not isinstance(p.instance, Thinner))
+    return replace(recipe, thinners={}, policies=policies)
+
+
+def _where(policy: Policy[Any]) -> str:
+    return f"the policy of '{policy.instance.name}'{policy.place and f' at {policy.place}'}"
+
+
 def _without_policy(recipe: Recipe) -> Iterator[str]:
     if not recipe.scheduled:
         yield (
@@ -65,7 +103,7 @@ def _too_late(recipe: Recipe, epochs: int | None) -> Iterator[str]:
     but = f"but the last of {epochs} epochs is {epochs - 1}"
     for policy in recipe.policies:
         pruner, last = policy.instance, policy.epochs[-1]
-        where = f"the policy of '{pruner.name}'{policy.place and f' at {policy.place}'}"
+        where = _where(policy)
         if policy.begin >= epochs:
             yield f"{where} begins at epoch {policy.begin}, {but}: it never fires"
         elif isinstance(pruner, Pruner) and pruner.gradual and last >= epochs:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from purethin.errors import PurethinError, RecipeError, SpecError
+from purethin.errors import OptionError, RecipeError, SpecError
 from purethin.kept import Kept
 from purethin.measures import Measure
 from purethin.recipes.pruning import Pruning
@@ -33,7 +33,7 @@ from purethin.thinning import (
     thin_spec,
     thin_tree,
 )
-from purethin.training.zeros import check_finite
+from purethin.training.zeros import check_finite, thinned_elements
 from purethin.tree import TensorTree, map_named, named
 
 When = Literal["end", "recipe", "now"]
@@ -74,12 +74,17 @@ class State:
     def singles(self) -> dict[str, Tensor]:
         """`elements`, at the shapes of the tensors as they are now."""
         dense = self.pruning.spec
-        return dict(thin_tree(self.elements, dense, self.thinned_masks)) if self.elements else {}
+        return thinned_elements(self.elements, dense, self.thinned_masks)
 
     @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
         return config_of(self.pruning.spec, self.thinned_masks)
+
+    def acts(self, epoch: int, step: int = 0) -> bool:
+        """Whether `advance` will look at the parameters: masks may move."""
+        table = self.pruning.timetable
+        return table.acts_within(epoch, step) if step else table.acts_at(epoch)
 
     def zeroed(self, tree: TensorTree) -> TensorTree:
         """Gradients, or anything else that follows the parameters, with zeros where units are
@@ -194,7 +199,7 @@ def begin(
             f"recipe is {type(recipe).__name__}; give what pt.load_recipe('recipe.yaml') read"
         )
     if thin not in ("end", "recipe", "now"):
-        raise PurethinError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
+        raise OptionError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
     recipe.require_policies()
     pruning = recipe.on(spec)
     if thin != "now":
@@ -233,8 +238,7 @@ def advance(
             the branch that the forward takes.
     """
     pruning, new = state.pruning, state
-    table = pruning.timetable
-    if table.acts_within(epoch, step) if step else table.acts_at(epoch):
+    if state.acts(epoch, step):
         dense = expand(params, pruning.spec, state.thinned_masks)
         masks = pruning.masks_at(
             epoch, dense, state.masks, step=step, statistics=statistics, seed=state.seed
@@ -242,7 +246,7 @@ def advance(
         elements = pruning.elements_at(epoch, dense, masks, state.elements, step=step)
         if differ(masks, state.masks) or differ(elements, state.elements):
             new = replace(state, masks=masks, elements=elements)
-    thins = state.thin == "now" or (not step and table.thins_at(epoch))
+    thins = state.thin == "now" or (not step and pruning.timetable.thins_at(epoch))
     return _changed(state, new, thins=thins)
 
 

@@ -31,6 +31,9 @@ class Record:
         macs: multiply-accumulates that remain, for the example input.
         seconds: wall time of the epoch's training, validation aside.
         lr: the learning rate of the first parameter group.
+        masked_parameters: elements of removed units that are zero and still in the tensors:
+            `parameters + masked_parameters` is what the network holds.
+        masked_macs: alike, of the MACs.
     """
 
     epoch: int
@@ -41,13 +44,18 @@ class Record:
     macs: int
     seconds: float
     lr: float
+    masked_parameters: int = 0
+    masked_macs: int = 0
 
     def __str__(self) -> str:
         metric = "" if self.metric is None else f"  metric {self.metric:.4f}"
+        parameters, macs = f"{self.parameters:,}", f"{self.macs:,}"
+        if self.masked_parameters or self.masked_macs:
+            parameters = f"masked to {parameters} of {self.parameters + self.masked_parameters:,}"
+            macs = f"{macs} of {self.macs + self.masked_macs:,}"
         return (
             f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity "
-            f"{self.sparsity:6.1%}"
-            f"  {self.parameters:,} parameters  {self.macs:,} MACs  {self.seconds:.1f} s"
+            f"{self.sparsity:6.1%}  {parameters} parameters  {macs} MACs  {self.seconds:.1f} s"
         )
 
 

@@ -102,7 +102,7 @@ def tensorboard(folder: str | Path) -> Callbacks:
         fields = asdict(moment.record)
         at = fields.pop("epoch")
         for name, value in fields.items():
-            if value is not None:
+            if value is not None and not name.startswith("masked"):
                 writer.add_scalar(name, value, at)
         writer.flush()
 

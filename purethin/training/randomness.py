@@ -15,7 +15,7 @@ def generators() -> dict[str, Any]:
     """torch's on the CPU and on each CUDA device, Python's, and NumPy's where NumPy is loaded."""
     out: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
         "python": random.getstate(),
     }
     if (numpy := sys.modules.get("numpy")) is not None:

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from purethin.measures import Measure, scores, sums
 from purethin.modules import params_of
-from purethin.recipes.pruning import Pruning
-from purethin.spec import Elements, Masks
 from purethin.training.batches import arguments
+from purethin.training.core import Change, State, advance
 from purethin.training.tensors import Tensors
 from purethin.training.update import Update
 
@@ -27,56 +26,53 @@ class Ranking:
     """A recipe's pruners over the tensors of a training.
 
     Attributes:
-        pruning: the recipe, bound to the network.
         tensors: of the training.
         update: tells a batch's inputs and its loss.
         batches: how many are measured.
-        seed: of random pruners.
     """
 
-    pruning: Pruning
     tensors: Tensors
     update: Update
     batches: int
-    seed: int
 
-    def next_masks(self, loader: Iterable[Any], epoch: int, step: int) -> tuple[Masks, Elements]:
-        """The masks of axes and of single elements as an epoch begins, or before a step within it.
+    def advance(self, loader: Iterable[Any], epoch: int, step: int) -> tuple[State, Change]:
+        """What the recipe does as an epoch begins, or before a step within it: `core.advance` on
+        what is measured and gathered.
 
         Raises:
             PurethinError: the processes' masks differ.
         """
-        tensors, pruning = self.tensors, self.pruning
+        tensors, before = self.tensors, self.tensors.pruned
+        if not before.acts(epoch, step):
+            return advance(before, {}, epoch=epoch, step=step)
         found = {} if step else self._measured(loader, epoch)
-        dense = tensors.dense(pruning.reads)
-        masks = pruning.masks_at(
-            epoch, dense, tensors.masks, step=step, statistics=found, seed=self.seed
-        )
-        elements = pruning.elements_at(epoch, dense, masks, tensors.elements, step=step)
+        params = tensors.read(before.pruning.reads)
+        state, change = advance(before, params, epoch=epoch, step=step, statistics=found)
         tensors.engine.same(
             "the masks",
-            _fingerprint({**masks, **{f"{name}[…]": m for name, m in elements.items()}}),
+            _fingerprint({**state.masks, **{f"{n}[…]": m for n, m in state.elements.items()}}),
             "give each the same recipe and seed, and weights without nan",
         )
-        return masks, elements
+        return state, change
 
     def _measured(self, loader: Iterable[Any], epoch: int) -> dict[Measure, Tensor]:
         """`{measure: Tensor[dense size of its axis]}` over batches and processes; 0 for units that
         are thinned already.
         """
-        wanted = self.pruning.measures_at(epoch)
+        pruned = self.tensors.pruned
+        wanted = pruned.pruning.measures_at(epoch)
         if not wanted:
             return {}
         tensors, total = self.tensors, dict[Measure, Tensor]()
-        module = tensors.training(tensors.shown(tensors.params))
+        module = tensors.training(tensors.shown())
         params = params_of(module)
         for batch in islice(loader, self.batches):
             args, kwargs = arguments(self.update.inputs_of(batch))
             loss = lambda outputs, batch=batch: self.update.loss_fn(outputs, batch)  # noqa: E731
-            more = sums(module, params, tensors.now, wanted, args, kwargs, loss)
+            more = sums(module, params, pruned.spec, wanted, args, kwargs, loss)
             total = {m: more[m] + total[m] if m in total else more[m] for m in more}
         found = scores({m: tensors.engine.total(tensor) for m, tensor in total.items()})
-        return {m: _dense(t, tensors.thinned_masks.get(m.axis)) for m, t in found.items()}
+        return {m: _dense(t, pruned.thinned_masks.get(m.axis)) for m, t in found.items()}
 
 
 def _dense(found: Tensor, thinned: Tensor | None) -> Tensor:

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 
 from purethin import storage
+from purethin.costs import cost
 from purethin.errors import CheckpointError
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
 from purethin.training import checkpoint
 from purethin.training.batches import order_of, set_order
+from purethin.training.begun import Begun
 from purethin.training.events import Record
 from purethin.training.randomness import fork_generators, generators, set_generators
 from purethin.training.rates import Rates
@@ -40,6 +42,7 @@ class Run:
         step: the number of optimizer steps.
         history: one `Record` an epoch.
         best: the record of the best metric since the masks last changed.
+        begun: the epoch that is being trained.
         loader: what `fit` was given.
         order: of a resumed run's loader, until `fit` has one.
     """
@@ -52,25 +55,40 @@ class Run:
     step: int = 0
     history: list[Record] = field(default_factory=list)
     best: Record | None = None
+    begun: Begun | None = None
     loader: Iterable[Any] | None = None
     order: Mapping[str, Any] | None = None
 
     def take_order(self, loader: Iterable[Any]) -> None:
         """Train on this loader from now on; after a resume, in the order of the run before."""
+        another = self.loader is not None and self.loader is not loader
+        if self.begun is not None and another:
+            self.begun.order = None
         self.loader = loader
         if self.order is not None:
             set_order(loader, self.order)
             self.order = None
 
-    def end_epoch(self, loss: float, metric: float | None, seconds: float, lr: float) -> Record:
-        """Add an epoch to the history."""
-        tensors = self.tensors
-        now, sparsity = remaining_cost(tensors.spec, tensors.masks, tensors.elements)
-        self.history.append(
-            Record(self.epoch, loss, metric, sparsity, now.parameters, now.macs, seconds, lr)
-        )
-        self.epoch += 1
-        return self.history[-1]
+    @property
+    def spec(self) -> Spec:
+        """The dense network's."""
+        return self.tensors.pruned.pruning.spec
+
+    def end_epoch(self, loss: float, metric: float | None) -> Record:
+        """Add the epoch that has begun to the history."""
+        pruned, begun = self.tensors.pruned, self.begun
+        assert begun is not None
+        now, sparsity = remaining_cost(self.spec, pruned.masks, pruned.elements)
+        held = cost(self.spec, pruned.thinned_masks)
+        masked = {
+            "masked_parameters": held.parameters - now.parameters,
+            "masked_macs": held.macs - now.macs,
+        }
+        sizes = (sparsity, now.parameters, now.macs)
+        record = Record(self.epoch, loss, metric, *sizes, begun.seconds, begun.lr, **masked)
+        self.history.append(record)
+        self.epoch, self.begun = self.epoch + 1, None
+        return record
 
     def improves(self, better: str) -> bool:
         """Whether the last epoch's metric is the best so far, by "max" or "min"; nan is not."""
@@ -83,15 +101,17 @@ class Run:
     def state(self) -> dict[str, Any]:
         """Copies of everything, by name."""
         order = self.order or ({} if self.loader is None else order_of(self.loader))
+        begun = None if self.begun is None else self.begun.state
+        mine = {"generators": generators(), "order": order, "begun": begun}
         return {
             **self.tensors.state,
-            "spec": self.tensors.spec.to_yaml(),
+            "spec": self.spec.to_yaml(),
             "recipe": _outline(self.recipe),
             "epoch": self.epoch,
             "step": self.step,
             "rates": self.rates.state,
             "scaler": self.scaler.state_dict(),
-            "processes": self.tensors.engine.gathered({"generators": generators(), "order": order}),
+            "processes": self.tensors.engine.gathered(mine),
             "history": [asdict(record) for record in self.history],
             "best": None if self.best is None else asdict(self.best),
         }
@@ -122,6 +142,7 @@ class Run:
         rank, processes = self.tensors.engine.rank, state["processes"]
         mine = processes[rank if rank < len(processes) else 0]
         self.order = dict(mine["order"]) or None
+        self.begun, self.loader = Begun.restored(mine.get("begun")), None
         set_generators(mine["generators"])
         if rank >= len(processes):  # a process more than wrote it: its draws must not be another's
             fork_generators(rank)
@@ -129,9 +150,9 @@ class Run:
     def _check(self, state: Mapping[str, Any]) -> None:
         if missing := [key for key in _KEYS if key not in state]:
             raise KeyError(missing[0])
-        if (spec := Spec.from_yaml(state["spec"])) != self.tensors.spec:
+        if (spec := Spec.from_yaml(state["spec"])) != self.spec:
             raise CheckpointError(
-                f"this state is of another network: {_difference(spec, self.tensors.spec)}"
+                f"this state is of another network: {_difference(spec, self.spec)}"
             )
         if state["recipe"] != _outline(self.recipe):
             raise CheckpointError(
@@ -163,7 +184,7 @@ class Run:
 
     def save_network(self, path: Path) -> None:
         """Write the network, thinned, as `load` reads it."""
-        params, config = self.tensors.thinned()
+        params, config = self.tensors.thinned(average=True)
         if self.tensors.engine.rank == 0:
             checkpoint.tidy(path.parent)
             storage.save(path, params, config)

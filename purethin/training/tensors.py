@@ -1,14 +1,15 @@
 """The tensors of a training as they are now: network, optimizer and average; masked, thinned, taken
 out whole and put back.
 
-Invariant: parameters, the optimizer's state and the average always have the shapes that
-`thinned_masks` leave of the dense network, and zeros where `masks` says so. Where tensors are
+Invariant: parameters, the optimizer's state and the average always have the shapes that the state
+of the pruning says, and zeros where it says so. Where tensors are
 spread over processes, no process holds all of them whole at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,11 +17,11 @@ from torch import Tensor, nn, optim
 
 from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
-from purethin.spec import Elements, Masks, Spec
-from purethin.thinning import Config, Thinning, config_of, expand, thin_spec
+from purethin.thinning import Config, Thinning, config_of
 from purethin.training import moments
+from purethin.training.core import Change, State
 from purethin.training.network import Engine, Forward
-from purethin.training.zeros import clear, current, dead_entries, thinned_elements
+from purethin.training.zeros import clear, dead_entries
 from purethin.tree import copied
 
 _NAMES = "SGD Adam AdamW Adamax NAdam RAdam RMSprop Adagrad Adadelta ASGD Rprop"
@@ -32,11 +33,8 @@ class Tensors:
     """What a trainer trains.
 
     Attributes:
-        spec: the dense network's.
+        pruned: how far the pruning has come.
         engine: where the tensors lie.
-        masks: over the dense axes, True = keep.
-        elements: masks of single elements, at the parameters' dense shapes.
-        thinned_masks: the masks that have left the tensors.
         network: the module at work.
         average: the exponential moving average of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
@@ -49,17 +47,14 @@ class Tensors:
     def __init__(
         self,
         model: nn.Module,
-        spec: Spec,
+        pruned: State,
         optimizer: Callable[[list[Tensor]], optim.Optimizer],
         engine: Engine,
         transform: Callable[[Forward], Forward] | None,
         *,
         decay: float | None,
     ) -> None:
-        self.spec, self.engine = spec, engine
-        self.masks: dict[str, Tensor] = {}
-        self.elements: dict[str, Tensor] = {}
-        self.thinned_masks: dict[str, Tensor] = {}
+        self.pruned, self.engine = pruned, engine
         self.keep_gradients: dict[str, Tensor] = {}
         self.keep_values: dict[str, Tensor] = {}
         self._dense, self._transform, self._decay = model, transform, decay
@@ -80,20 +75,29 @@ class Tensors:
         """The network's parameters and buffers by name, those that the optimizer steps."""
         return self.network.params
 
-    @property
-    def now(self) -> Spec:
-        """The spec of the current tensors."""
-        return thin_spec(self.spec, self.thinned_masks)
-
-    @property
-    def config(self) -> Config:
-        """What `rebuild` needs beside the parameters."""
-        return config_of(self.spec, self.thinned_masks)
-
-    def shown(self, params: Mapping[str, Tensor]) -> nn.Module:
-        """A new module of the user's own class, of these tensors, whole."""
+    def shown(self, *, average: bool = False) -> nn.Module:
+        """A new module of the user's own class, of the tensors as they are, whole; of their
+        average, where that is asked for and there is one.
+        """
+        params = self.average if average and self.average is not None else self.params
         whole = {name: self.engine.full(t.detach()) for name, t in params.items()}
-        return self.engine.shown(rebuild(self._dense, whole, self.config))
+        return self.engine.shown(rebuild(self._dense, whole, self.pruned.config))
+
+    def thinned(self, *, average: bool = False) -> tuple[dict[str, Tensor], Config]:
+        """The parameters, or their average, whole and without all that is masked; and the config.
+
+        Raises:
+            MaskError: that would change the branch that the forward takes.
+        """
+        params = self.average if average and self.average is not None else self.params
+        now = self.pruned
+        thinning = Thinning(now.spec, now.pending)
+        whole = {n: thinning.leaf(n, self.engine.full(t.detach())) for n, t in params.items()}
+        return whole, config_of(now.pruning.spec, now.masks)
+
+    def small(self, *, average: bool = False) -> nn.Module:
+        """A new module of the user's own class, of what `thinned` gives."""
+        return self.engine.shown(rebuild(self._dense, *self.thinned(average=average)))
 
     def training(self, module: nn.Module) -> nn.Module:
         """The module in train mode; where the user's model is in it, with those parts in eval mode
@@ -104,21 +108,18 @@ class Tensors:
     @property
     def penalised(self) -> Mapping[str, Tensor]:
         """The parameters that a penalty reads: zero wherever units are removed, differentiable."""
-        spared = {name for name, _ in self.spec.spared} & self.keep_gradients.keys()
+        spared = {n for n, _ in self.pruned.pruning.spec.spared} & self.keep_gradients.keys()
         factors = self.keep_gradients
         return {n: t * factors[n] if n in spared else t for n, t in self.params.items()}
 
-    def dense(self, names: Collection[str]) -> dict[str, Tensor]:
-        """The parameters at their dense shapes, zero where units are gone; of those not named the
-        shapes alone, on meta.
-        """
-        now = {
+    def read(self, names: Collection[str]) -> dict[str, Tensor]:
+        """The parameters as they are, whole; of those not named the shapes alone, on meta."""
+        return {
             name: self.engine.full(t.detach())
             if name in names
             else torch.empty(t.shape, dtype=t.dtype, device="meta")
             for name, t in self.params.items()
         }
-        return expand(now, self.spec, self.thinned_masks)
 
     @torch.no_grad()
     def move_average(self) -> None:
@@ -137,48 +138,27 @@ class Tensors:
         held = (self.params, self.average or {})
         self.engine.agree([tensors[n] for tensors in held for n in buffers if n in tensors])
 
-    def mask(self, masks: Masks, elements: Elements) -> bool:
-        """Go on with these masks; whether they are others than before."""
-        changed = _differ(masks, self.masks) or _differ(elements, self.elements)
-        self.masks, self.elements = dict(masks), dict(elements)
-        if changed:
+    def follow(self, state: State, change: Change) -> None:
+        """What a change of the pruning means for the tensors: zeros in place, or smaller ones."""
+        self.pruned = state
+        if change.thinned:
+            self._shrink(change)
+        if change.masked or change.thinned:
             self._zero()
-        return changed
 
-    def shrink(self) -> bool:
-        """Take the masked units out of parameters, average and the optimizer's state; whether there
-        were any.
-
-        Raises:
-            MaskError: it would change the branch that the forward takes.
-        """
-        spec, masks = current(self.spec, self.masks, self.thinned_masks)
-        if all(bool(m.all()) for m in masks.values()):
-            self.thinned_masks = dict(self.masks)
-            return False
-        thinning = Thinning(spec, masks)
+    def _shrink(self, change: Change) -> None:
+        """Take the masked units out of parameters, average and the optimizer's state."""
+        thinning = Thinning(change.spec, change.masks)
         old, state = self.params, moments.by_name(self.optimizer, self.params)
 
         def thinned(name: str, value: Any) -> Any:
             shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape
             return thinning.leaf(name, self.engine.full(value.detach())) if shaped else value
 
-        self.thinned_masks = dict(self.masks)
         self._rebuild({name: thinned(name, tensor) for name, tensor in old.items()})
         if self.average is not None:
             self.average = {n: self._spread(n, thinned(n, t)) for n, t in self.average.items()}
         moments.swap(self.optimizer, old, self.params, self._spread_state(state, thinned))
-        self._zero()
-        return True
-
-    def thinned(self) -> tuple[dict[str, Tensor], Config]:
-        """The average, or the parameters where there is none, without all that is masked; and the
-        config.
-        """
-        thinning = Thinning(*current(self.spec, self.masks, self.thinned_masks))
-        params = self.params if self.average is None else self.average
-        whole = {n: thinning.leaf(n, self.engine.full(t.detach())) for n, t in params.items()}
-        return whole, config_of(self.spec, self.masks)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -187,9 +167,9 @@ class Tensors:
             "params": copied(self.params),
             "average": copied(self.average),
             "optimizer": moments.state_of(self.optimizer, self.params),
-            "masks": copied(self.masks),
-            "elements": copied(self.elements),
-            "thinned_masks": copied(self.thinned_masks),
+            "masks": copied(self.pruned.masks),
+            "elements": copied(self.pruned.elements),
+            "thinned_masks": copied(self.pruned.thinned_masks),
         }
 
     def check(self, state: Mapping[str, Any]) -> None:
@@ -218,10 +198,11 @@ class Tensors:
         """
         own = params_of(self._dense)
         device = next(iter(own.values())).device
-        self.masks, self.elements, self.thinned_masks = (
-            {name: m.to(device) for name, m in state[kind].items()}
+        held = {
+            kind: {name: m.to(device) for name, m in state[kind].items()}
             for kind in ("masks", "elements", "thinned_masks")
-        )
+        }
+        self.pruned = replace(self.pruned, **held)
         old = self.params
         self._rebuild(
             {n: self.engine.full(t).to(own[n].device) for n, t in state["params"].items()}
@@ -236,8 +217,7 @@ class Tensors:
         """Zeros in the parameters, running statistics, moments and the average of what is
         masked.
         """
-        spec, masks = current(self.spec, self.masks, self.thinned_masks)
-        single = thinned_elements(self.elements, self.spec, self.thinned_masks)
+        spec, masks, single = self.pruned.spec, self.pruned.pending, self.pruned.singles
         dead = dead_entries(self.params, spec, masks, single, self.engine.spread)
         gone = dead
         if spec.spared:
@@ -258,7 +238,7 @@ class Tensors:
 
     def _rebuild(self, params: Mapping[str, Tensor]) -> None:
         """The network anew, of these tensors."""
-        module = self.training(rebuild(self._dense, params, self.config))
+        module = self.training(rebuild(self._dense, params, self.pruned.config))
         self.network = self.engine.network(module, self._transform)
 
     def _spread(self, name: str, value: Any) -> Any:
@@ -274,11 +254,3 @@ class Tensors:
             n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
             for n, values in state.items()
         }
-
-
-def _differ(masks: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> bool:
-    """Whether any mask is new, or another than before."""
-    return any(
-        name not in before or not torch.equal(m, before[name].to(m.device))
-        for name, m in masks.items()
-    )

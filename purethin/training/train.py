@@ -7,6 +7,7 @@ network.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,25 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from purethin.checks import check_fits
-from purethin.errors import PurethinError
+from purethin.errors import OptionError, PurethinError
 from purethin.modules import params_of
+from purethin.recipes.foresight import too_late, unfired
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
 from purethin.training import moments
 from purethin.training.batches import grouped, length, set_epoch
+from purethin.training.begun import Begun
+from purethin.training.core import Change, State, When, begin, finish
 from purethin.training.events import Callbacks, Event, Moment, Record, checked, lines, tell
 from purethin.training.network import Engine, Forward
-from purethin.training.options import check_options
+from purethin.training.options import check_fit, check_metric, check_options, check_processes
 from purethin.training.ranking import Ranking
 from purethin.training.rates import Rates
 from purethin.training.state import Run
 from purethin.training.tensors import Tensors
 from purethin.training.update import Update
-from purethin.training.zeros import check_finite
 from purethin.tree import copied
-
-When = Literal["recipe", "now", "end"]
 
 
 class Trainer:
@@ -53,7 +54,8 @@ class Trainer:
         optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
         update: Update,
         *,
-        thin: When = "recipe",
+        thin: When = "end",
+        epochs: int | None = None,
         ema: float | None = None,
         compile: Callable[[Forward], Forward] | None = None,
         calibrate: int = 8,
@@ -73,8 +75,11 @@ class Trainer:
                 `model.named_parameters()`, to an optimizer:
                 `lambda params: torch.optim.SGD(params, lr=0.1)`.
             update: how one step is made: `Update(loss_fn)`.
-            thin: `"now"`: whenever the masks have changed; `"recipe"`: where the recipe's extension
-                acts; `"end"`: once, when `fit` ends.
+            thin: `"end"`: where the recipe's extension acts, and what is masked then when `fit`
+                ends; `"recipe"`: where the extension acts alone; `"now"`: whenever the masks have
+                changed.
+            epochs: how many in all, where that is known: a policy that would not fire until then is
+                a warning, and `fit(loader)` trains up to it.
             ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it
                 is validated instead of the parameters.
             compile: wraps the forward, anew after each thinning: `torch.compile`.
@@ -93,24 +98,22 @@ class Trainer:
             RecipeError: the recipe does not fit the network, or would mask an axis whose masks make
                 infinities.
             PurethinError: a callback is under a name that is not an event's, or is not callable.
-            ValueError: an option has a value that is not allowed.
+            OptionError: an option has a value that is not allowed.
         """
-        check_options(optimizer, update, thin, best, calibrate, ema)
-        callbacks = checked(callbacks)
+        check_options(optimizer, update, best, calibrate, ema, epochs)
+        callbacks, pruned = checked(callbacks), begin(spec, recipe, thin=thin, seed=seed)
         check_fits(spec, params_of(model))
-        recipe.require_policies()
-        self._pruning = recipe.on(spec)
-        if thin != "now":
-            check_finite(recipe, self._pruning)
-        self._recipe, self._update, self._thin, self._better = recipe, update, thin, best
+        self._recipe, self._update, self._better, self._epochs = recipe, update, best, epochs
         self._callbacks, self._end = callbacks, 0
         self._folder = None if folder is None else Path(folder)
         self._engine = engine or Engine()
-        self._tensors = Tensors(model, spec, optimizer, self._engine, compile, decay=ema)
-        self._ranking = Ranking(self._pruning, self._tensors, update, calibrate, seed)
+        self._tensors = Tensors(model, pruned, optimizer, self._engine, compile, decay=ema)
+        self._ranking = Ranking(self._tensors, update, calibrate)
         self._rates = Rates(recipe, self.optimizer)
         self._scaler = update.scaler(next(iter(self.params.values())).device)
         self._run = Run(recipe, self._tensors, self._rates, self._scaler)
+        if epochs is not None:
+            self._warn(too_late(recipe, epochs, thins=thin == "recipe"))
 
     @property
     def epoch(self) -> int:
@@ -135,22 +138,22 @@ class Trainer:
     @property
     def spec(self) -> Spec:
         """The dense network's spec."""
-        return self._tensors.spec
+        return self._pruned.pruning.spec
 
     @property
     def masks(self) -> Masks:
         """`{axis: BoolTensor[size]}` over the dense axes, True = keep."""
-        return self._tensors.masks
+        return self._pruned.masks
 
     @property
     def elements(self) -> Elements:
         """`{parameter: BoolTensor of its dense shape}` of single-weight pruners, True = keep."""
-        return self._tensors.elements
+        return self._pruned.elements
 
     @property
     def thinned_masks(self) -> Mapping[str, Tensor]:
         """The axis masks that are thinned already; `params` is what they leave."""
-        return self._tensors.thinned_masks
+        return self._pruned.thinned_masks
 
     @property
     def params(self) -> Mapping[str, Tensor]:
@@ -160,7 +163,7 @@ class Trainer:
     @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
-        return self._tensors.config
+        return self._pruned.config
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -168,30 +171,36 @@ class Trainer:
         return self._tensors.optimizer
 
     def model(self, *, ema: bool = False) -> nn.Module:
-        """The network as it is now, or the average's: a new module of the user's own class, in eval
-        mode.
+        """The network, or the average's, without what is masked: a new module of the user's own
+        class, in eval mode.
+
+        Masked units leave this module, not the trainer: `params` and `config` hold them until they
+        are thinned.
 
         Raises:
-            ValueError: the trainer has no average.
+            OptionError: the trainer has no average.
+            MaskError: thinning would change the branch that the forward takes.
         """
         if ema and self._tensors.average is None:
-            raise ValueError("there is no average: give the trainer `ema=0.999`")
-        params = self._tensors.average if ema else None
-        return self._tensors.shown(params or self.params).eval()
+            raise OptionError("there is no average: give the trainer `ema=0.999`")
+        return self._tensors.small(average=ema).eval()
 
     def fit(
         self,
         loader: Iterable[Any],
-        epochs: int,
+        epochs: int | None = None,
         validate: Callable[[nn.Module], float] | None = None,
     ) -> list[Record]:
         """Train for so many epochs more.
 
+        A `fit` that an error or Ctrl-C ended may be called again: it goes on with the rest of that
+        epoch, which counts as one.
+
         Args:
             loader: yields batches, anew each epoch.
-            epochs: how many; after `resume`, for E in all, `E - trainer.epoch`.
-            validate: from the current module (the average's, where `ema` is given), in eval mode,
-                to a metric; called after each epoch.
+            epochs: how many; by default up to the trainer's `epochs`.
+            validate: from the current module (the average's, where `ema` is given), masked or
+                thinned, in eval mode, to a metric; called after each epoch.
 
         Returns:
             The records of these epochs.
@@ -199,30 +208,26 @@ class Trainer:
         Raises:
             MaskError: thinning would change the branch that the forward takes.
             SpecError: the optimizer's state cannot be thinned.
-            PurethinError: the loader yields no batch.
+            PurethinError: the loader yields no batch, or `validate` gives no number.
         """
+        epochs = check_fit(epochs, self._epochs, self.epoch)
         if self._better is not None and validate is None:
-            raise ValueError("`best` needs a metric: give fit a `validate`")
-        if epochs < 0:
-            raise ValueError(
-                f"epochs is {epochs}: {self.epoch} are trained already; give 0 or more"
-            )
+            raise OptionError("`best` needs a metric: give fit a `validate`")
         self._end, already = self.epoch + epochs, len(self.history)
-        remedy = "resume each from the same folder, for the same epochs"
-        self._engine.same("the epochs to train", (self.epoch, self._end), remedy)
-        remedy = "give each as many batches, as DistributedSampler does"
-        self._engine.same("the loaders' lengths", length(loader, 1), remedy)
+        check_processes(self._engine, self.epoch, self._end, loader)
         self._run.take_order(loader)
         try:
             self._tell("fit")
             for _ in range(epochs):
                 self._fit_epoch(loader, validate)
-            if self._thin == "end" and self._shrink():
+            if self._follow(*finish(self._pruned)):
                 self._save()
         except BaseException:
             self._tell("fail")
             raise
         self._tell("end")
+        if self.epoch >= (self._epochs or 0):
+            self._warn(unfired(self._recipe, self.epoch, thins=self._pruned.thin == "recipe"))
         return self.history[already:]
 
     # ---- one epoch
@@ -230,41 +235,44 @@ class Trainer:
     def _fit_epoch(
         self, loader: Iterable[Any], validate: Callable[[nn.Module], float] | None
     ) -> None:
-        set_epoch(loader, self.epoch)
-        self._rates.begin(self.epoch)
-        self._prune(loader)
-        start = time.perf_counter()
-        loss = self._train(loader)
-        seconds = time.perf_counter() - start
-        lr = float(self.optimizer.param_groups[0]["lr"])
-        self._rates.end(self.epoch)
-        metric = None
+        if self._run.begun is None:
+            set_epoch(loader, self.epoch)
+            self._rates.begin(self.epoch)
+            self._prune(loader)
+            self._run.begun = Begun.now(loader)
+        begun = self._run.begun
+        if not begun.over:
+            self._train(loader, begun)
+        loss, metric = self._engine.mean(float(begun.loss)), None
         if validate is not None:
-            metric = self._engine.mean(
-                float(validate(self.model(ema=self._tensors.average is not None)))
-            )
-        record = self._run.end_epoch(loss, metric, seconds, lr)
-        self._tell("epoch", record=record)
+            found = validate(self._tensors.shown(average=True).eval())
+            metric = self._engine.mean(check_metric(found))
+        self._tell("epoch", record=self._run.end_epoch(loss, metric))
         self._save()
 
-    def _train(self, loader: Iterable[Any]) -> float:
-        """Train on every batch once; the mean loss."""
-        total, count, steps = torch.zeros(()), 0, length(loader, self._update.accumulate)
-        groups = grouped(loader, self._update.accumulate)
-        for i, batches in enumerate(groups if steps is not None else self._engine.together(groups)):
-            for j in range(count, count + len(batches)):
-                if self._recipe.acts_within(self.epoch, j):
-                    self._prune(loader, step=j)
-            loss = self._step(batches)
-            total, count = total.to(loss.device, loss.dtype) + loss, count + len(batches)
-            self._tell("step", step=i, steps=steps, loss=total / count)
-        if not count:
+    def _train(self, loader: Iterable[Any], begun: Begun) -> None:
+        """Train on the batches that are left of an epoch, once each."""
+        accumulate, start = self._update.accumulate, time.perf_counter()
+        steps, groups = length(loader, accumulate), grouped(begun.rest(loader), accumulate)
+        together = groups if steps is not None else self._engine.together(groups)
+        try:
+            for i, batches in enumerate(together, begun.count // accumulate):
+                for j in range(begun.count, begun.count + len(batches)):
+                    if self._recipe.acts_within(self.epoch, j):
+                        self._prune(loader, step=j)
+                begun.add(self._step(batches), len(batches))
+                self._tell("step", step=i, steps=steps, loss=begun.loss)
+        finally:
+            begun.seconds += time.perf_counter() - start
+        if not begun.count:
+            self._run.begun = None
             raise PurethinError(
                 f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew "
                 "each epoch, as a list or a DataLoader (a generator is used up after one)"
             )
         self._tensors.agree()
-        return self._engine.mean(float(total) / count)
+        begun.lr, begun.over = float(self.optimizer.param_groups[0]["lr"]), True
+        self._rates.end(self.epoch)
 
     def _step(self, batches: list[Any]) -> Tensor:
         """One optimizer step; the sum of the batches' losses."""
@@ -275,29 +283,29 @@ class Trainer:
         return loss
 
     def _penalty(self) -> Tensor | None:
-        found = self._pruning.penalty_at(self.epoch, self._tensors.penalised)
+        found = self._pruned.pruning.penalty_at(self.epoch, self._tensors.penalised)
         return None if found is None else self._engine.full(found)
 
     # ---- masks and thinning
 
+    @property
+    def _pruned(self) -> State:
+        """How far the pruning has come."""
+        return self._tensors.pruned
+
     def _prune(self, loader: Iterable[Any], step: int = 0) -> None:
-        """What the recipe does as this epoch begins, or before a step within it: first the masks,
-        then thinning.
-        """
-        acts = step > 0 or self._recipe.acts_at(self.epoch)
-        changed = acts and self._tensors.mask(*self._ranking.next_masks(loader, self.epoch, step))
-        if changed:
+        """What the recipe does as this epoch begins, or before a step within it."""
+        self._follow(*self._ranking.advance(loader, self.epoch, step))
+
+    def _follow(self, state: State, change: Change) -> bool:
+        """Masks at work, then thinning; whether the tensors shrank."""
+        self._tensors.follow(state, change)
+        if change.masked:
             self._run.best = None  # metrics of networks of different size are not compared
             self._tell("prune")
-        thins = self._thin == "recipe" and not step and self._recipe.thins_at(self.epoch)
-        if thins or (self._thin == "now" and changed):
-            self._shrink()
-
-    def _shrink(self) -> bool:
-        shrunk = self._tensors.shrink()
-        if shrunk:
+        if change.thinned:
             self._tell("thin")
-        return shrunk
+        return change.thinned
 
     # ---- the state, whole
 
@@ -320,7 +328,7 @@ class Trainer:
             CheckpointError: what is there is damaged, or of another network, optimizer or recipe.
         """
         if self._folder is None:
-            raise ValueError("there is nowhere to resume from: give the trainer a `folder`")
+            raise OptionError("there is nowhere to resume from: give the trainer a `folder`")
         return self._run.resume(self._folder)
 
     def _save(self) -> None:
@@ -336,3 +344,7 @@ class Trainer:
     def _tell(self, event: Event, **more: Any) -> None:
         if self._engine.rank == 0:
             tell(self._callbacks, Moment(event, self, self.epoch, self._end, **more))
+
+    def _warn(self, notes: Iterable[str]) -> None:
+        for note in notes if self._engine.rank == 0 else ():
+            warnings.warn(note, stacklevel=3)

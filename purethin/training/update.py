@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from purethin.errors import OptionError
 from purethin.training.batches import arguments, first_of
 from purethin.training.network import Network
 from purethin.training.tensors import Tensors
@@ -32,7 +33,7 @@ class Update:
             with which the loss is scaled and steps with gradients that are not finite are skipped.
 
     Raises:
-        ValueError: a value is not allowed.
+        OptionError: a value is not allowed.
 
     >>> Update(lambda outputs, batch: outputs.mean(), accumulate=4).accumulate
     4
@@ -46,15 +47,15 @@ class Update:
 
     def __post_init__(self) -> None:
         if not callable(self.loss_fn) or not callable(self.inputs_of):
-            raise ValueError(
+            raise OptionError(
                 "loss_fn and inputs_of are functions: (outputs, batch) -> loss, and batch -> inputs"
             )
         if not isinstance(self.accumulate, int) or self.accumulate < 1:
-            raise ValueError(f"accumulate is {self.accumulate}; give a whole number of batches")
+            raise OptionError(f"accumulate is {self.accumulate}; give a whole number of batches")
         if self.autocast is not None and not isinstance(self.autocast, torch.dtype):
-            raise ValueError(f"autocast is {self.autocast}; give torch.bfloat16, float16 or None")
+            raise OptionError(f"autocast is {self.autocast}; give torch.bfloat16, float16 or None")
         if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; give a number above 0, or None")
+            raise OptionError(f"clip_norm is {self.clip_norm}; give a number above 0, or None")
 
     def scaler(self, device: torch.device) -> torch.amp.GradScaler:
         """What scales the loss; it does nothing unless `autocast` is float16."""

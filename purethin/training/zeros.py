@@ -18,7 +18,7 @@ from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import reasons
 from purethin.spec import Elements, Masks, Spec
-from purethin.thinning import masked_leaf, thin_spec, thin_tree
+from purethin.thinning import masked_leaf, thin_tree
 from purethin.tree import named
 
 
@@ -101,19 +101,6 @@ def remaining_cost(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, 
     now, dense = cost(spec, masks), cost(spec)
     zeros = sum(int((~m).sum()) for m in thinned_elements(elements, spec, masks).values())
     return now, 1 - (now.parameters - zeros) / max(dense.parameters, 1)
-
-
-def current(spec: Spec, masks: Masks, thinned: Masks) -> tuple[Spec, dict[str, Tensor]]:
-    """The spec of a network that is thinned by these masks, and the masks over what remains of it.
-
-    Args:
-        spec: the dense spec.
-        masks: all that is removed, over the dense network.
-        thinned: the masks that have left the tensors already.
-    """
-    return thin_spec(spec, thinned), {
-        name: m[thinned[name].to(m.device)] if name in thinned else m for name, m in masks.items()
-    }
 
 
 def thinned_elements(elements: Elements, spec: Spec, masks: Masks) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,3 +26,9 @@ def trainer_of(
     spec = pt.infer(model, pt.params_of(model), *args, **kwargs)
     step = {f.name: options.pop(f.name) for f in fields(pt.Update) if f.name in options}
     return pt.Trainer(model, spec, recipe, optimizer, pt.Update(loss_fn, **step), **options)
+
+
+def without_thinner(recipe: pt.Recipe) -> pt.Recipe:
+    """The recipe without its extensions: with `thin="end"`, units are masked all along."""
+    policies = tuple(p for p in recipe.policies if p.kind != "extension")
+    return replace(recipe, thinners={}, policies=policies)
