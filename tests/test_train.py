@@ -763,7 +763,7 @@ def test_the_model_of_a_masked_network_is_thinned_and_the_trainer_goes_on_as_it_
     assert t.params["a.conv1.weight"].shape == (12, 10, 3, 3)
     small, x = t.model(), batches(torch.float64)[0][0]
     assert dict(small.named_parameters())["a.conv1.weight"].shape == (6, 4, 3, 3)
-    torch.testing.assert_close(small(x), t._tensors.shown().eval()(x))  # pyright: ignore
+    torch.testing.assert_close(small(x), t._tensors.shown().eval()(x))
 
 
 @pytest.mark.parametrize(
