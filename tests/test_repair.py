@@ -72,6 +72,16 @@ TWINS: dict[str, tuple[nn.Module, nn.Module, tuple[int, ...]]] = {
     "linear": (nn.Linear(4, 6), nn.Linear(6, 3), (12, 4)),
     "convolution": (nn.Conv2d(2, 6, 1), nn.Conv2d(6, 4, 3, padding=1), (6, 2, 5, 5)),
     "grouped": (nn.Conv2d(2, 8, 1), nn.Conv2d(8, 6, 3, stride=2, groups=2), (20, 2, 5, 5)),
+    "transposed": (
+        nn.Conv2d(2, 6, 1),
+        nn.ConvTranspose2d(6, 4, (3, 2), stride=2, padding=1, output_padding=1, dilation=(1, 2)),
+        (6, 2, 4, 4),
+    ),
+    "transposed, grouped": (
+        nn.Conv1d(2, 8, 1),
+        nn.ConvTranspose1d(8, 6, 3, stride=2, groups=2),
+        (9, 2, 5),
+    ),
     "dilated": (nn.Conv1d(2, 5, 1), nn.Conv1d(5, 4, 3, dilation=2, bias=False), (8, 2, 9)),
 }
 
@@ -82,7 +92,7 @@ def test_a_unit_with_a_twin_goes_without_a_trace(name: str) -> None:
     with torch.no_grad():
         for p in randomise(first).parameters():
             p[1] = p[0]
-            if name == "grouped":
+            if "grouped" in name:
                 p[5] = p[4]
     net = nn.Sequential(first, nn.Tanh(), randomise(second))
     params, x, held = pt.params_of(net), data(*shape), data(*shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch.nn.functional as F
@@ -40,24 +41,69 @@ class GramSums:
 
 def read_rows(x: Tensor, site: Site, call: Any) -> Tensor:
     """`Tensor[groups, positions, features]`: what each row of the call's weight is multiplied
-    with.
+    with; of a transposed convolution its channels alone.
     """
+    given, kind = _given(call)
+    if kind != "convolution":
+        return x.movedim(site.at, -1).reshape(1, -1, x.shape[site.at])
+    return _patches(x, given)
+
+
+def placed_rows(x: Tensor, site: Site, call: Any) -> Tensor:
+    """The same, but of a transposed convolution what each position of its output is made of:
+    `(channels of the group) × kernel`, the kernel's places backwards.
+    """
+    given, kind = _given(call)
+    return _spread(x, given) if kind == "transposed" else read_rows(x, site, call)
+
+
+def _given(call: Any) -> tuple[dict[str, Any], str]:
+    """A call's arguments by name, and what kind of call it is."""
     op, args, kwargs = call
     given = {a.name: args[i] for i, a in enumerate(op._schema.arguments) if i < len(args)} | kwargs
     name = op._schema.name.split("::")[1]
-    if name.startswith("conv") and "transpose" not in name and not given.get("transposed"):
-        return _patches(x, given)
-    return x.movedim(site.at, -1).reshape(1, -1, x.shape[site.at])
+    if not name.startswith("conv"):
+        return given, "other"
+    turned = "transpose" in name or given.get("transposed")
+    return given, "transposed" if turned else "convolution"
 
 
 def _patches(x: Tensor, given: dict[str, Any]) -> Tensor:
     """A convolution's patches, over as many dims as its kernel has."""
-    weight, groups = given["weight"], given.get("groups", 1)
-    rank = weight.dim() - 2
+    weight = given["weight"]
+    rank, kernel = weight.dim() - 2, [*weight.shape[2:]]
     x = x if x.dim() == weight.dim() else x[None]
-    kernel = list(weight.shape[2:])
     stride, dilation = (_each(given.get(k, 1), rank) for k in ("stride", "dilation"))
     x = F.pad(x, _padding(given.get("padding", 0), kernel, dilation))
+    return _windows(x, given.get("groups", 1), kernel, stride, dilation)
+
+
+def _spread(x: Tensor, given: dict[str, Any]) -> Tensor:
+    """A transposed convolution's patches: those of a plain one over its data, zeros between them.
+
+    Source: Dumoulin and Visin, A guide to convolution arithmetic for deep learning, arXiv
+    1603.07285, sec. 4.
+    """
+    weight = given["weight"]
+    rank, kernel = weight.dim() - 2, [*weight.shape[2:]]
+    x = x if x.dim() == weight.dim() else x[None]
+    stride, dilation = (_each(given.get(k, 1), rank) for k in ("stride", "dilation"))
+    padding, more = (_each(given.get(k, 0), rank) for k in ("padding", "output_padding"))
+    between = x.new_zeros(
+        *x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], stride, strict=True))
+    )
+    between[(..., *(slice(None, None, s) for s in stride))] = x
+    edges = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True)]
+    pairs = [(e, e + m) for e, m in zip(edges, more, strict=True)]
+    x = F.pad(between, [p for pair in reversed(pairs) for p in pair])
+    return _windows(x, given.get("groups", 1), kernel, [1] * rank, dilation)
+
+
+def _windows(
+    x: Tensor, groups: int, kernel: list[int], stride: list[int], dilation: list[int]
+) -> Tensor:
+    """`Tensor[groups, positions, (channels of the group, window)]` of padded data."""
+    rank, features = len(kernel), x.shape[1] // groups * prod(kernel)
     for d in range(rank):
         x = x.unfold(2 + d, dilation[d] * (kernel[d] - 1) + 1, stride[d])
         x = x[..., :: dilation[d]]
@@ -65,7 +111,6 @@ def _patches(x: Tensor, given: dict[str, Any]) -> Tensor:
     # batch, channels, places, window -> groups, (batch places), (channels of the group, window)
     x = x.unflatten(1, (groups, -1)).movedim(1, 0)
     x = x.permute(0, 1, *(d + 1 for d in space), 2, *(d + 1 + rank for d in space))
-    features = weight.shape[1] * weight[0, 0].numel()
     return x.reshape(groups, -1, features)
 
 

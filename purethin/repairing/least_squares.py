@@ -18,7 +18,7 @@ from purethin import axes as ax
 from purethin.checks import check_masks
 from purethin.errors import MaskError
 from purethin.measuring.calls import watched
-from purethin.measuring.grams import read_rows
+from purethin.measuring.grams import placed_rows
 from purethin.measuring.running import Running, running
 from purethin.outputs import output_leaves
 from purethin.records import Site
@@ -53,9 +53,9 @@ def repair(
     held-out batches stays as it is; of the ridges, that is taken by which the outputs on held-out
     batches come nearest to the dense ones, or none.
 
-    Linear layers and convolutions, grouped or dilated, are repaired, one reader of an axis after
-    the other. Transposed convolutions, recurrent layers, products of bare parameters of another
-    shape and weights that are used twice stay masked.
+    Linear layers and convolutions, grouped, dilated or transposed, are repaired, one reader of an
+    axis after the other. Recurrent layers, products of bare parameters of another shape and weights
+    that are used twice stay masked.
 
     Args:
         model: the module, or any function `f(params, *args)`, as `measure` takes it.
@@ -155,7 +155,7 @@ class _Reader:
         assert kept is not None
         self.kept = kept
         dims = spec.layout[self.weight]
-        self.out_dim = 1 - self.dim if len(dims) == 2 else 0
+        self.out_dim = 1 - self.dim  # of transposed convolutions it is dim 1
         self.out_kept = ax.keep(dims[self.out_dim], masks, spec.sizes)
         name = f"{self.weight.removesuffix('weight')}bias"
         fits = name in spec.layout and spec.layout[name] == (dims[self.out_dim],)
@@ -173,7 +173,9 @@ class _Reader:
                 return None
             lacking = dense.made - current.made
             if self.out_kept is not None:
-                keep = self.out_kept.reshape(len(lacking), 1, -1).to(lacking.device)
+                keep = self.out_kept.to(lacking.device)
+                groups = len(keep) // lacking.shape[2]  # 1 where all groups share their units
+                keep = keep.reshape(groups, 1, -1)
                 lacking = torch.where(keep, lacking, torch.zeros_like(lacking))
             more = equations(current.rows, lacking, dense.weights, shift=self.bias is not None)
             total = more if total is None else total + more
@@ -197,10 +199,13 @@ class _Reader:
             out[self.bias] = (bias.double() + change[:, -1].flatten()).to(bias)
             change = change[:, :-1]
         rows = change.mT  # groups, outputs, features
-        if len(self.spec.layout[self.weight]) == 2:
+        if weight.dim() == 2:
             delta = rows[0] if self.dim == 1 else rows[0].mT
-        else:
+        elif self.dim == 1:
             delta = rows.reshape(weight.shape)
+        else:  # transposed: groups, outputs, channels, the kernel backwards
+            places = rows.unflatten(2, (-1, *weight.shape[2:])).transpose(1, 2)
+            delta = places.flip([*range(3, places.dim())]).reshape(weight.shape)
         return {**out, self.weight: (weight.double() + delta).to(weight)}
 
     def _restricted(self, sums: Equations) -> Equations:
@@ -260,7 +265,7 @@ def _seen(
 
     def seen(name: str, given: list[Tensor], outs: list[Any], call: Any) -> None:
         if (reader := waiting.get(name)) is not None and reader.site.operand is not None:
-            rows = read_rows(wide(given[reader.site.operand]), reader.site, call)
+            rows = placed_rows(wide(given[reader.site.operand]), reader.site, call)
             caught[name] = {"rows": rows, "out": wide(outs[0])}
         for site in (waiting[n].site for n in [*caught]):
             if site.norm is None or site.norm.call == name:
