@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import purethin as pt
 from purethin import criteria
+from purethin.criteria.reconstruction import gram_units, hessian, reading_rows
 from purethin.measuring.stats import Stats
 
 CALLS = {"grouped": NET.grouped, "fc1": NET.fc1, "fc2": NET.fc2}
@@ -149,6 +150,37 @@ def test_thinet_lets_the_unit_go_that_changes_the_readers_least_each_time() -> N
     by_hand.assert_close(criteria.thinet(PARAMS, SPEC, STATS), want)
 
 
+def error_without(gone: list[int], axis: str) -> float:
+    """What the best update of the readers' other weights leaves of the error, all at once."""
+    total = 0.0
+    for f in STATS.at(axis):
+        gram = f.gram
+        assert gram is not None
+        units = gram_units(f, axis, SPEC)
+        rows = reading_rows(f, gram, PARAMS)
+        for w, h, unit in zip(rows, hessian(gram, 0.01), units, strict=True):
+            s = [i for i, u in enumerate(unit.tolist()) if u in gone]
+            inverse = torch.linalg.inv(h)[s][:, s]
+            total += float((w[:, s] @ torch.linalg.inv(inverse) * w[:, s]).sum())
+    return total
+
+
+def test_ziplm_lets_the_unit_go_that_adds_least_to_the_error_and_scores_it_by_that() -> None:
+    want = {}
+    for name, axis in SPEC.axes.items():
+        gone: list[int] = []
+        scores, most = [0.0] * axis.size, 0.0
+        while len(gone) < axis.size:
+            left = [u for u in range(axis.size) if u not in gone]
+            errors = {u: error_without([*gone, u], name) for u in left}
+            unit = min(left, key=errors.__getitem__)
+            most = max(most, errors[unit] - (error_without(gone, name) if gone else 0.0))
+            scores[unit] = most
+            gone.append(unit)
+        want[name] = scores
+    by_hand.assert_close(criteria.ziplm(PARAMS, SPEC, STATS), want)
+
+
 def test_obs_is_what_the_best_update_of_the_other_weights_leaves() -> None:
     """Of fc2: the squared error that remains, by least squares with the same ridge to the old."""
     x = SEEN["fc2"]
@@ -229,6 +261,7 @@ def test_every_criterion_scores_every_axis_and_select_takes_it(case: str) -> Non
         "thinet": criteria.thinet(params, spec, stats),
         "obs": criteria.obs(params, spec, stats),
         "weighted": criteria.obs(params, spec, stats, weighted=True),
+        "ziplm": criteria.ziplm(params, spec, stats, weighted=True),
         **{
             of.__name__: of(params, spec, stats)
             for of in (
@@ -273,6 +306,7 @@ def test_an_axis_that_no_output_depends_on_scores_0() -> None:
     spec = pt.infer(model, params, x)
     stats = pt.measure(model, params, spec, [x], gram=True, loss=lambda out, batch: out.sum(1))
     of = (pt.taylor, pt.fisher, pt.apoz, pt.wanda, criteria.flap, criteria.obs, criteria.thinet)
+    of = (*of, criteria.ziplm)
     found = [criterion(params, spec, stats) for criterion in of]
     found += [pt.output_taylor(model, params, spec, [x]), criteria.hrank(model, params, spec, [x])]
     for scores in found:

@@ -11,6 +11,8 @@ from purethin.criteria.first_order import output_taylor as output_taylor
 from purethin.criteria.first_order import snip as snip
 from purethin.criteria.first_order import taylor as taylor
 from purethin.criteria.geometry import geometric_median as geometric_median
+from purethin.criteria.greedy import thinet as thinet
+from purethin.criteria.greedy import ziplm as ziplm
 from purethin.criteria.magnitude import batch_norm_scale as batch_norm_scale
 from purethin.criteria.magnitude import lamp as lamp
 from purethin.criteria.magnitude import lp_norm as lp_norm
@@ -19,7 +21,6 @@ from purethin.criteria.readers import flap as flap
 from purethin.criteria.readers import wanda as wanda
 from purethin.criteria.reconstruction import obs as obs
 from purethin.criteria.reconstruction import obs_update as obs_update
-from purethin.criteria.reconstruction import thinet as thinet
 from purethin.criteria.second_order import fisher as fisher
 from purethin.criteria.second_order import hessian_diagonal as hessian_diagonal
 from purethin.criteria.second_order import obd as obd

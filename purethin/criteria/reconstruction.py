@@ -65,7 +65,7 @@ def obs(
     tensors = fitting(params, spec, "obs(params, spec, stats)")
 
     def value(f: Features, axis: str) -> Tensor:
-        gram = _gram(f, weighted=weighted)
+        gram = gram_of(f, weighted=weighted)
         inverse = torch.linalg.inv(hessian(gram, damp))
         losses = torch.zeros(spec.axes[axis].size, dtype=torch.float64, device=inverse.device)
         units = gram_units(f, axis, spec)
@@ -77,7 +77,7 @@ def obs(
                 losses = losses.index_add(0, unit[index[:, 0]], lost)
         return losses
 
-    return of_data(_with_grams(spec, stats), stats, value, reduce)
+    return of_data(with_grams(spec, stats), stats, value, reduce)
 
 
 def obs_update(
@@ -113,7 +113,7 @@ def obs_update(
     check_masks(spec, masks)
     new = dict(tensors)
     for f in (f for f in stats.features if {*f.site.axes} & masks.keys() and f.site.weights):
-        gram = _gram(f, weighted=weighted)
+        gram = gram_of(f, weighted=weighted)
         kept = ax.keep(f.site.channels, masks, spec.sizes)
         if kept is None:
             continue
@@ -130,75 +130,10 @@ def obs_update(
     return map_named(lambda name, t: new[name], params)
 
 
-def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
-    """ThiNet's greedy choice: units go one after the other, each time the one whose going, with all
-    that went before, adds least to Σ_i ‖Σ_{v∈T} W_iv·X_v‖², the change of the readers' outputs.
-
-    The paper samples positions and one output each; here all count, by the Gram matrix.
-
-    Args:
-        params: the parameter pytree.
-        spec: its spec.
-        stats: what `measure` gave with `gram=`. Of the axes that it was not given for there is no
-            score.
-
-    Returns:
-        `{axis: Tensor[size]}` for every axis with Gram matrices: when a unit goes, as a fraction of
-        the axis, 0 the first.
-
-    Raises:
-        SpecError: the parameters do not fit the spec.
-        MaskError: no Gram matrix was measured.
-
-    Source: Luo et al., ThiNet, arXiv 1707.06342, sec. 3.2.2, eq. 6, algorithm 1.
-
-    >>> from purethin.inference.infer import infer
-    >>> from purethin.measuring.measure import measure
-    >>> def net(p, x): return (x @ p["w"]) @ p["v"]
-    >>> params = {"w": torch.tensor([[2., -2.1, 1.]]), "v": torch.ones(3, 1)}
-    >>> spec = infer(net, params, torch.ones(1, 1))
-    >>> thinet(params, spec, measure(net, params, spec, [torch.ones(1, 1)], gram=True))["w"]
-    tensor([0.6667, 0.3333, 0.0000], dtype=torch.float64)
-    """
-    tensors = fitting(params, spec, "thinet(params, spec, stats)")
-    out: dict[str, Tensor] = {}
-    for name, axis in _with_grams(spec, stats).axes.items():
-        out[name] = torch.zeros(axis.size, dtype=torch.float64)
-        if shown(spec, name):
-            found = [_products(f, name, spec, tensors) for f in stats.at(name)]
-            out[name] = _order(torch.stack(found).sum(0)) / axis.size
-    return out
-
-
-def _order(products: Tensor) -> Tensor:
-    """When each unit goes."""
-    cost = products.diagonal().clone()
-    order = torch.zeros_like(cost)
-    for step in range(len(cost)):
-        unit = int(cost.argmin())
-        order[unit] = step
-        cost = cost + 2 * products[unit]
-        cost[unit] = torch.inf
-    return order
-
-
-def _products(f: Features, axis: str, spec: Spec, tensors: Mapping[str, Tensor]) -> Tensor:
-    """`Tensor[size, size]`: Σ_i Σ_positions (W_iu·X_u)(W_iv·X_v)."""
-    gram, size = _gram(f, weighted=False), spec.axes[axis].size
-    total = torch.zeros(size, size, dtype=torch.float64, device=gram.matrix.device)
-    rows, units = reading_rows(f, gram, tensors), gram_units(f, axis, spec)
-    for matrix, w, unit in zip(gram.matrix.double(), rows, units, strict=True):
-        mine = (unit >= 0).nonzero()[:, 0]
-        entries, of = (w.T @ w * matrix)[mine][:, mine], unit[mine]
-        rows_of_units = entries.new_zeros(size, len(mine)).index_add(0, of, entries)
-        total = total.index_add(1, of, rows_of_units)
-    return total
-
-
 # ---- the features of a Gram matrix
 
 
-def _with_grams(spec: Spec, stats: Stats) -> Spec:
+def with_grams(spec: Spec, stats: Stats) -> Spec:
     """The spec with the axes that Gram matrices were measured of."""
     seen = [n for n in spec.axes if shown(spec, n)]
     found = [n for n in seen if all(f.gram is not None for f in stats.at(n))]
@@ -209,7 +144,13 @@ def _with_grams(spec: Spec, stats: Stats) -> Spec:
     return replace(spec, axes={n: a for n, a in spec.axes.items() if n in found or n not in seen})
 
 
-def _gram(f: Features, *, weighted: bool) -> Gram:
+def gram_of(f: Features, *, weighted: bool) -> Gram:
+    """The second moments that were measured at a site, weighted by its norm where that is asked
+    and there is one.
+
+    Raises:
+        MaskError: none were measured.
+    """
     gram = (f.weighted or f.gram) if weighted else f.gram
     if gram is None:
         raise MaskError(
