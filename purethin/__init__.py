@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from purethin.inference.rules import laws as laws
     from purethin.inference.rules import rule as rule
     from purethin.inference.rules.call import Call as Call
+    from purethin.loops.along import narrow_along as narrow_along
     from purethin.loops.narrow import narrow as narrow
     from purethin.loops.narrow import thin_module as thin_module
     from purethin.loops.steps import lr_factors as lr_factors

@@ -211,6 +211,16 @@ def test_torchs_attention_is_narrowed_in_place() -> None:
     torch.testing.assert_close(layer(x), small(x))
 
 
+def test_a_graph_that_is_still_alive_does_not_stop_the_next_step() -> None:
+    model = network()
+    loss = cross_entropy(model(X), Y)
+    loss.backward()
+    narrow(model, SPEC, KEEP)
+    cross_entropy(model(X), Y).backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in model.parameters())
+    assert loss.grad_fn is not None
+
+
 def test_an_average_thins_with_its_model_and_goes_on_averaging() -> None:
     model = network()
     average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lambda a, b, _: 0.5 * a + 0.5 * b)
@@ -284,7 +294,8 @@ def test_muons_factor_makes_a_thinned_weight_step_as_the_masked_one() -> None:
 
 def test_the_page_prints_what_it_shows(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "own-loop.md"
-    outputs = run(page.read_text(encoding="utf-8"), tmp_path, {"__name__": "page"})
+    text = page.read_text(encoding="utf-8")
+    outputs = run(text.partition("\n## Along a recipe")[0], tmp_path, {"__name__": "page"})
     assert len(outputs) == 2
     for output in outputs:
         assert output.printed == output.shown

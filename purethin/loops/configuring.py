@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from purethin.builtin import MEASURES
@@ -55,10 +56,22 @@ def configured(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -
             vars(module).update(attributes)
             module.__class__ = kind
         for tensor, data, grad in tensors:
-            tensor.grad = None
-            tensor.data = data
-            tensor.grad = grad
+            put(tensor, data, grad)
         raise
+
+
+def put(tensor: Tensor, data: Tensor, grad: Tensor | None) -> None:
+    """Give a parameter or buffer other data and another gradient.
+
+    A graph that is still alive (of the last loss) would have gradients of the old shape: torch
+    lets go of it where the dtype changes, so the data goes by way of another one.
+    """
+    tensor.grad = None
+    if tensor.requires_grad and tensor.shape != data.shape:
+        other = torch.float32 if data.dtype == torch.float64 else torch.float64
+        tensor.data = data.new_empty(0, dtype=other)
+    tensor.data = data
+    tensor.grad = grad
 
 
 def _measured(model: nn.Module) -> list[tuple[nn.Module, str, str, int]]:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from purethin.errors import SpecError
 from purethin.hooked import refresh
-from purethin.loops.configuring import configured
+from purethin.loops.configuring import configured, put
 from purethin.loops.steps import lr_factors, warn_of
 from purethin.modules import params_of, rebuild, tensors_of
 from purethin.optimizers.probe import unwrapped
@@ -113,9 +113,7 @@ def narrow(model: nn.Module, spec: Spec, masks: Masks, optimizer: Optimizer | No
     plan = _planned(model, spec, masks, optimizer)
     with configured(model, plan.config, plan.params):
         for name, tensor in plan.live.items():
-            tensor.grad = None
-            tensor.data = plan.params[name].detach()
-            tensor.grad = plan.grads.get(name)
+            put(tensor, plan.params[name].detach(), plan.grads.get(name))
     if optimizer is not None:
         for name, values in plan.state.items():
             unwrapped(optimizer).state[plan.live[name]] = values
