@@ -69,12 +69,14 @@ if TYPE_CHECKING:
     from purethin.oracle import leave_one_out as leave_one_out
     from purethin.oracle import leave_out as leave_out
     from purethin.oracle import subsets as subsets
-    from purethin.recipes.agp import agp as agp
+    from purethin.recipes import curves as curves
+    from purethin.recipes.curves import agp as agp
     from purethin.recipes.plan import Plan as Plan
     from purethin.recipes.plan import plan as plan
     from purethin.recipes.pruning import Pruning as Pruning
     from purethin.recipes.recipe import Recipe as Recipe
     from purethin.recipes.recipe import load_recipe as load_recipe
+    from purethin.recipes.scheduling import schedule as schedule
     from purethin.recipes.writing import recipe_for as recipe_for
     from purethin.records import Axis as Axis
     from purethin.records import Norm as Norm

@@ -21,7 +21,7 @@ from purethin.cli.arguments import BUDGETS, DEFAULT_INPUT, PROGRAM, parse
 from purethin.cli.imported import explained, make, parse_input, tensors
 from purethin.cli.outputs import filled, refuse_existing, show
 from purethin.cli.weights import merged, with_weights
-from purethin.recipes.writing import fractions_of
+from purethin.recipes.fractions import fractions_of
 from purethin.storage import written_whole
 from purethin.table import Table
 

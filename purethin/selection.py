@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 from typing import Literal
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
 from purethin.finding import find, hint, kinds, matching
-from purethin.spec import Scores, Spec
+from purethin.spec import Masks, Scores, Spec
 
 Scope = Literal["local", "global", "isomorphic"]
 Normalize = Literal["raw", "mean", "max", "l2", "cost"]
@@ -38,6 +39,7 @@ def select(
     axes: str | Iterable[str] | None = None,
     round_to: int | Mapping[str, int] = 1,
     min_keep: int = 1,
+    masks: Masks | None = None,
 ) -> dict[str, Tensor]:
     """Masks that remove the units of lowest score; among equal scores, those of lower index.
 
@@ -64,6 +66,8 @@ def select(
         round_to: keep a multiple of so many units, rounded up, where the axis has more than that;
             or `{axis: number}`, as `round_for` gives it: a multiple, or all.
         min_keep: keep at least so many units of each axis.
+        masks: what is gone already, in a schedule: it stays gone, whatever its scores, and
+            counts among what goes.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep. Works under `vmap` over stacked scores with the
@@ -89,11 +93,13 @@ def select(
     wanted = _wanted(scores, sparsity, spec, axes, keep)
     steps = _steps(scores, round_to, spec)
     _check_limits(steps, min_keep, max_sparsity)
+    before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
     removed: dict[str, int] = {}
     for names in _rankings([*wanted], scope, groups, spec):
         part = {name: scores[name] for name in names}
         if len(part) > 1 or scope == "global":
-            part = {n: _normalized(s, n, normalize, scope, spec) for n, s in part.items()}
+            how = partial(_normalized, how=normalize, scope=scope, spec=spec)
+            part = {n: how(s, n, kept=before.get(n)) for n, s in part.items()}
             removed |= _shared_counts(part, wanted, max_sparsity, min_keep)
         else:
             (name,) = names
@@ -102,7 +108,8 @@ def select(
             removed[name] = min(count_removed(wanted[name], size), most)
     for name in wanted:
         removed[name] = _rounded(removed[name], len(scores[name]), steps[name], min_keep)
-    return {name: _keep(scores[name], removed[name]) for name in wanted}
+    removed |= {name: max(removed[name], int((~m).sum())) for name, m in before.items()}
+    return {n: _keep(_gone_first(scores[n], before.get(n)), removed[n]) for n in wanted}
 
 
 def _steps(scores: Scores, round_to: int | Mapping[str, int], spec: Spec | None) -> dict[str, int]:
@@ -131,6 +138,21 @@ def _check_limits(steps: Mapping[str, int], min_keep: int, most: float | None) -
         )
     if most is not None and not 0 <= most <= 1:
         raise MaskError(f"max_sparsity is {most}: give a fraction from 0 to 1")
+
+
+def _fitting(mask: Tensor, name: str, scores: Scores) -> Tensor:
+    """The mask of an axis so far, beside its scores."""
+    if mask.shape != scores[name].shape:
+        raise MaskError(
+            f"the mask of '{name}' has shape {tuple(mask.shape)}, its scores "
+            f"{tuple(scores[name].shape)}: give scores of all units, those that are gone too"
+        )
+    return mask.to(scores[name].device, torch.bool)
+
+
+def _gone_first(scores: Tensor, kept: Tensor | None) -> Tensor:
+    """Scores by which units that are gone already go before all others."""
+    return scores if kept is None else torch.where(kept, scores, -torch.inf)
 
 
 # ---- which axes
@@ -215,11 +237,18 @@ def _rankings(
 
 
 def _normalized(
-    scores: Tensor, name: str, how: Normalize | None, scope: Scope, spec: Spec | None
+    scores: Tensor,
+    name: str,
+    how: Normalize | None,
+    scope: Scope,
+    spec: Spec | None,
+    kept: Tensor | None,
 ) -> Tensor:
-    """The scores of one axis, comparable with those of others."""
+    """The scores of one axis, comparable with those of others; by what is not gone yet."""
+    kept = None if kept is None else kept.cpu()
     scores = scores.detach().double().cpu()
-    size = scores.abs()
+    size = (scores if kept is None else scores[kept]).abs()
+    scores = _gone_first(scores, kept)
     if how is None and scope != "global":
         how = "raw" if scope == "isomorphic" else None
     if how == "raw":

@@ -1004,6 +1004,8 @@ def test_merges_of_merges_take_no_time() -> None:
 
 def test_the_schedule_that_the_page_shows_is_read() -> None:
     page = Path(__file__).parent.parent / "docs" / "distiller.md"
-    text, ours = blocks(page.read_text(encoding="utf-8"), "yaml")
+    text, ours, by_axis = blocks(page.read_text(encoding="utf-8"), "yaml")
+    (heads,) = pt.load_recipe(by_axis).pruners.values()
+    assert heads.by_axis is not None and heads.criterion == "taylor"
     assert pt.load_recipe(text).last_epoch == 49
     assert pt.load_recipe(ours).pruners["all"].target == {"macs": 0.5}

@@ -354,3 +354,35 @@ def test_isomorphic_axes_rank_together() -> None:
         best = {(n, int(scores[n].argmax())) for n in names}
         gone = {(n, i) for n in names for i in removed(masks)[n]}
         assert len(gone - lowest) <= len(lowest & best)
+
+
+@given(st.data(), st.sampled_from(["local", "global"]), st.floats(0, 1))
+def test_what_is_gone_stays_gone_counts_and_whatever_it_scores(
+    data: st.DataObject, scope: Any, fraction: float
+) -> None:
+    sizes = data.draw(st.lists(st.integers(2, 9), min_size=1, max_size=3))
+    scores, masks = dict[str, Tensor](), dict[str, Tensor]()
+    for i, size in enumerate(sizes):
+        drawn = data.draw(st.lists(st.integers(1, 50), min_size=size, max_size=size, unique=True))
+        scores[f"a{i}"] = torch.tensor(drawn, dtype=torch.float64)
+        kept = data.draw(st.lists(st.booleans(), min_size=size - 1, max_size=size - 1))
+        masks[f"a{i}"] = torch.tensor([*kept, True])
+    options: Any = {"scope": scope, "normalize": "mean", "max_sparsity": 1.0}
+    new = pt.select(scores, fraction, **options, masks=masks)
+    for name, mask in masks.items():
+        assert bool((new[name] <= mask).all())
+        gone = int((~mask).sum())
+        if scope == "local":
+            asked = min(count_removed(fraction, mask.numel()), mask.numel() - 1)
+            assert int((~new[name]).sum()) == max(asked, gone)
+    total, gone = sum(sizes), sum(int((~m).sum()) for m in masks.values())
+    asked = min(count_removed(fraction, total), total - len(sizes))
+    assert scope == "local" or sum(int((~m).sum()) for m in new.values()) == max(asked, gone)
+    other = {n: torch.where(masks[n], s, 1000 - s) for n, s in scores.items()}
+    again = pt.select(other, fraction, **options, masks=masks)
+    assert all(torch.equal(new[n], again[n]) for n in masks)
+
+
+def test_a_mask_of_other_units_is_refused() -> None:
+    with pytest.raises(pt.MaskError, match=r"the mask of 'h' has shape \(2,\), its scores \(3,\)"):
+        pt.select({"h": torch.ones(3)}, 0.5, masks={"h": torch.ones(2, dtype=torch.bool)})

@@ -1,3 +1,5 @@
 """Recipes: Distiller's YAML read, applied to a network, planned without training, and written for a
 network.
 """
+
+from purethin.recipes import curves as curves

@@ -15,6 +15,7 @@ from purethin.recipes.pruners import Pruner
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.rows import Row
+from purethin.recipes.scoring import looks_at_data
 
 
 def notes_of(
@@ -143,8 +144,12 @@ def _thinnings(recipe: Recipe) -> list[int]:
 
 def _not_known(recipe: Recipe) -> Iterator[str]:
     for name, pruner in recipe.pruners.items():
-        if pruner.criterion in KINDS and _policies(recipe, pruner):
-            says = f"its {pruner.criterion} says in training; how many is certain"
+        by = pruner.by_axis
+        of_data = pruner.criterion in KINDS if by is None else looks_at_data(by)
+        if of_data and _policies(recipe, pruner):
+            counted = by is None or (by.scope == "local" and pruner.target is None)
+            many = "how many is certain" if counted else "how many of each axis, too"
+            says = f"its {pruner.criterion} says in training; {many}"
             yield f"which units '{name}' removes, {says}"
     for name, regularizer in recipe.regularizers.items():
         if regularizer.threshold and _policies(recipe, regularizer):

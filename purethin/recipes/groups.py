@@ -11,10 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+import torch
+
 from purethin import axes as ax
-from purethin.errors import nearest
+from purethin.errors import PurethinError, nearest
+from purethin.recipes.by_axis import ByAxis, chosen_masks, fractions_by
 from purethin.recipes.nodes import fail
 from purethin.recipes.pruners import GROUP_TYPES, Pruner
+from purethin.recipes.scoring import asked
 from purethin.spec import Spec
 
 _OTHER = {"Channels": "Filters", "Rows": "Cols", "Cols": "Rows"}  # of Filters and 3D: Channels
@@ -43,13 +47,15 @@ class Ranking:
 @dataclass(frozen=True)
 class Group:
     """Axes that lose the same units: `by` ranks them (the scores of several add up, or are
-    averaged); `why` says so.
+    averaged); `why` says so. `final` is the fraction that is gone of them at the end, where it is
+    not one for all that a pruner prunes.
     """
 
     axes: tuple[str, ...]
     by: tuple[Ranking, ...]
     why: str
     mean: bool = False
+    final: float | None = None
 
     @property
     def leader(self) -> str:
@@ -67,6 +73,8 @@ def groups_of(pruner: Pruner, spec: Spec) -> list[Group]:
             Leader's axis is of another size than one that it leads.
     """
     kind, dependency = pruner.group_type, pruner.group_dependency
+    if pruner.by_axis is not None:
+        return _of_axes(pruner, pruner.by_axis, spec)
     if kind is None:
         return []
     found: dict[str, list[Listed]] = {}
@@ -135,6 +143,28 @@ def elements_of(pruner: Pruner, spec: Spec) -> list[str]:
 def placed(of: Pruner) -> list[tuple[str, str]]:
     """Each listed weight with its place; that of the pruner where it was not read from a file."""
     return list(zip(of.weights, of.places or [of.place] * len(of.weights), strict=True))
+
+
+def _of_axes(pruner: Pruner, by: ByAxis, spec: Spec) -> list[Group]:
+    """The axes that a pruner lists by texts, each by itself; of what makes it a Ranking says only
+    where its mask is to lie.
+    """
+    try:
+        asked(by.criterion.load("criterion"))
+        by.curve.load("curve")
+        found = fractions_by(by, spec)
+        ones = {name: torch.ones(spec.sizes[name], device="cpu") for name in found}
+        if pruner.target is None:
+            chosen_masks(by, found, ones, {}, spec)
+    except PurethinError as error:
+        fail(pruner.place, f"pruner '{pruner.name}': {error}")
+    makers = {name: (spec.axes[name].producers or spec.axes[name].places)[0] for name in found}
+    return [
+        Group(
+            (name,), (Ranking(*makers[name], name),), f"{by.criterion.name}, by axis", final=final
+        )
+        for name, final in found.items()
+    ]
 
 
 def _led(kind: str, found: Mapping[str, list[Listed]], spec: Spec) -> list[Group]:

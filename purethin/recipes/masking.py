@@ -4,8 +4,7 @@ single weights. Masks only grow; the last unit stays.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,9 +16,10 @@ from purethin.errors import MaskError
 from purethin.measures import KINDS, Measure
 from purethin.recipes.groups import Group, Ranking
 from purethin.recipes.pruners import Pruner
+from purethin.recipes.scoring import scores_by, seeded, spread
 from purethin.selection import count_removed
-from purethin.spec import Elements, Masks, Spec
-from purethin.thinning import masked_leaf
+from purethin.spec import Elements, Masks, Scores, Spec
+from purethin.thinning import masked_leaf, thin, thin_spec
 from purethin.units import per_unit, wide
 
 Score = Callable[[Ranking], Tensor]
@@ -127,25 +127,43 @@ class Evidence:
         tensors: the parameters at their dense shapes, zero where they are masked. Units that masks
             remove may still hold values: they don't count.
         statistics: `{measure: Tensor[size]}` of the criteria that need data.
+        scores: `{pruner: {axis: Tensor[size]}}` of the pruners by axes that need data.
         seed: from it, the epoch and the names of pruner and axis alone come random scores.
     """
 
     spec: Spec
     tensors: Mapping[str, Tensor]
     statistics: Mapping[Measure, Tensor] = field(default_factory=dict)
+    scores: Mapping[str, Scores] = field(default_factory=dict)
     seed: int = 0
     _summed: dict[tuple[str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
-    def score(self, pruner: Pruner, epoch: int, masks: Masks) -> Score:
+    def score(self, pruner: Pruner, groups: Sequence[Group], epoch: int, masks: Masks) -> Score:
         """What scores a pruner's axes at an epoch.
 
         Args:
             pruner: its criterion scores.
+            groups: its groups on the network.
             epoch: the epoch.
             masks: as the epoch began. What they remove does not count, so that the order of the
                 pruners within an epoch does not matter.
         """
-        return partial(self._score, pruner, epoch, masks)
+        if pruner.by_axis is None:
+            return partial(self._score, pruner, epoch, masks)
+        axes = [axis for group in groups for axis in group.axes]
+        found = self.scores.get(pruner.name)
+        if found is None:
+            params, seed = thin(self.tensors, self.spec, masks)[0], (self.seed, epoch, pruner.name)
+            now = thin_spec(self.spec, masks)
+            found = spread(scores_by(pruner.by_axis, axes, params, now, seed), masks)
+        for axis in axes:
+            if axis not in found or found[axis].shape != (self.spec.sizes[axis],):
+                raise MaskError(
+                    f"pruner '{pruner.name}' ranks '{axis}' by {pruner.criterion}, of which no "
+                    f"scores of shape ({self.spec.sizes[axis]},) are given: give scores of all "
+                    "units, those that are gone too"
+                )
+        return lambda ranking: found[ranking.axis]
 
     def _score(self, pruner: Pruner, epoch: int, masks: Masks, ranking: Ranking) -> Tensor:
         """`Tensor[size]` of one weight: of a norm, of data, or of chance.
@@ -202,5 +220,4 @@ def _chance(size: int, of: tuple[object, ...]) -> Tensor:
     """Uniform scores that depend on nothing but `of`: the same in every process, whatever ran
     before.
     """
-    seed = int.from_bytes(hashlib.blake2b(repr(of).encode(), digest_size=7).digest(), "big")
-    return torch.rand(size, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return torch.rand(size, generator=seeded(of), device="cpu")

@@ -4,7 +4,7 @@ given parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import Regularizer, reasons
 from purethin.recipes.rows import NUMBERS, WORDS, Row
-from purethin.spec import Elements, Masks, Spec
+from purethin.spec import Elements, Masks, Scores, Spec
 from purethin.table import Table
 from purethin.thinning import masked_leaf
 from purethin.tree import TensorTree, named
@@ -81,7 +81,9 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
     acting = _epochs(recipe, epochs)
     unknown = {m for epoch in acting for m in pruning.measures_at(epoch)}
     nothing = {m: torch.zeros(spec.sizes[m.axis], device="cpu") for m in unknown}
-    evidence = Evidence(spec, tensors, nothing)
+    unscored = {pruner.name for epoch in acting for pruner in pruning.scored_at(epoch)}
+    evenly = {name: _by_index(pruning.axes_of(name), spec) for name in unscored}
+    evidence = Evidence(spec, tensors, nothing, evenly)
     rows: list[Row] = []
     masks, elements = dict[str, Tensor](), dict[str, Tensor]()
     before = now = cost(spec)
@@ -111,16 +113,25 @@ def _acted(
     """
     for policy in pruning.timetable.pruning_at(epoch):
         name, targeted = policy.instance.name, policy.instance.target is not None
+        by = policy.instance.by_axis
+        shared = by is not None and by.scope != "local"
         sparsity = None if targeted else sparsity_at(policy, epoch)
         for group in pruning.groups[name]:
+            asked = None if targeted or shared else sparsity_at(policy, epoch, group.final)
             for axis in group.axes:
-                yield name, axis, group.why, masks[axis], sparsity
+                yield name, axis, group.why, masks[axis], asked
         for weight in pruning.singles[name]:
             yield name, weight, f"single weights of {weight}", elements[weight], sparsity
     for r in pruning.timetable.removes_at(epoch):
         for axis, why in reasons(r, pruning.penalties[r.name], pruning.spec).items():
             if axis in masks:
                 yield r.name, axis, why, masks[axis], None
+
+
+def _by_index(axes: Iterable[str], spec: Spec) -> Scores:
+    """Scores that take the same part of each axis, the first units first."""
+    sizes = {axis: spec.sizes[axis] for axis in axes}
+    return {a: torch.arange(1, n + 1, device="cpu") / max(n, 1) for a, n in sizes.items()}
 
 
 def _epochs(recipe: Recipe, epochs: int | None) -> list[int]:

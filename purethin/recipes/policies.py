@@ -16,7 +16,7 @@ import yaml
 
 from purethin.errors import nearest
 from purethin.recipes import nodes
-from purethin.recipes.agp import agp
+from purethin.recipes.curves import agp
 from purethin.recipes.distiller import SECTIONS, off
 from purethin.recipes.nodes import Fields, said
 from purethin.recipes.pruners import Pruner
@@ -78,13 +78,21 @@ class Policy(Generic[T_co]):
         return place < len(self.epochs) and self.epochs[place] == epoch
 
 
-def sparsity_at(policy: Policy[Pruner], epoch: int) -> float:
-    """The fraction of dense units (or weights) that is gone after this epoch of a policy."""
+def sparsity_at(policy: Policy[Pruner], epoch: int, final: float | None = None) -> float:
+    """The fraction of dense units (or weights) that is gone after this epoch of a policy.
+
+    Args:
+        policy: of a pruner.
+        epoch: one of its epochs.
+        final: the fraction at the end, where it is not the pruner's own but one axis's.
+    """
     pruner = policy.instance
+    final = pruner.final if final is None else final
     if not pruner.gradual:
-        return pruner.final
+        return final
     when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
-    return agp(epoch, initial=pruner.initial, final=pruner.final, **when)
+    curve = agp if pruner.by_axis is None else pruner.by_axis.curve.load("curve")
+    return curve(epoch, initial=min(pruner.initial, final), final=final, **when)
 
 
 @dataclass(frozen=True)
@@ -205,14 +213,17 @@ def read_policy(node: yaml.Node, known: Mapping[str, Mapping[str, Any]]) -> Poli
         one, given = ", ".join(_ARGUMENTS), ", ".join(kinds) or "none"
         nodes.fail(node, f"a policy has exactly one of {one}; this has {given}")
     instance, arguments = _instance(kinds[0], entries[kinds[0]][1], known[kinds[0]])
-    _check_times(node, times, says, gradual=isinstance(instance, Pruner) and instance.gradual)
+    batches = getattr(arguments, "mini_batch_pruning_frequency", 0)
+    if batches and instance.by_axis is not None:
+        nodes.fail(node, "a pruner with `axes` acts as epochs begin: leave mini_batch_… out")
+    _check_times(node, times, says, ranged=_ranged(instance))
     epochs = says.epochs or tuple(range(says.starting_epoch, says.ending_epoch, says.frequency))
     return Policy(
         instance,
         epochs,
         says.frequency,
         says.ending_epoch or epochs[-1] + 1,
-        getattr(arguments, "mini_batch_pruning_frequency", 0),
+        batches,
         isinstance(instance, Regularizer) and bool(instance.threshold) and arguments.keep_mask,
         nodes.place(node),
     )
@@ -239,18 +250,25 @@ def _instance(kind: str, node: yaml.Node, known: Mapping[str, Any]) -> tuple[Any
     return known[name], nodes.read(_ARGUMENTS[kind], asked, node, "args", unknown)
 
 
-def _check_times(node: yaml.Node, entries: Fields, says: _Times, *, gradual: bool) -> None:
+def _ranged(instance: Any) -> str:
+    """What of an instance asks for a range of epochs; empty where nothing does."""
+    if not isinstance(instance, Pruner) or not instance.gradual:
+        return ""
+    return "an _AGP pruner" if instance.by_axis is None else "a curve other than one_shot"
+
+
+def _check_times(node: yaml.Node, entries: Fields, says: _Times, *, ranged: str) -> None:
     """That a policy has epochs or a range, and acts."""
-    ranged = [k for k in entries if k != "epochs"]
+    others = [k for k in entries if k != "epochs"]
     if "epochs" in entries:
-        if ranged:
-            which = f"remove `epochs` or {', '.join(ranged)}"
+        if others:
+            which = f"remove `epochs` or {', '.join(others)}"
             nodes.fail(
-                entries[ranged[0]][0], f"a policy has `epochs` or a range, not both: {which}"
+                entries[others[0]][0], f"a policy has `epochs` or a range, not both: {which}"
             )
-        if gradual:
+        if ranged:
             remedy = "write starting_epoch, ending_epoch and frequency"
-            nodes.fail(entries["epochs"][0], f"an _AGP pruner needs a range: {remedy}")
+            nodes.fail(entries["epochs"][0], f"{ranged} needs a range: {remedy}")
         return
     for key in ("starting_epoch", "ending_epoch"):
         if key not in entries:

@@ -7,7 +7,7 @@ A pruner knows no network: `groups_of` says which axes it means on one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 import yaml
@@ -15,6 +15,7 @@ import yaml
 from purethin.budgets.asked import KINDS
 from purethin.errors import nearest
 from purethin.recipes import nodes
+from purethin.recipes.by_axis import ByAxis, read_by_axis
 from purethin.recipes.distiller import GROUPS, class_of, off
 from purethin.recipes.nodes import Fields, said
 
@@ -58,16 +59,18 @@ class Pruner:
 
     Attributes:
         name: its instance name.
-        criterion: one of `CRITERIA`'s values; "magnitude" zeroes single weights.
+        criterion: one of `CRITERIA`'s values; "magnitude" zeroes single weights. Of a pruner by
+            axes, its name.
         weights: the listed names.
         group_type: one of `GROUP_TYPES`; None for single weights.
         group_dependency: one of `DEPENDENCIES`, or None.
         initial: the fraction removed at the first epoch.
         final: the fraction removed at the last.
-        gradual: whether it follows automated gradual pruning between the two.
+        gradual: whether it follows a curve between the two.
         target: `{kind: fraction or number}`: what the network may cost at the end, in place of a
             sparsity; `initial` and `final` are then parts of the way there.
         shared: whether the target is that of the whole recipe, which its pruners reach together.
+        by_axis: what a pruner says that lists axes, not weights.
         place: its line, for messages.
         places: those of its weights.
     """
@@ -82,6 +85,7 @@ class Pruner:
     gradual: bool
     target: Mapping[str, float] | None = None
     shared: bool = False
+    by_axis: ByAxis | None = None
     place: str = field(default="", compare=False, repr=False)
     places: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
@@ -169,15 +173,16 @@ def read_pruner(
     Raises:
         RecipeError: the class or an argument is unknown, refused, missing or out of range.
     """
-    kind, entries = class_of(name, at, nodes.mapping(node, f"pruner '{name}'"), _CLASSES)
+    if "axes" in (given := nodes.mapping(node, f"pruner '{name}'")):
+        return _of_axes(name, at, given, target)
+    kind, entries = class_of(name, at, given, _CLASSES)
     entries = {k: e for k, e in entries.items() if not off(k, *e)}
     if kind != ELEMENTS:
         entries = _units(kind, entries)
-    shared = target is not None and kind != ELEMENTS and not entries.keys() & _AMOUNTS
-    if target is not None and shared:
+    if shared := target is not None and kind != ELEMENTS and not entries.keys() & _AMOUNTS:
         entries = {**entries, "target": (target, target)}
     form = _UnitsGradually if kind.endswith("_AGP") else _UnitsOnce
-    form = _Target if "target" in entries and kind != ELEMENTS else form
+    form = _Target if "target" in entries else form
     form = _Gradually if kind == ELEMENTS else form
     says = nodes.read(form, entries, at, f"pruner '{name}'", f"{kind} has no argument")
     if not says.weights:
@@ -202,9 +207,65 @@ def read_pruner(
         kind.endswith("_AGP") or kind == ELEMENTS,
         getattr(says, "target", None),
         shared,
-        nodes.place(at),
-        tuple(says.weights.values()),
+        place=nodes.place(at),
+        places=tuple(says.weights.values()),
     )
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    initial_sparsity: float = said(nodes.fraction, default=0.0)
+    target: Mapping[str, float] | None = said(read_target, default=None)
+
+
+def _of_axes(name: str, at: yaml.Node, entries: Fields, target: yaml.Node | None) -> Pruner:
+    """A pruner that lists axes."""
+    owner = f"pruner '{name}'"
+    keys = {f.name for f in fields(_Amounts)}
+    own = {key: entry for key, entry in entries.items() if key in keys}
+    says = nodes.read(_Amounts, own, at, owner, "")
+    by = read_by_axis({k: e for k, e in entries.items() if k not in keys}, at, owner)
+    fractions = [f for f in by.axes.values() if f is not None]
+    shared = target is not None and not fractions and says.target is None
+    goal = read_target(target) if target is not None and shared else says.target
+    _check_amounts(owner, at, entries["axes"][1], by, goal)
+    gradual = by.curve.name != "one_shot"
+    final = 1.0 if goal is not None else max(fractions)
+    return Pruner(
+        name,
+        by.criterion.name,
+        (),
+        None,
+        None,
+        says.initial_sparsity if gradual else final,
+        final,
+        gradual,
+        goal,
+        shared,
+        by,
+        nodes.place(at),
+    )
+
+
+def _check_amounts(
+    owner: str, at: yaml.Node, listed: yaml.Node, by: ByAxis, goal: Mapping[str, float] | None
+) -> None:
+    """That a pruner of axes says how much of them goes, once."""
+    said = any(f is not None for f in by.axes.values())
+    if not by.axes:
+        nodes.fail(listed, f"{owner} lists no axes")
+    if goal is None and not said:
+        example = f"`axes: {{{next(iter(by.axes))}: 0.5}}`"
+        nodes.fail(listed, f"how much of these goes is not said: write {example}")
+    if goal is not None and said:
+        remedy = "write `axes: […]` without numbers, or leave the target out"
+        nodes.fail(listed, f"{owner} has sparsities and a target: {remedy}")
+    shares = by.normalize in (None, "share", "raw")
+    if goal is not None and not (by.scope == "local" and shares):
+        why = "a target gives each axis its own width"
+        nodes.fail(at, f"{owner}: {why}: leave the scope out, and write `normalize: share` or raw")
+    if goal is None and by.normalize == "share":
+        nodes.fail(at, f"{owner}: `normalize: share` is of a target; write mean, max, l2 or cost")
 
 
 def _units(kind: str, entries: Fields) -> Fields:

@@ -14,14 +14,16 @@ from torch import Tensor
 
 from purethin.checks import check_fits
 from purethin.measures import KINDS, Measure
+from purethin.recipes.by_axis import chosen_masks
 from purethin.recipes.groups import Group, elements_of, groups_of, refuse_rivals
 from purethin.recipes.masking import Evidence, element_mask, ranked_masks
 from purethin.recipes.policies import Policy, Timetable, sparsity_at
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
+from purethin.recipes.scoring import looks_at_data
 from purethin.recipes.targets import budgets_at, check_targets, targeted_masks
 from purethin.selection import count_removed
-from purethin.spec import Elements, Masks, Spec
+from purethin.spec import Elements, Masks, Scores, Spec
 from purethin.tree import TensorTree, named
 
 
@@ -31,6 +33,7 @@ class Pruning:
 
     Attributes:
         timetable: what acts when.
+        pruners: by name.
         spec: the dense network's.
         groups: the axes that each pruner prunes, by its name, and what ranks them.
         singles: the parameters whose single weights it zeroes.
@@ -38,26 +41,45 @@ class Pruning:
     """
 
     timetable: Timetable
+    pruners: Mapping[str, Pruner]
     spec: Spec
     groups: Mapping[str, Sequence[Group]]
     singles: Mapping[str, Sequence[str]]
     penalties: Mapping[str, Sequence[Penalty]]
+
+    @staticmethod
+    def _weighs(pruner: Pruner) -> bool:
+        """Whether the criterion of a pruner by axes reads all weights."""
+        return pruner.by_axis is not None and not looks_at_data(pruner.by_axis)
 
     @property
     def reads(self) -> frozenset[str]:
         """The parameters whose values the masks depend on; of all others, shapes alone are read."""
         ranks = {r.weight for groups in self.groups.values() for group in groups for r in group.by}
         pulled = {p.listed.weight for each in self.penalties.values() for p in each}
-        return frozenset(ranks.union(pulled, *self.singles.values()))
+        everything = self.spec.layout if any(map(self._weighs, self.pruners.values())) else ()
+        return frozenset(ranks.union(pulled, everything, *self.singles.values()))
 
     def measures_at(self, epoch: int) -> tuple[Measure, ...]:
         """What must be measured on data before `masks_at(epoch)`: see `purethin.measures`. Mostly
         nothing.
         """
         acting = [p.instance for p in self.timetable.at(epoch, Pruner)]
-        acting = [pruner for pruner in acting if pruner.criterion in KINDS]
+        acting = [p for p in acting if p.criterion in KINDS and p.by_axis is None]
         by = [(p.criterion, r) for p in acting for group in self.groups[p.name] for r in group.by]
         return tuple(dict.fromkeys(Measure(kind, r.weight, r.dim, r.axis) for kind, r in by))
+
+    def scored_at(self, epoch: int) -> tuple[Pruner, ...]:
+        """The pruners by axes whose criteria look at data: `masks_at(epoch)` is to be given their
+        scores.
+        """
+        acting = dict.fromkeys(p.instance.name for p in self.timetable.at(epoch, Pruner))
+        found = (self.pruners[name] for name in acting)
+        return tuple(p for p in found if p.by_axis is not None and looks_at_data(p.by_axis))
+
+    def axes_of(self, pruner: str) -> list[str]:
+        """The axes that a pruner prunes."""
+        return [axis for group in self.groups[pruner] for axis in group.axes]
 
     def masks_at(
         self,
@@ -67,6 +89,7 @@ class Pruning:
         *,
         step: int = 0,
         statistics: Mapping[Measure, Tensor] | None = None,
+        scores: Mapping[str, Scores] | None = None,
         seed: int = 0,
     ) -> dict[str, Tensor]:
         """The masks after the pruners of this epoch have acted; the same ones where none does.
@@ -80,6 +103,8 @@ class Pruning:
                 later only those pruners whose policy has `mini_batch_pruning_frequency`, at its
                 multiples.
             statistics: `{measure: Tensor[size]}` for all of `measures_at(epoch)`.
+            scores: `{pruner: {axis: Tensor[size]}}` for all of `scored_at(epoch)`, of all units;
+                of other pruners by axes too, in place of their criteria.
             seed: random pruners rank by it, the epoch, their name and the axis's alone.
 
         Returns:
@@ -92,7 +117,7 @@ class Pruning:
         """
         tensors = named(params)
         check_fits(self.spec, tensors)
-        evidence = Evidence(self.spec, tensors, statistics or {}, seed)
+        evidence = Evidence(self.spec, tensors, statistics or {}, scores or {}, seed)
         return self.next_masks(epoch, evidence, masks, step)
 
     def next_masks(
@@ -101,18 +126,24 @@ class Pruning:
         """`masks_at` by evidence that is kept from epoch to epoch."""
         out = dict(masks)
         for policies in _together(self.timetable.pruning_at(epoch, step)):
-            first, part = policies[0].instance, sparsity_at(policies[0], epoch)
+            first = policies[0].instance
             ranked = [
-                (self.groups[p.instance.name], evidence.score(p.instance, epoch, masks))
+                (p.instance, groups, evidence.score(p.instance, groups, epoch, masks))
                 for p in policies
+                for groups in (self.groups[p.instance.name],)
             ]
-            if first.target is None:
-                [(groups, score)] = ranked
-                new = ranked_masks(groups, part, score, out)
-            else:
-                budgets = budgets_at(first.target, part, self.spec)
+            if first.target is not None:
+                budgets = budgets_at(first.target, sparsity_at(policies[0], epoch), self.spec)
                 new = targeted_masks(ranked, budgets, out, self.spec)
-            for group in (group for groups, _ in ranked for group in groups):
+            elif first.by_axis is not None:
+                [(_, groups, score)] = ranked
+                scores = {g.axes[0]: score(g.by[0]) for g in groups}
+                fractions = {g.axes[0]: sparsity_at(policies[0], epoch, g.final) for g in groups}
+                new = chosen_masks(first.by_axis, fractions, scores, out, self.spec)
+            else:
+                [(_, groups, score)] = ranked
+                new = ranked_masks(groups, sparsity_at(policies[0], epoch), score, out)
+            for group in (group for _, groups, _ in ranked for group in groups):
                 home = evidence.tensors[group.leader].device
                 out |= {a: new[a] if home.type == "meta" else new[a].to(home) for a in group.axes}
         for r in self.timetable.removes_at(epoch) if step == 0 else ():
@@ -188,4 +219,4 @@ def bound(
             acting.setdefault(epoch, []).append(policy.instance.name)
     for together in dict.fromkeys(tuple(dict.fromkeys(names)) for names in acting.values()):
         refuse_rivals(groups, known, together, spec)
-    return Pruning(timetable, spec, groups, singles, penalties)
+    return Pruning(timetable, known, spec, groups, singles, penalties)

@@ -23,6 +23,7 @@ from purethin.recipes.pruners import Pruner, read_pruner, read_target
 from purethin.recipes.pruning import Pruning, bound
 from purethin.recipes.regularizers import Regularizer, read_regularizer
 from purethin.recipes.schedulers import Scheduler, read_scheduler
+from purethin.recipes.text import written
 from purethin.spec import Spec
 
 _SECTIONS = (
@@ -79,6 +80,20 @@ class Recipe(Timetable):
                 "policies"
             )
         return _recipe(root, source)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, which reads back as an equal one.
+
+        Raises:
+            RecipeError: a criterion or curve is a function that YAML cannot name.
+        """
+        sections = {
+            "pruners": self.pruners,
+            "regularizers": self.regularizers,
+            "extensions": self.thinners,
+            "lr_schedulers": self.schedulers,
+        }
+        return written(sections, self.policies if self.scheduled else None)
 
     def on(self, spec: Spec) -> Pruning:
         """The recipe on a network: what gives masks by epoch.

@@ -12,6 +12,7 @@ from torch import Tensor
 from purethin.budgets.solve import Options, require_reachable, solution
 from purethin.costs import cost
 from purethin.errors import MaskError
+from purethin.recipes.by_axis import ByAxis
 from purethin.recipes.groups import Group
 from purethin.recipes.masking import Score, total_score
 from purethin.recipes.nodes import fail
@@ -20,7 +21,7 @@ from purethin.spec import Masks, Spec
 
 
 def targeted_masks(
-    ranked: Iterable[tuple[Sequence[Group], Score]],
+    ranked: Sequence[tuple[Pruner, Sequence[Group], Score]],
     budgets: Mapping[str, float],
     masks: Masks,
     spec: Spec,
@@ -28,21 +29,41 @@ def targeted_masks(
     """The masks of the axes of some groups, together within budgets.
 
     Args:
-        ranked: the groups of each pruner, and what scores them.
+        ranked: pruners, their groups, and what scores these.
         budgets: what the network may cost.
         masks: the masks so far; what they remove stays removed.
         spec: the dense spec.
     """
     scores = {
         axis: total_score(group, score)
-        for groups, score in ranked
+        for _, groups, score in ranked
         for group in groups
         for axis in group.axes
     }
-    options = Options(axes=list(scores))
+    options = _options([(pruner, groups) for pruner, groups, _ in ranked])
     found = solution(scores, spec, options, budgets, {n: m.cpu() for n, m in masks.items()}).masks
     whole = {n: torch.ones(spec.sizes[n], dtype=torch.bool, device="cpu") for n in scores}
     return {n: found.get(n, whole[n]) for n in scores}
+
+
+def _options(acting: Sequence[tuple[Pruner, Sequence[Group]]]) -> Options:
+    """What `solve` is asked, axis by axis."""
+    by: dict[str, ByAxis] = {}
+    steps: dict[str, int] = {}
+    for pruner, groups in acting:
+        choice = pruner.by_axis or ByAxis(axes={})
+        own = [axis for group in groups for axis in group.axes]
+        by |= dict.fromkeys(own, choice)
+        step = choice.round_to
+        steps |= step if isinstance(step, Mapping) else dict.fromkeys(own, step)
+    raw = any(b.normalize == "raw" for b in by.values())
+    return Options(
+        axes=sorted(by),
+        round_to=steps,
+        min_keep={axis: max(b.min_keep, 1) for axis, b in by.items()},
+        max_sparsity={a: 1.0 if b.max_sparsity is None else b.max_sparsity for a, b in by.items()},
+        normalize=None if raw else "share",
+    )
 
 
 def budgets_at(target: Mapping[str, float], part: float, spec: Spec) -> dict[str, float]:
@@ -81,10 +102,10 @@ def check_targets(
                     f"and a Leader of {len(group.axes)} axes: write `group_dependency: Auto`",
                 )
     for acting in together.values():
-        axes = {a for p in acting for group in groups[p.name] for a in group.axes}
-        ones = {a: torch.ones(spec.sizes[a], device="cpu") for a in axes}
+        options = _options([(pruner, groups[pruner.name]) for pruner in acting])
+        ones = {a: torch.ones(spec.sizes[a], device="cpu") for a in options.axes or ()}
         target = acting[0].target or {}
         try:
-            require_reachable(ones, spec, Options(axes=sorted(axes)), target)
+            require_reachable(ones, spec, options, target)
         except MaskError as error:
             fail(acting[0].place, f"the target of '{acting[0].name}': {error}")

@@ -18,9 +18,9 @@ import yaml
 
 from purethin.budgets.asked import Budgets, limits_of
 from purethin.costs import cost
-from purethin.errors import MaskError, RecipeError, SpecError, nearest
-from purethin.finding import find
+from purethin.errors import RecipeError, SpecError
 from purethin.recipes.carriers import Listing, listings, some
+from purethin.recipes.fractions import check_fraction, fractions_of
 from purethin.selection import count_removed
 from purethin.spec import Spec
 
@@ -89,7 +89,7 @@ def recipe_for(
             f"no epoch is scheduled from {begin} to {end} (exclusive), every {frequency}: "
             f"give 0 <= begin < end <= {_LAST:,} and frequency > 0"
         )
-    _check_fraction("initial", initial)
+    check_fraction("initial", initial)
     limits_of(target or {"bytes": 1.0}, spec)
     wanted = fractions_of(spec, 0.0 if target else sparsity, axes)
     pruners, unnamed = listings(spec, wanted)
@@ -109,50 +109,6 @@ def recipe_for(
         lines += [f"    ending_epoch: {end}", f"    frequency: {frequency}"]
     lines += ["  - extension: {instance_name: thinner}", f"    epochs: [{end}]", ""]
     return "\n".join(lines)
-
-
-# ---- which axes, and how much of each
-
-
-def fractions_of(
-    spec: Spec, sparsity: float | Mapping[str, float] = 0.5, axes: str | Sequence[str] = "*"
-) -> dict[str, float]:
-    """`{axis: the fraction to remove}` in the spec's order, from a sparsity and patterns as
-    `recipe_for` takes them.
-
-    Raises:
-        SpecError: a pattern matches no exact axis.
-        MaskError: a fraction outside [0, 1], or a sparsity for what is not an axis, or not one of
-            `axes`.
-    """
-    patterns = [axes] if isinstance(axes, str) else list(axes)
-    if not isinstance(sparsity, Mapping):
-        _check_fraction("sparsity", sparsity)
-        return dict.fromkeys(find(spec, patterns), float(sparsity))
-    for key, fraction in sparsity.items():
-        _check_fraction(f"sparsity of '{key}'", fraction)
-    names = find(spec, sparsity, error=MaskError)
-    if patterns != ["*"]:
-        names = find(spec, patterns)
-    meant = {key: {*find(spec, key, error=MaskError)} for key in sparsity}
-    for key, axes_meant in meant.items():
-        if axes_meant.isdisjoint(names):
-            raise MaskError(
-                f"a sparsity is given for '{key}', which `axes` leaves out; {nearest(key, names)}"
-            )
-    out: dict[str, float] = {}
-    for name in names:
-        keys = [name] if name in sparsity else [k for k in sparsity if name in meant[k]]
-        if keys:
-            out[name] = float(sparsity[keys[0]])
-    return out
-
-
-def _check_fraction(what: str, given: float) -> None:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
-        raise MaskError(
-            f"the {what} is {given!r}: give the fraction to remove, from 0 to 1 (0.5 for half)"
-        )
 
 
 # ---- text

@@ -20,7 +20,8 @@ from purethin.kept import Kept
 from purethin.measures import Measure
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
-from purethin.spec import Elements, Masks, Spec
+from purethin.recipes.scoring import spread
+from purethin.spec import Elements, Masks, Scores, Spec
 from purethin.thinning import (
     Config,
     Thinning,
@@ -215,6 +216,7 @@ def advance(
     epoch: int,
     step: int = 0,
     statistics: Mapping[Measure, Tensor] | None = None,
+    scores: Mapping[str, Scores] | None = None,
 ) -> tuple[State, Change]:
     """What the recipe does as an epoch begins, or before a step within it: first the masks, then
     thinning. Pure: nothing is changed.
@@ -227,6 +229,8 @@ def advance(
         step: the batch of the epoch that is about to begin, counted from 0: later than 0, only
             pruners act that say so (`mini_batch_pruning_frequency`).
         statistics: `{measure: Tensor[dense size]}` for all of `state.pruning.measures_at(epoch)`.
+        scores: `{pruner: {axis: Tensor[size]}}` for all of `state.pruning.scored_at(epoch)`, by
+            `state.spec`; of other pruners by axes too, in place of their criteria.
 
     Returns:
         `(state, change)`: `change.params(params)` and `change.moments(momentum)` are the tensors to
@@ -240,9 +244,9 @@ def advance(
     pruning, new = state.pruning, state
     if state.acts(epoch, step):
         dense = expand(params, pruning.spec, state.thinned_masks)
-        masks = pruning.masks_at(
-            epoch, dense, state.masks, step=step, statistics=statistics, seed=state.seed
-        )
+        whole = {name: spread(each, state.thinned_masks) for name, each in (scores or {}).items()}
+        given: dict[str, Any] = {"statistics": statistics, "scores": whole, "seed": state.seed}
+        masks = pruning.masks_at(epoch, dense, state.masks, step=step, **given)
         elements = pruning.elements_at(epoch, dense, masks, state.elements, step=step)
         if differ(masks, state.masks) or differ(elements, state.elements):
             new = replace(state, masks=masks, elements=elements)

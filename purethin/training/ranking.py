@@ -15,6 +15,9 @@ from torch import Tensor
 
 from purethin.measures import Measure, scores, sums
 from purethin.modules import params_of
+from purethin.recipes.scoring import Data, scores_by, spread
+from purethin.spec import Scores
+from purethin.thinning import thin_spec
 from purethin.training.batches import arguments
 from purethin.training.core import Change, State, advance
 from purethin.training.tensors import Tensors
@@ -46,8 +49,9 @@ class Ranking:
         if not before.acts(epoch, step):
             return advance(before, {}, epoch=epoch, step=step)
         found = {} if step else self._measured(loader, epoch)
+        given: dict[str, Any] = {} if step else {"scores": self._scored(loader, epoch)}
         params = tensors.read(before.pruning.reads)
-        state, change = advance(before, params, epoch=epoch, step=step, statistics=found)
+        state, change = advance(before, params, epoch=epoch, step=step, statistics=found, **given)
         tensors.engine.same(
             "the masks",
             _fingerprint({**state.masks, **{f"{n}[…]": m for n, m in state.elements.items()}}),
@@ -72,15 +76,34 @@ class Ranking:
             more = sums(module, params, pruned.spec, wanted, args, kwargs, loss)
             total = {m: more[m] + total[m] if m in total else more[m] for m in more}
         found = scores({m: tensors.engine.total(tensor) for m, tensor in total.items()})
-        return {m: _dense(t, pruned.thinned_masks.get(m.axis)) for m, t in found.items()}
+        gone = pruned.thinned_masks
+        return {m: spread({m.axis: t}, gone)[m.axis] for m, t in found.items()}
 
+    def _scored(self, loader: Iterable[Any], epoch: int) -> dict[str, Scores]:
+        """`{pruner: {axis: Tensor[dense size]}}` of the pruners whose criteria look at data, on the
+        network without what is masked; summed over processes.
+        """
+        tensors, pruned = self.tensors, self.tensors.pruned
+        pruning = pruned.pruning
+        if not (pruners := pruning.scored_at(epoch)):
+            return {}
+        model, spec = tensors.small().eval(), thin_spec(pruned.spec, pruned.pending)
+        given = [(b, arguments(self.update.inputs_of(b))) for b in islice(loader, self.batches)]
+        batches = [(batch, kwargs or args) for batch, (args, kwargs) in given]
 
-def _dense(found: Tensor, thinned: Tensor | None) -> Tensor:
-    """Scores of the units that remain as scores of all units; those that are gone score 0."""
-    if thinned is None:
-        return found
-    kept = thinned.nonzero()[:, 0].to(found.device)
-    return found.new_zeros(thinned.numel()).index_copy(0, kept, found)
+        def loss(outputs: Any, inputs: Any) -> Tensor:
+            batch = next(batch for batch, seen in batches if seen is inputs)
+            return self.update.loss_fn(outputs, batch)
+
+        out: dict[str, Scores] = {}
+        for pruner in pruners:
+            assert pruner.by_axis is not None
+            data = Data(model, [inputs for _, inputs in batches], loss, pruner.by_axis.gram)
+            axes, seed = pruning.axes_of(pruner.name), (pruned.seed, epoch, pruner.name)
+            found = scores_by(pruner.by_axis, axes, params_of(model), spec, seed, data)
+            total = {axis: tensors.engine.total(scores) for axis, scores in found.items()}
+            out[pruner.name] = spread(total, pruned.masks)
+        return out
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
