@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from purethin.criteria import random_scores as random_scores
     from purethin.criteria import taylor as taylor
     from purethin.criteria import wanda as wanda
+    from purethin.deploying.configs import ConfigReport as ConfigReport
+    from purethin.deploying.configs import sync_config as sync_config
     from purethin.deploying.runtimes import Needs as Needs
     from purethin.deploying.runtimes import round_for as round_for
     from purethin.errors import CheckpointError as CheckpointError

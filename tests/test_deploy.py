@@ -170,3 +170,109 @@ def test_a_network_that_is_prepared_or_quantized_is_refused(how: str, then: str)
     for door in doors:
         with pytest.raises(pt.SpecError, match=f"[Tt]hin the float model, then {then}"):
             door()
+
+
+# ---- the config of a thinned network
+
+
+class Sizes:
+    """A config; `steps` equals `inner` by chance, `late` is derived where it is None."""
+
+    inner: int
+    late: int | None
+
+    def __init__(self) -> None:
+        self.inner, self.steps, self.late, self.heads, self.dim = 24, 24, None, 4, 6
+
+
+class Block(nn.Module):
+    """Heads under an inner layer; `parts` is read by nothing, `rate` is."""
+
+    def __init__(self, config: Sizes) -> None:
+        super().__init__()
+        self.config, self.parts = config, config.inner // 2
+        self.up, self.down = nn.Linear(8, config.inner), nn.Linear(config.inner, 8)
+        late = config.late or 2 * config.inner
+        self.out = nn.Sequential(nn.Linear(8, late), nn.ReLU(), nn.Linear(late, 8))
+        self.mix = nn.Linear(8, config.heads * config.dim)
+        self.back, self.rate = nn.Linear(config.heads * config.dim, 8), config.dim**-0.5
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.out(x + self.down(self.up(x).relu()))
+        heads = self.mix(x).view(len(x), -1, self.config.dim) * self.rate
+        return x + self.back(heads.relu().flatten(1))
+
+
+class Built(nn.Module):
+    """Two blocks that are built from one config."""
+
+    def __init__(self, config: Sizes) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.Sequential(Block(config), Block(config))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blocks(x)
+
+
+def thinned(kept: dict[str, int]) -> tuple[Any, Any, torch.Tensor]:
+    """The dense module, one that keeps so many units of these axes, and an input."""
+    torch.manual_seed(0)
+    model, x = Built(Sizes()), torch.rand(3, 8)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, x)
+    masks = {
+        name: torch.arange(spec.sizes[name]) < n
+        for text, n in kept.items()
+        for name in pt.find(spec, text)
+    }
+    return model, pt.rebuild(model, *pt.thin(params, spec, masks)), x
+
+
+def test_a_config_says_the_new_sizes_where_one_value_can() -> None:
+    model, small, x = thinned({"*.up": 16, "*.out.0": 20, "blocks.0.mix.0": 2, "blocks.1.mix": 2})
+    synced: Any
+    synced, report = pt.sync_config(model, small, x)
+    assert report.complete and report.difference == 0.0
+    assert report.changed == {"inner": (24, 16), "late": (None, 20), "heads": (4, 2)}
+    again = Built(synced.config)
+    again.load_state_dict(synced.state_dict())
+    assert torch.equal(again(x), small(x)) and torch.equal(synced(x), small(x))
+    assert [b.parts for b in synced.blocks] == [8, 8] and report.facts == 2
+    assert (small.config.inner, small.blocks[0].parts) == (24, 12)
+    assert (model.config.inner, synced.config.steps) == (24, 24)
+
+
+@pytest.mark.parametrize(
+    ("kept", "changed", "left"),
+    [
+        ({"blocks.0.up": 16, "blocks.1.up": 12}, {}, "blocks.0.up.weight is (16, 8)"),
+        (
+            {"*.up": 16, "blocks.0.mix.0": 2},
+            {"inner": (24, 16), "late": (None, 48)},
+            "blocks.0.mix.weight is (12",
+        ),
+        (
+            {"*.up": 16, "blocks.0.mix.1": 3},
+            {"inner": (24, 16), "late": (None, 48)},
+            "blocks.0.mix.weight is (12, 8)",
+        ),
+    ],
+)
+def test_what_no_value_of_the_config_says_is_listed_and_left(
+    kept: dict[str, int], changed: dict[str, tuple[int | None, int]], left: str
+) -> None:
+    model, small, x = thinned(kept)
+    synced, report = pt.sync_config(model, small, x)
+    assert not report.complete and any(left in line for line in report.left)
+    assert report.changed == changed
+    assert torch.equal(synced(x), small(x))
+
+
+def test_a_module_that_its_config_does_not_describe_is_refused() -> None:
+    model, small, x = thinned({"*.up": 16})
+    with pytest.raises(pt.SpecError, match=r"not built from one config.*pt\.save"):
+        pt.sync_config(nn.Sequential(model), nn.Sequential(small), x)
+    model.blocks.append(nn.Linear(8, 2))
+    with pytest.raises(pt.SpecError, match="has other parameters than this one"):
+        pt.sync_config(model, small, x)
