@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pty
 import re
@@ -19,9 +20,11 @@ from pages import VARYING, blocks
 from torch import nn
 
 import purethin as pt
+from purethin import criteria
 from purethin.__main__ import main
-from purethin.cli.arguments import parse
-from purethin.cli.imported import make, parse_model
+from purethin.cli.arguments import CRITERIA, parse
+from purethin.cli.given import parse_model
+from purethin.cli.imported import make
 from purethin.comparison import Output
 from purethin.table import Table
 
@@ -179,7 +182,7 @@ def test_a_recipe_is_printed_or_written_and_plans(
     assert ran(capsys, *argv, "-o", "r.yaml") == "wrote r.yaml\n"
     assert Path("r.yaml").read_text() == text
     assert {p.final for p in pt.load_recipe(Path("r.yaml")).pruners.values()} == {0.25, 0.5}
-    printed = ran(capsys, "plan", "r.yaml", *NET)
+    printed = ran(capsys, "plan", "r.yaml", *NET, "--by-axis")
     model, _, _ = make(parse_model("net.py:Net"))
     params = pt.params_of(model)
     plan = pt.plan(
@@ -187,6 +190,7 @@ def test_a_recipe_is_printed_or_written_and_plans(
     )
     assert printed == f"{plan}\n"
     assert int(plan.masks["a"].sum()) == 9
+    assert ran(capsys, "plan", "r.yaml", *NET) == f"{plan.by_epoch()}\n{plan.outcome}\n"
     assert "the last of 5 epochs is 4: it never fires" in ran(
         capsys, "plan", "r.yaml", *NET, "--epochs", "5"
     )
@@ -365,6 +369,194 @@ def test_pickles_and_damaged_files_are_refused_unread(
     assert "cannot be read" in ran(capsys, *THIN, "--sparsity", "0.5", status=1)
 
 
+# ---- what goes
+
+
+def kept(spec: str = "out/spec.yaml") -> dict[str, int]:
+    """The sizes of the axes in a folder that `thin` wrote."""
+    return pt.Spec.from_yaml(Path(spec).read_text()).sizes
+
+
+def by_hand() -> tuple[dict[str, torch.Tensor], pt.Spec]:
+    """The parameters and the spec of the network in weights.safetensors."""
+    model, _, _ = make(parse_model("net.py:Net"))
+    safetensors.torch.load_model(model, "weights.safetensors")
+    return pt.params_of(model), pt.infer(model, pt.params_of(model), torch.zeros(3, 6))
+
+
+def test_the_criteria_offered_are_those_that_need_no_data() -> None:
+    alone = {
+        name
+        for name, function in vars(criteria).items()
+        if inspect.isfunction(function)
+        and [
+            p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty
+        ]
+        == ["params", "spec"]
+    }
+    assert CRITERIA.keys() == alone
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_a_criterion_ranks_the_units_and_says_which_axes_it_ranks_none_of(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    torch.manual_seed(1)  # random_scores has no generator here
+    printed = ran(capsys, *THIN, "--sparsity", "0.5", "--criterion", name)
+    params, spec = by_hand()
+    ranked = getattr(criteria, name)(params, spec).keys() & set(spec.exact)
+    assert kept() == {n: s // 2 if n in ranked else s for n, s in spec.sizes.items()}
+    assert (f"{name} ranks none of b: they stay whole" in printed) == (name == "batch_norm_scale")
+
+
+def test_units_of_all_axes_rank_together_beside_their_axis_mean(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(capsys, *THIN, "--sparsity", "0.5", "--global")
+    params, spec = by_hand()
+    scores = {n: s for n, s in pt.lp_norm(params, spec).items() if n in spec.exact}
+    masks = pt.select(scores, 0.5, scope="global", normalize="mean")
+    assert kept() == {**spec.sizes, **{n: int(m.sum()) for n, m in masks.items()}}
+
+
+@pytest.mark.parametrize("amount", [("--sparsity", "0.4"), ("--macs", "0.8")])
+def test_axes_that_are_to_stay_stay_and_the_others_keep_a_multiple(
+    folder: Path, capsys: pytest.CaptureFixture[str], amount: tuple[str, str]
+) -> None:
+    ran(capsys, *THIN, *amount, "--keep", "a", "--round-to", "4")
+    assert kept() == {"a": 12, "b": 8}
+
+
+def test_a_runtime_says_which_multiples_are_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(capsys, *THIN, "--sparsity", "0.5", "--round-to", "gguf", "--arg", "width=12")
+    assert kept() == {"a": 12, "b": 12}  # fewer than its 32: whole
+
+
+# ---- checkpoints
+
+
+def checkpoint(content: Any, name: str = "weights.pth") -> tuple[str, ...]:
+    torch.save(content, name)
+    return ("thin", *NET, "--weights", name, "--out", "out", "--sparsity", "0.5", "--force")
+
+
+def test_weights_are_found_in_checkpoints_of_every_usual_form(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(capsys, *THIN, "--sparsity", "0.5")
+    want = pt.load("out/thinned.safetensors")[0]
+    model, _, _ = make(parse_model("net.py:Net"))
+    safetensors.torch.load_model(model, "weights.safetensors")
+    plain = model.state_dict()
+    wrapped = {f"module.{name}": tensor for name, tensor in plain.items()}
+    average = {name: torch.zeros_like(tensor) for name, tensor in plain.items()}
+    forms: dict[str, Any] = {
+        "": plain,
+        ", its 'state_dict'": {"epoch": 3, "state_dict": plain, "loss": torch.ones(())},
+        ", its 'model' without 'module.'": {"ema": average, "model": wrapped, "optimizer": {}},
+        " without 'module.'": wrapped,
+        " without '_orig_mod.module.'": {f"_orig_mod.{n}": t for n, t in wrapped.items()},
+        ", its 'other'": {"model": {"x": torch.ones(1)}, "other": plain},
+    }
+    for said, content in forms.items():
+        printed = ran(capsys, *checkpoint(content))
+        assert printed.startswith(f"net.py:Net with weights.pth{said}\n")
+        torch.testing.assert_close(pt.load("out/thinned.safetensors")[0], want)
+
+
+def test_a_checkpoint_that_would_run_code_or_is_no_state_dict_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _, _ = make(parse_model("net.py:Net"))
+    cases: list[tuple[Any, str]] = [
+        (Runs(), "weights.pth holds more than tensors and plain values"),
+        ({"epoch": 3}, "weights.pth holds no state dict"),
+        ([torch.ones(1)], "weights.pth holds no state dict"),
+        ({"model": {"x": torch.ones(1)}}, "weights.pth, its 'model' does not fit this Net"),
+    ]
+    for content, message in cases:
+        assert message in ran(capsys, *checkpoint(content), status=1)
+    assert not Path("ran").exists()
+    checkpoint(model.state_dict())
+    Path("weights.pth").write_bytes(Path("weights.pth").read_bytes()[:-99])
+    command = ("thin", *NET, "--weights", "weights.pth", "--out", "out", "--sparsity", "0.5")
+    assert "weights.pth is damaged" in ran(capsys, *command, status=1)
+
+
+class Runs:
+    """What writes a file as it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_what_can_be_refused_without_the_model_is_refused_before_it_is_imported(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("net.py").write_text("raise SystemExit('imported')")
+    Path("there.png").touch()
+    thin = (*THIN, "--sparsity", "0.5")
+    cases = {
+        ("--weights", "none.pth"): "none.pth cannot be read: No such file",
+        ("--weights", "."): ". cannot be read: it is a folder",
+        ("--recipe", "none.yaml"): "none.yaml: cannot be read",
+        ("--picture", "there.png"): "there.png exists",
+        ("--picture", "layers.txt"): "layers.txt is not a picture",
+        ("--onnx", "no/net.onnx"): "there is no folder no",
+    }
+    for options, message in cases.items():
+        argv = (*THIN, *options) if "--recipe" in options else (*thin, *options)
+        assert message in ran(capsys, *argv, status=1)
+
+
+# ---- other files
+
+
+def test_onnx_without_its_packages_is_an_error_that_says_what_to_install(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("purethin.cli.exported.find_spec", lambda name: None)
+    error = ran(capsys, *THIN, "--sparsity", "0.5", "--onnx", "net.onnx", status=1)
+    assert "--onnx needs onnx and onnxscript: pip install 'purethin[onnx]'" in error
+
+
+@pytest.mark.survey
+def test_the_thinned_model_is_exported_and_runs_as_it_does_in_torch(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    printed = ran(capsys, *THIN, "--sparsity", "0.5", "--onnx", "net.onnx")
+    apart = re.search(r"wrote net.onnx, .* largest difference (\S+) of (\S+)", printed)
+    assert apart is not None and float(apart[1]) < 1e-5 * float(apart[2])
+
+
+def test_pictures_and_the_graph_are_written_and_never_replaced_unasked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("--picture", "worth.svg", "--graph", "axes.dot")
+    assert ran(capsys, "show", *NET, *files).endswith("wrote worth.svg\nwrote axes.dot\n")
+    assert "<svg" in Path("worth.svg").read_text()
+    assert Path("axes.dot").read_text() == pt.plot.dot(by_hand()[1]) + "\n"
+    assert "worth.svg exists" in ran(capsys, "show", *NET, *files, status=1)
+    ran(capsys, *THIN, "--sparsity", "0.5", "--picture", "layers.png")
+    assert Path("layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_plan_by_epoch_has_a_short_line_for_each_epoch(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran(capsys, "recipe", *NET, "--sparsity", "0.5", "--end", "6", "-o", "r.yaml")
+    lines = ran(capsys, "plan", "r.yaml", *NET).splitlines()
+    assert [line.split()[0] for line in lines[1:-2]] == ["0", "2", "4"]
+    assert max(map(len, lines)) <= 80
+    params, spec = by_hand()
+    after = pt.plan(pt.load_recipe(Path("r.yaml")), params, spec).after
+    assert lines[-3].split()[2:5:2] == [f"{after.parameters:,}", f"{after.macs:,}"]
+
+
 # ---- errors
 
 
@@ -388,6 +580,9 @@ def test_pickles_and_damaged_files_are_refused_unread(
         (("recipe", *NET, "--end", "0"), "no epoch is scheduled from 0 to 0"),
         (("recipe", *NET, "-o", "no/r.yaml"), "there is no folder no"),
         ((*THIN, "--axes", "zz", "--sparsity", "0.5"), "'zz' matches no axis"),
+        ((*THIN, "--keep", "zz", "--sparsity", "0.5"), "'zz' matches no axis"),
+        ((*THIN, "--keep", "all", "--sparsity", "0.5"), "no axis is left to prune"),
+        ((*THIN, "--round-to", "onxruntime", "--macs", "0.5"), "did you mean 'onnxruntime'"),
     ],
 )
 def test_an_error_is_one_message_without_a_traceback(
@@ -424,6 +619,11 @@ def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[s
         ((*THIN, "--recipe", "r.yaml", "--macs", "0.5"), "leave out --sparsity, --axes and the"),
         ((*THIN, "--sparsity", "0.5", "--macs", "0.5"), "leave out --sparsity"),
         ((*THIN, "--macs", "half"), "'half' is not a part, as 0.5"),
+        ((*THIN, "--macs", "0.5", "--global"), "leave out --global"),
+        ((*THIN, "--sparsity", "a=0.5", "--global"), "give one --sparsity for all"),
+        ((*THIN, "--recipe", "r.yaml", "--keep", "a"), "leave out --sparsity, --axes and the"),
+        ((*THIN, "--sparsity", "0.5", "--criterion", "taylor"), "choose from 'lp_norm'"),
+        ((*THIN, "--sparsity", "0.5", "--round-to", "0"), "'0' is not a number of units"),
         (("thin", *NET, "--sparsity", "0.5"), "required: --weights, --out"),
     ],
 )
@@ -451,6 +651,21 @@ def test_help_has_examples_that_the_parser_itself_takes(
     assert len(shown) >= 2
     for line in shown:
         parse(shlex.split(line.partition(" | ")[0]))
+
+
+def test_versions_are_told_without_importing_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["--version"])
+    assert error.value.code == 0
+    assert capsys.readouterr().out.startswith(f"purethin {pt.__version__}, torch 2.")
+
+
+def test_the_script_is_the_same_command_line_under_its_own_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 'purethin = "purethin.__main__:main"' in (ROOT / "pyproject.toml").read_text()
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/purethin"])
+    assert ran(capsys, "show", "none.py:Net", status=1).startswith("purethin: error: ")
 
 
 # ---- the real thing
@@ -526,19 +741,21 @@ def test_the_networks_of_these_tests_are_as_they_say(folder: Path) -> None:
 
 
 def test_the_page_shows_what_its_commands_print(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["purethin"])
     Path("examples").symlink_to(ROOT / "examples")
     dense, _, _ = make(parse_model("examples/resnet_cifar.py:resnet20"))
-    safetensors.torch.save_file(dense.state_dict(), "resnet20.safetensors")
+    wrapped = {f"module.{name}": tensor for name, tensor in dense.state_dict().items()}
+    torch.save({"state_dict": wrapped}, "resnet20.pth")
     shown = "".join(blocks((ROOT / "docs" / "command-line.md").read_text(), "console"))
     commands = [part.partition("\n") for part in re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]]
-    assert len(commands) == 6
+    assert len(commands) == 7
     for command, _, output in commands:
         if command.startswith("cat "):
             printed = Path(command.removeprefix("cat ")).read_text()
         else:
-            status = main(shlex.split(command.removeprefix("python -m purethin ")))
+            status = main(shlex.split(command.removeprefix("purethin ")))
             printed = "".join(capsys.readouterr())
             assert status == int("error:" in output)
         pattern = ".*".join(map(re.escape, VARYING.sub("#", output.strip()).split("…")))

@@ -28,8 +28,9 @@ ROWS = """
     inference recipes deploying
     training
     loops
-    plot cli
+    plot
     __init__
+    cli
     __main__
 """
 LEVEL = {name: level for level, row in enumerate(ROWS.split("\n")) for name in row.split()}

@@ -6,132 +6,59 @@ code becomes one SpecError that says where.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import inspect
-import re
 import runpy
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
+import purethin as pt
+from purethin.cli.arguments import DEFAULT_INPUT
+from purethin.cli.given import Input, Maker, parse_input
 from purethin.errors import PurethinError, SpecError, nearest
 
-_INPUT = re.compile(r"(?:([A-Za-z_]\w*)=)?(\d+(?:,\d+)*)(?::(\w+))?")
-_DTYPES = {name: value for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-@dataclass(frozen=True)
-class Maker:
-    """Where a model comes from: a module's name or a `.py` file, and a callable in it."""
-
-    where: str
-    name: str
-
-    def __str__(self) -> str:
-        """As it was written."""
-        return f"{self.where}:{self.name}"
-
-
-def parse_model(text: str) -> Maker:
-    """`module:callable` or `path/to/file.py:callable`.
-
-    Raises:
-        ArgumentTypeError: it is neither.
-
-    >>> parse_model("torchvision.models:resnet50").name
-    'resnet50'
-    """
-    where, _, name = text.rpartition(":")
-    named = all(part.isidentifier() for part in name.split("."))
-    if not named or not (where.endswith(".py") or re.fullmatch(r"\w+(\.\w+)*", where)):
-        raise ArgumentTypeError(
-            f"'{text}' is not an import path: write module:callable, as "
-            "torchvision.models:resnet50, or file.py:callable"
-        )
-    return Maker(where, name)
-
-
-def parse_argument(text: str) -> tuple[str, Any]:
-    """`name=value`, the value read as YAML: a number, a word, true, null, [1, 2].
-
-    Raises:
-        ArgumentTypeError: it is not.
-
-    >>> parse_argument("num_classes=10")
-    ('num_classes', 10)
-    """
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ArgumentTypeError(f"'{text}' is not an argument: write name=value, as num_classes=10")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", error)
-        raise ArgumentTypeError(f"the value of '{text}' is not YAML: {problem}") from error
-
-
-@dataclass(frozen=True)
-class Input:
-    """One example input: its shape, its dtype, and the name of the argument that takes it, None by
-    position.
-    """
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    name: str | None
-    text: str
-
-    def __str__(self) -> str:
-        """As it was written."""
-        return self.text
-
-    def tensor(self) -> Tensor:
-        """Random numbers, repeatable; of an integer type 0 and 1, which every vocabulary has; True
-        of bool.
-        """
-        state = torch.Generator().manual_seed(0)
-        if self.dtype == torch.bool:
-            return torch.ones(self.shape, dtype=self.dtype)
-        if not (self.dtype.is_floating_point or self.dtype.is_complex):
-            return torch.randint(0, 2, self.shape, generator=state).to(self.dtype)
-        return torch.randn(self.shape, generator=state).to(self.dtype)
-
-
-def parse_input(text: str) -> Input:
-    """`1,3,224,224`, `1,128:long`, `mask=1,128:bool`.
-
-    Raises:
-        ArgumentTypeError: it is none of these.
-
-    >>> parse_input("mask=1,128:bool").shape
-    (1, 128)
-    """
-    match = _INPUT.fullmatch(text)
-    if match is None:
-        raise ArgumentTypeError(
-            f"'{text}' is not an input: write its shape, as 1,3,224,224, with :long for integers, "
-            "mask=… by name"
-        )
-    name, shape, dtype = match.groups()
-    if (dtype or "float32") not in _DTYPES:
-        raise ArgumentTypeError(f"torch has no dtype '{dtype}'; {nearest(dtype, _DTYPES)}")
-    return Input(tuple(map(int, shape.split(","))), _DTYPES[dtype or "float32"], name, text)
 
 
 def tensors(inputs: Sequence[Input]) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
     """The inputs by position and by name."""
-    by_name = {i.name: i.tensor() for i in inputs if i.name is not None}
-    return tuple(i.tensor() for i in inputs if i.name is None), by_name
+    by_name = {i.name: _tensor(i) for i in inputs if i.name is not None}
+    return tuple(_tensor(i) for i in inputs if i.name is None), by_name
+
+
+def _tensor(given: Input) -> Tensor:
+    """Random numbers, repeatable; of an integer type 0 and 1, which every vocabulary has; True of
+    bool.
+    """
+    state, dtype = torch.Generator().manual_seed(0), getattr(torch, given.dtype)
+    if dtype == torch.bool:
+        return torch.ones(given.shape, dtype=dtype)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return torch.randint(0, 2, given.shape, generator=state).to(dtype)
+    return torch.randn(given.shape, generator=state).to(dtype)
+
+
+def inferred(
+    model: nn.Module, options: argparse.Namespace
+) -> tuple[dict[str, Tensor], pt.Spec, Any]:
+    """The parameters, the spec, and the inputs `(args, kwargs)`.
+
+    Raises:
+        SpecError: the model cannot be run on the inputs.
+    """
+    given = options.input or [parse_input(DEFAULT_INPUT)]
+    args, kwargs = tensors(given)
+    params = pt.params_of(model)
+    with explained(f"{options.model} on --input {' --input '.join(map(str, given))}"):
+        return params, pt.infer(model, params, *args, **kwargs), (args, kwargs)
 
 
 @contextmanager

@@ -10,10 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from purethin.errors import PurethinError
+from purethin.errors import PurethinError, nearest
+from purethin.storage import written_whole
 from purethin.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def show(*parts: Table | str) -> None:
@@ -48,12 +52,15 @@ def _drawing() -> Any:
     return draw
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """See that nothing is there that would be replaced; a folder may be there, empty.
+def refuse_existing(path: Path | None, *, force: bool) -> None:
+    """See that nothing is there that would be replaced, if a path is given at all; a folder may be
+    there, empty.
 
     Raises:
         PurethinError: something is, and `force` is not given; or its parent is not a folder.
     """
+    if path is None:
+        return
     if not path.parent.is_dir():
         raise PurethinError(f"{path} cannot be written: there is no folder {path.parent}")
     if force or not path.exists():
@@ -64,6 +71,39 @@ def refuse_existing(path: Path, *, force: bool) -> None:
         raise PurethinError(
             f"{path} is not empty: choose another name, or give --force to replace files in it"
         )
+
+
+def writable_picture(path: Path | None, *, force: bool) -> None:
+    """See that a picture can be drawn there, if a path is given at all.
+
+    Raises:
+        PurethinError: matplotlib is not installed, or does not write such files; or as
+            `refuse_existing`.
+    """
+    if path is None:
+        return
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise PurethinError("pictures need matplotlib: pip install 'purethin[plot]'") from error
+    known = FigureCanvasBase.get_supported_filetypes()
+    if (form := path.suffix.removeprefix(".").lower()) not in known:
+        raise PurethinError(f"{path} is not a picture; {nearest(form, known)}")
+    refuse_existing(path, force=force)
+
+
+def drawn(path: Path, figure: Figure) -> None:
+    """Write a picture, whole, and say so."""
+    with written_whole(path) as beside:
+        figure.savefig(beside, format=path.suffix.removeprefix(".").lower())
+    print(f"wrote {path}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole, and say so."""
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+    print(f"wrote {path}")
 
 
 @contextmanager

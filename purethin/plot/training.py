@@ -51,7 +51,8 @@ def sensitivity(profile: Profile, *, most: int = 8, ax: Axes | None = None) -> F
     figure, (panel,) = panels(ax, 1, (7.5, 4.2))
     colors = dict(zip(worst, _colors(len(worst)), strict=True))
     for axis, points in lines.items():
-        panel.plot(*zip(*points, strict=True), label=axis, color=colors.get(axis, DENSE), **_LINE)
+        style = {"label": axis, "color": colors.get(axis, DENSE), "zorder": 2 + (axis in colors)}
+        panel.plot(*zip(*points, strict=True), **style, **_LINE)
     handles = dict(zip(lines, panel.get_lines(), strict=True))
     beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False, "fontsize": 8}
     panel.legend([handles[axis] for axis in worst], worst, **beside)

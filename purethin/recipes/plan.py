@@ -19,7 +19,7 @@ from purethin.recipes.pruners import Pruner
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import Regularizer, reasons
-from purethin.recipes.rows import NUMBERS, WORDS, Row
+from purethin.recipes.rows import NUMBERS, WORDS, Row, by_epoch
 from purethin.spec import Elements, Masks, Scores, Spec
 from purethin.table import Table
 from purethin.thinning import masked_leaf
@@ -44,10 +44,19 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The plan as an aligned table."""
+        """The plan as an aligned table, a line for each axis at each epoch."""
         head = (*WORDS, *NUMBERS)
         cells = [row.cells for row in self.rows]
-        lines = [str(Table(head, cells, numbers=range(len(WORDS), len(head))))]
+        return f"{Table(head, cells, numbers=range(len(WORDS), len(head)))}\n{self.outcome}"
+
+    def by_epoch(self) -> Table:
+        """The plan in short: a line for each epoch at which something acts."""
+        return by_epoch(self.rows, self.masks, self.before)
+
+    @property
+    def outcome(self) -> str:
+        """Where units leave the tensors, the cost before and after, and the notes."""
+        lines = []
         if self.thinnings:
             lines.append(f"* thinned as the epoch begins: {', '.join(map(str, self.thinnings))}")
         lines.append(

@@ -4,7 +4,11 @@ by one epoch.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+
+from purethin.costs import Cost
+from purethin.table import Table
 
 WORDS = ("epoch", "pruner", "axis", "why")
 NUMBERS = ("sparsity", "size", "removed", "kept", "parameters", "MACs")
@@ -42,3 +46,26 @@ class Row:
         words = (f"{self.epoch}{'*' if self.thins else ''}", self.pruner, self.axis, self.why)
         units = (f"{self.sparsity:.4f}", str(self.size), str(self.removed), str(self.kept))
         return *words, *units, f"{self.parameters:,}", f"{self.macs:,}"
+
+
+def by_epoch(rows: Sequence[Row], axes: Container[str], dense: Cost) -> Table:
+    """A line for each epoch: the units removed so far, and the network's cost.
+
+    Args:
+        rows: those of a plan, by epoch.
+        axes: the names of axes; the other rows are of parameters, whose single weights are zeroed.
+        dense: the cost at first.
+    """
+    units: dict[str, Row] = {}
+    weights: dict[str, Row] = {}
+    lines: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        (units if row.axis in axes else weights)[row.axis] = row
+        gone = [f"{sum(r.removed for r in kind.values()):,}" for kind in (units, weights)]
+        pairs = (row.parameters, dense.parameters), (row.macs, dense.macs)
+        costs = [text for now, all_ in pairs for text in (f"{now:,}", f"{now / max(all_, 1):.1%}")]
+        lines[row.cells[0]] = (row.cells[0], *gone, *costs)
+    head = ("epoch", "units removed", "weights zeroed", "parameters", "left", "MACs", "left")
+    shown = [i for i in range(len(head)) if i != 2 or weights]
+    cells = [tuple(line[i] for i in shown) for line in lines.values()]
+    return Table(tuple(head[i] for i in shown), cells, numbers=range(1, len(shown)))
