@@ -9,7 +9,7 @@ layout is a row of them, `conv1 3 7 7`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -173,6 +173,20 @@ def thinned(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -
         positions = [new[i] for i in expr.positions(len(new)) if kept[i]]
         return take(thinned(expr.base, masks, sizes), positions, int(kept.sum()))
     return rebuilt(expr, lambda part: thinned(part, masks, sizes))
+
+
+def vanishes(expr: Axes, gone: Container[str]) -> bool:
+    """Whether nothing of an expression is left without any unit of these axes."""
+    match expr:
+        case Name(name):
+            return name in gone
+        case Fixed(number):
+            return not number
+        case Product(factors):
+            return any(vanishes(f, gone) for f in factors)
+        case Sum(terms):
+            return all(vanishes(t, gone) for t in terms)
+    return vanishes(expr.base, gone)
 
 
 # ---- the forms, read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from math import prod
 
 import torch
@@ -13,7 +13,7 @@ from purethin import axes as ax
 from purethin.axes import Axes, Fixed, Name, Product, Sum
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.finding import hint
-from purethin.records import Condition
+from purethin.records import Axis, Condition
 from purethin.spec import Elements, Masks, Spec
 
 
@@ -56,10 +56,11 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
 
     Raises:
         MaskError: an unknown axis, a wrong length or dtype, or (unless allowed, as when zeroing) an
-            axis with no unit left.
+            axis with no unit left that must have one.
     """
     if not isinstance(masks, Mapping):
         raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
+    gone: list[str] = []
     for name, m in masks.items():
         if name in spec.layout and name not in spec.axes:
             raise MaskError(
@@ -70,10 +71,48 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
             raise MaskError(f"no axis is named '{name}'; {hint(spec, name)}")
         size = spec.axes[name].size
         _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
-        if not all_removed_allowed and not bool(m.any()):
+        if not all_removed_allowed and size and not bool(m.any()):
+            gone.append(name)
+    if gone:
+        _check_emptied(spec, gone)
+
+
+def _check_emptied(spec: Spec, gone: Sequence[str]) -> None:
+    """That these axes may lose all their units, all of them at once.
+
+    Raises:
+        MaskError: one may not, or not all of those that are joined.
+    """
+    for name in gone:
+        if name not in spec.branches:
+            axis = spec.axes[name]
             raise MaskError(
-                f"the mask of '{name}' removes all {m.numel()} units: keep at least one"
+                f"the mask of '{name}' removes all {axis.size} units: keep at least one; "
+                f"{_why_needed(spec, axis)}"
             )
+    for expr in joined(spec, gone):
+        if (why := spec.needed.get(str(expr))) is not None:
+            names = ", ".join(n for n in dict.fromkeys(ax.names(expr)) if n in gone)
+            raise MaskError(
+                f"nothing would be left of '{expr}': keep a unit of one of {names}; {why}"
+            )
+
+
+def _why_needed(spec: Spec, axis: Axis) -> str:
+    if not axis.exact:
+        return f"it is inexact: {axis.reason}"
+    if not (spec.branches or spec.needed):
+        return "which axes may go whole, pt.infer(…, branches=True) tries"
+    return spec.needed.get(axis.name, "it is no branch of this network, see spec.branches")
+
+
+def joined(spec: Spec, gone: Collection[str]) -> Iterator[Axes]:
+    """The expressions of the layout that these axes empty together, and none of them alone."""
+    for expr in dict.fromkeys(e for dims in spec.layout.values() for e in dims):
+        own = [n for n in dict.fromkeys(ax.names(expr)) if n in gone]
+        alone = any(ax.vanishes(expr, {n}) for n in own)
+        if len(own) > 1 and not alone and ax.vanishes(expr, own):
+            yield expr
 
 
 def check_gates(spec: Spec, masks: Masks) -> None:

@@ -62,6 +62,12 @@ def read(text: str) -> dict[str, Any]:
             ),
             "macs": tuple((k, parse_layout(dims)) for k, dims in data.get("macs", ())),
             "ties": {name: tuple(places) for name, places in data.get("ties", {}).items()},
+            "branches": {name: tuple(o) for name, o in data.get("branches", {}).items()},
+            "needed": data.get("needed", {}),
+            "empty_layers": {
+                module: (name, tuple(map(parse, row)))
+                for module, (name, row) in data.get("empty_layers", {}).items()
+            },
             "notes": tuple(data.get("notes", ())),
         }
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:

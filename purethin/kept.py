@@ -7,6 +7,8 @@ follows the values.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack  # no public name says that none is at work
@@ -56,12 +58,23 @@ class Kept:
             keep = self.keep(name, dim)
             self._places[number] = None if keep is None else keep.nonzero()[:, 0]
         places = self._places[number]
-        if places is not None and not len(places):
+        if places is not None and not len(places) and not self._vanishes(name, dim):
             raise MaskError(
                 f"dim {dim} of {name}, '{self.spec.layout[name][dim]}', would have no unit left: "
                 "keep one"
             )
         return places
+
+    @cached_property
+    def _emptied(self) -> set[str]:
+        """The branches that lose all their units."""
+        sizes = self.spec.sizes
+        gone = {n for n in self._bools if n in self.spec.branches or not sizes[n]}
+        return {n for n in gone if not bool(self._bools[n].any())}
+
+    def _vanishes(self, name: str, dim: int) -> bool:
+        """Whether they empty a parameter's dim."""
+        return ax.vanishes(self.spec.layout[name][dim], self._emptied)
 
     def taken(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor of a parameter's shape without the entries that go."""

@@ -13,6 +13,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.builtin import misfits
 from purethin.copying import copy_with, like
+from purethin.empty import let_stand_in
 from purethin.errors import SpecError, listed, nearest
 from purethin.holders import TORCHS, holder_of
 from purethin.hooked import refresh
@@ -131,9 +132,9 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
         return like(old, new.clone() if new.device.type != "meta" else new)
 
     small = copy_with(model, replacement)
-    stand_in(small, {path for path, attributes in config.items() if CLASS in attributes})
-    configure(small, config)
     dense = dict(model.named_modules())
+    give_classes(small, config)
+    configure(small, config)
     wrong = [
         f"{path}: {misfit}".removeprefix(": ")
         for path, module in small.named_modules()
@@ -161,6 +162,14 @@ def misnamed(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Te
         [f"{n}, which the model lacks; {nearest(n, own, shown=2)}" for n in given if n not in own]
         + [f"no {n}" for n, tensor in own.items() if n in kept and id(tensor) not in have]
     )
+
+
+def give_classes(small: nn.Module, config: Config) -> None:
+    """Let the classes that the config names stand in for the modules' own."""
+    modules = dict(small.named_modules())
+    classes = {p: own[CLASS] for p, own in config.items() if CLASS in own and p in modules}
+    stand_in(small, {*classes})
+    let_stand_in(modules, classes)
 
 
 def configure(small: nn.Module, config: Config) -> None:

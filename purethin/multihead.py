@@ -47,6 +47,8 @@ class MultiheadAttention(nn.MultiheadAttention):
         elif not self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
 
+        if not self.num_heads and not need_weights:
+            return self._nothing(query, batched), None
         q, k, v = self._heads(*self._projected(query, key, value))
         causal = is_causal and key_padding_mask is None and not need_weights
         mask = None if causal else self._mask(attn_mask, key_padding_mask, k.shape[2], query)
@@ -64,6 +66,14 @@ class MultiheadAttention(nn.MultiheadAttention):
         if not batched:
             return out[0], weights
         return (out if self.batch_first else out.transpose(0, 1)), weights
+
+    def _nothing(self, query: Tensor, batched: bool) -> Tensor:
+        """What no head gives: zeros, and the output's bias, of the query's shape alone."""
+        out = query.new_zeros((*query.shape[:-1], self.out_proj.weight.shape[0]))
+        out = out if self.out_proj.bias is None else out + self.out_proj.bias
+        if not batched:
+            return out[0]
+        return out if self.batch_first else out.transpose(0, 1)
 
     def _heads(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values by head, with the tokens that the module itself appends."""

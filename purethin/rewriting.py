@@ -34,6 +34,13 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
         macs=tuple((k, new(d)) for k, d in spec.macs),
+        branches={
+            n: tuple(o for o in others if sizes.get(o))
+            for n, others in spec.branches.items()
+            if sizes.get(n)
+        },
+        needed={n: why for n, why in spec.needed.items() if n in known or n not in spec.axes},
+        empty_layers={m: (name, new(e)) for m, (name, e) in spec.empty_layers.items()},
     )
 
 

@@ -65,7 +65,8 @@ def select(
         axes: the axes that may lose units; `"all"` for inexact ones too.
         round_to: keep a multiple of so many units, rounded up, where the axis has more than that;
             or `{axis: number}`, as `round_for` gives it: a multiple, or all.
-        min_keep: keep at least so many units of each axis.
+        min_keep: keep at least so many units of each axis. With 0, a whole branch may go; with a
+            spec, only one that is in `spec.branches`.
         masks: what is gone already, in a schedule: it stays gone, whatever its scores, and
             counts among what goes.
 
@@ -93,6 +94,7 @@ def select(
     wanted = _wanted(scores, sparsity, spec, axes, keep)
     steps = _steps(scores, round_to, spec)
     _check_limits(steps, min_keep, max_sparsity)
+    least = _least(wanted, min_keep, spec)
     before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
     removed: dict[str, int] = {}
     for names in _rankings([*wanted], scope, groups, spec):
@@ -100,14 +102,13 @@ def select(
         if len(part) > 1 or scope == "global":
             how = partial(_normalized, how=normalize, scope=scope, spec=spec)
             part = {n: how(s, n, kept=before.get(n)) for n, s in part.items()}
-            removed |= _shared_counts(part, wanted, max_sparsity, min_keep)
+            removed |= _shared_counts(part, wanted, max_sparsity, least)
         else:
-            (name,) = names
-            size = scores[name].shape[0]
+            size = scores[name := names[0]].shape[0]
             most = size if max_sparsity is None else count_removed(max_sparsity, size)
             removed[name] = min(count_removed(wanted[name], size), most)
     for name in wanted:
-        removed[name] = _rounded(removed[name], len(scores[name]), steps[name], min_keep)
+        removed[name] = _rounded(removed[name], len(scores[name]), steps[name], least[name])
     removed |= {name: max(removed[name], int((~m).sum())) for name, m in before.items()}
     return {n: _keep(_gone_first(scores[n], before.get(n)), removed[n]) for n in wanted}
 
@@ -138,6 +139,11 @@ def _check_limits(steps: Mapping[str, int], min_keep: int, most: float | None) -
         )
     if most is not None and not 0 <= most <= 1:
         raise MaskError(f"max_sparsity is {most}: give a fraction from 0 to 1")
+
+
+def _least(axes: Iterable[str], min_keep: int, spec: Spec | None) -> dict[str, int]:
+    """How many units each axis keeps at least: none only of a branch, where the spec knows."""
+    return {n: max(min_keep, 0 if spec is None or n in spec.branches else 1) for n in axes}
 
 
 def _fitting(mask: Tensor, name: str, scores: Scores) -> Tensor:
@@ -269,7 +275,7 @@ def _normalized(
 
 
 def _shared_counts(
-    scores: Scores, wanted: Mapping[str, float], most: float | None, min_keep: int
+    scores: Scores, wanted: Mapping[str, float], most: float | None, least: Mapping[str, int]
 ) -> dict[str, int]:
     """How many of each axis are among the lowest of all together, when what an axis must keep, its
     best, is out of reach.
@@ -281,10 +287,13 @@ def _shared_counts(
         )
     (fraction,) = fractions
     most = 1 - (1 - fraction) / 4 if most is None else most
-    lowest = [s.sort(stable=True).values for s in scores.values()]
-    free = [s[: max(min(len(s) - min_keep, count_removed(most, len(s))), 0)] for s in lowest]
+    lowest = {name: s.sort(stable=True).values for name, s in scores.items()}
+    free = [
+        s[: max(min(len(s) - least[name], count_removed(most, len(s))), 0)]
+        for name, s in lowest.items()
+    ]
     owner = torch.tensor([i for i, s in enumerate(free) for _ in s], dtype=torch.long, device="cpu")
-    count = count_removed(fraction, sum(map(len, lowest)))
+    count = count_removed(fraction, sum(map(len, lowest.values())))
     gone = torch.cat(free).argsort(stable=True)[:count]
     return {name: int((owner[gone] == i).sum()) for i, name in enumerate(scores)}
 

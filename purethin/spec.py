@@ -52,6 +52,12 @@ class Spec:
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
             expressions' sizes.
         ties: `{axis: (operator and source line where two tensors meet along it, …)}`, for messages.
+        branches: `{axis: (axes that go with it, …)}` of those that may lose all units, where
+            `infer(…, branches=True)` tried: what goes with it is then read by nothing.
+        needed: `{axis: why it cannot lose all units}` of the other exact axes; and so of
+            concatenations, by their text.
+        empty_layers: `{module path: (class, expressions)}` that takes the place of a module's own
+            where one of these has no entry left.
         notes: what a reader should know about how the spec came to be.
     """
 
@@ -69,6 +75,9 @@ class Spec:
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
     ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needed: Mapping[str, str] = field(default_factory=dict)
+    empty_layers: Mapping[str, tuple[str, tuple[Axes, ...]]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -192,6 +201,10 @@ class Spec:
             wide = max(map(len, places))
             lines += ["", f"frozen: {len(self.frozen)} dimensions"]
             lines += [f"  {why:<{wide}}  {_few([*where])}" for why, where in places.items()]
+        if self.branches:
+            wide = max(map(len, self.branches))
+            lines += ["", f"{len(self.branches)} branches that may go whole"]
+            lines += [f"  {n:<{wide}}  {_with(others)}" for n, others in self.branches.items()]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -231,6 +244,11 @@ def _said(axis: Axis) -> str:
     said = "exact" if axis.exact else f"inexact: {axis.reason}"
     said += "" if axis.finite else "; masked, it makes infinities: thin it"
     return f"{said}; masking spares {_few(axis.spared)}" if axis.spared else said
+
+
+def _with(others: Sequence[str]) -> str:
+    """What the table says of a branch behind its name."""
+    return f"with {', '.join(others)}" if others else "alone"
 
 
 def _few(places: Sequence[tuple[str, int]]) -> str:

@@ -303,6 +303,9 @@ def config_of(spec: Spec, masks: Masks) -> Config:
     for module, name in spec.stand_ins.items():
         if module in config:
             config[module] = {CLASS: name, **config[module]}
+    for module, (name, sizes) in spec.empty_layers.items():
+        if any(dense(e) and not kept(e) for e in sizes):
+            config[module] = {CLASS: name, **config.get(module, {})}
     return config
 
 

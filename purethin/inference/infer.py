@@ -15,9 +15,17 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from purethin.errors import PurethinError, SpecError, nearest
+from purethin.inference.emptying import with_branches
 from purethin.inference.ledger import Ledger
 from purethin.inference.readout import axes_in, freeze_spelled, settle, spec_of
-from purethin.inference.sources import Example, FunctionSource, ModuleSource, Source, run
+from purethin.inference.sources import (
+    Example,
+    FunctionSource,
+    ModuleSource,
+    Source,
+    Traced,
+    run,
+)
 from purethin.inference.trial import proven, tried
 from purethin.spec import Spec
 from purethin.tree import TensorTree
@@ -30,6 +38,7 @@ def infer(
     trial: bool = True,
     examples: Sequence[Any] = (),
     methods: Sequence[str] = (),
+    branches: bool = False,
     **kwargs: Any,
 ) -> Spec:
     """The dependency spec of a network, from one forward pass on the meta device.
@@ -47,6 +56,8 @@ def infer(
             (routed experts) is seen whole.
         methods: methods that take the place of the forward in the modules that have them, as
             `forward_split` when a YOLO is exported: one spec is made for these ways too.
+        branches: whether to find the axes that may lose all their units (`Spec.branches`), as the
+            inner channels of a residual block; one forward more, or a few.
 
     Returns:
         The spec: the layout of every parameter, which axes are exact, what is frozen and why.
@@ -70,7 +81,8 @@ def infer(
     with _without_collector():
         every = [Example(args, kwargs), *map(_example, examples)]
         every += [e._replace(method=name) for name in _checked(model, methods) for e in every]
-        return _inferred(source, every, trial)
+        spec, traced = _inferred(source, every, trial)
+        return with_branches(source, traced, spec, every) if branches else spec
 
 
 def _checked(model: object, methods: Sequence[str]) -> Sequence[str]:
@@ -111,25 +123,26 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> Spec:
+def _inferred(source: Source, examples: Sequence[Example], trial: bool) -> tuple[Spec, Traced]:
     """The spec; where plain integers were taken for sizes and the trial finds a fault, the one
     without these if it freezes less.
     """
-    spec, doubt = _attempted(source, examples, trial, tentative=trial)
+    spec, traced, doubt = _attempted(source, examples, trial, tentative=trial)
     if doubt == "none":
-        return spec
-    plain, _ = _attempted(source, examples, trial, tentative=False)
+        return spec, traced
+    plain, again, _ = _attempted(source, examples, trial, tentative=False)
     if doubt == "untried":
-        return plain
-    return min(plain, spec, key=lambda s: (len(s.frozen), -len(s.exact)))
+        return plain, again
+    found = ((plain, again), (spec, traced))
+    return min(found, key=lambda pair: (len(pair[0].frozen), -len(pair[0].exact)))
 
 
 def _attempted(
     source: Source, examples: Sequence[Example], trial: bool, *, tentative: bool
-) -> tuple[Spec, Literal["none", "fault", "untried"]]:
+) -> tuple[Spec, Traced, Literal["none", "fault", "untried"]]:
     """Trace on meta; where that fails, on real tensors; where C code of others takes no tracked
-    integer, with plain ones: and say so. The spec, and what makes integers that were taken for
-    sizes doubtful: a fault, or that no trial can vary them.
+    integer, with plain ones: and say so. The spec, its trace, and what makes integers that were
+    taken for sizes doubtful: a fault, or that no trial can vary them.
     """
     traced, errors = None, []
     for tracking, meta in itertools.product((True, False), (True, False)):
@@ -160,8 +173,9 @@ def _attempted(
     spec = spec_of(traced, tuple(notes))
     found, ledger = proven(source, traced, spec, examples) if trial else spec, traced.trace.ledger
     if ledger.taken and not tried(spec, axes_in(traced, ledger.taken.values())):
-        return found, "untried"
-    return found, "fault" if ledger.tentative and ledger.lost and found is not spec else "none"
+        return found, traced, "untried"
+    fault = ledger.tentative and ledger.lost and found is not spec
+    return found, traced, "fault" if fault else "none"
 
 
 def _raised(error: Exception) -> str:

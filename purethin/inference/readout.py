@@ -106,9 +106,14 @@ def _axes(
     }
 
 
+def names_of(traced: Traced) -> dict[Node, str]:
+    """The axes of a settled trace, by name."""
+    return axis_names(traced, _dims(traced))
+
+
 def axes_in(traced: Traced, nodes: Iterable[Node]) -> set[str]:
     """The names of the axes in some nodes."""
-    names = axis_names(traced, _dims(traced))
+    names = names_of(traced)
     return {names[v] for node in nodes for v in leaves(node) if v in names}
 
 
@@ -138,7 +143,7 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
         for d in trace.dims_of(t):
             freeze(d, "an output's size" + ("" if place == "output" else f" ({place})"))
     readers: Counter[int] = Counter(id(t) for call in trace.tape for t in call.tensors)
-    unread = {name for name, t in named.items() if not readers[id(t)]}
+    unread = {name for name, t in named.items() if t.numel() and not readers[id(t)]}
     for name in unread:
         for d in dims[name]:
             freeze(d, "a parameter that the forward does not read")
@@ -152,14 +157,13 @@ def _freeze_fixed(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
     for name, (node, calls) in trace.position_buffers.items():
         if readers[id(named[name])] != len(calls):
             freeze(node, f"indexed by {name}, whose values are also read otherwise")
-    carried = {
-        v for n, ds in dims.items() if n not in traced.buffers for d in ds for v in leaves(d)
-    }
-    for name in traced.buffers:
-        for d in dims[name]:
-            for v in leaves(d):
-                if v not in carried:
-                    freeze(v, "an axis that only buffers carry")
+    empty = {name for name, t in named.items() if not t.numel()}
+    aside = traced.buffers | empty
+    carried = {v for n, ds in dims.items() if n not in aside for d in ds for v in leaves(d)}
+    for name in aside:
+        what = "parameters without entries" if name in empty else "buffers"
+        for v in (v for d in dims[name] for v in leaves(d) if v not in carried):
+            freeze(v, f"an axis that only {what} carry")
 
 
 def _freeze_around(dims: Mapping[str, list[Node]], part: str, other: str) -> None:

@@ -96,7 +96,7 @@ class _Trials:
             return self.fault(spec, part, few=few)
 
         try:
-            return _halved(axes, found, fault)
+            return halved(axes, found, fault)
         except _Spent:
             said = f"{found.reason}; which axis is to blame was not found in {FORWARDS} forwards"
             return dict.fromkeys(axes, said)
@@ -154,7 +154,7 @@ def tried(spec: Spec, axes: Collection[str]) -> bool:
     return _half_gone(spec, [*spec.axes]).keys() >= {*axes} & spec.axes.keys()
 
 
-def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
+def halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
     """The axes to blame for a fault of all together: those that fail in a half of their own, else
     the last that makes it.
     """
@@ -169,7 +169,7 @@ def _halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
             a: why
             for half, f in zip(halves, faults, strict=True)
             if f
-            for a, why in _halved(half, f, fault).items()
+            for a, why in halved(half, f, fault).items()
         }
     # neither half fails alone: the shortest run from the start that does ends in one
     low, high = (

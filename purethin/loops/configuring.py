@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from purethin.builtin import MEASURES
 from purethin.errors import SpecError, listed
-from purethin.modules import configure
-from purethin.multihead import stand_in
-from purethin.thinning import CLASS, Config
+from purethin.modules import configure, give_classes
+from purethin.thinning import Config
 
 
 @contextmanager
@@ -36,7 +35,7 @@ def configured(model: nn.Module, config: Config, params: Mapping[str, Tensor]) -
     measured = _measured(model)
     try:
         _copy_settings(model, config)
-        stand_in(model, {path for path, attributes in config.items() if CLASS in attributes})
+        give_classes(model, config)
         configure(model, config)
         wrong = [
             f"{name}'s dim {dim} becomes {params[name].shape[dim]}, but {attribute} stays "

@@ -12,6 +12,8 @@ from patterns import Pattern
 from torch import Tensor, nn
 
 import purethin as pt
+from purethin.axes import names
+from purethin.checks import joined
 from purethin.tree import flatten, unflatten
 
 
@@ -57,6 +59,19 @@ def random_masks(
         keep[torch.randperm(n, generator=state)[:removed]] = False
         masks[name] = keep
     return masks
+
+
+def emptied_masks(spec: pt.Spec, share: float = 1.0, *, seed: int = 0) -> dict[str, Tensor]:
+    """Masks that remove about this share of the branches whole, and half of each other axis; a unit
+    of a concatenation stays where one must.
+    """
+    state = torch.Generator().manual_seed(seed)
+    chance = torch.rand(len(spec.branches), generator=state).tolist()
+    gone = [name for name, c in zip(spec.branches, chance, strict=True) if c <= share]
+    while wrong := [e for e in joined(spec, gone) if str(e) in spec.needed]:
+        gone.remove(next(n for n in names(wrong[0]) if n in gone))
+    masks = random_masks(spec, [n for n in spec.exact if n not in spec.branches], seed=seed)
+    return masks | {n: torch.zeros(spec.sizes[n], dtype=torch.bool) for n in gone}
 
 
 def assert_thinned_equals_masked(
