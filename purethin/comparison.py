@@ -18,6 +18,7 @@ from purethin.modules import rebuild
 from purethin.outputs import results
 from purethin.records import Frozen
 from purethin.spec import Masks, Spec
+from purethin.table import Table, folded
 from purethin.thinning import config_of, mask, thin
 from purethin.tree import TensorTree
 
@@ -103,11 +104,29 @@ class Report:
         """Whether anything was removed, and some output is not constant."""
         return self.removed > 0 and not all(o.constant for o in self.outputs)
 
-    def __str__(self) -> str:
-        lines = [
-            self.verdict,
-            f"{self.beside} against thinned: {self.removed} of {self.units} units removed",
+    def __repr__(self) -> str:
+        """The verdict; `print(report)` shows every output and reason."""
+        return f"Report: {self.verdict}\n  {self._removed}; {len(self.outputs)} outputs compared"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the verdict, and tables that unfold."""
+        outputs = [
+            (o.place, str(o.shape), f"{o.difference:.2e}", f"{o.scale:.2e}") for o in self.outputs
         ]
+        head = ("output", "shape", "largest difference", "of")
+        sections = {
+            self._removed: Table(head, outputs, numbers=(2, 3)),
+            "inexact axes": Table(("axis", "why"), [*self.inexact.items()]),
+            "all": str(self),
+        }
+        return folded(self.verdict, sections, opened=(self._removed,))
+
+    @property
+    def _removed(self) -> str:
+        return f"{self.beside} against thinned: {self.removed} of {self.units} units removed"
+
+    def __str__(self) -> str:
+        lines = [self.verdict, self._removed]
         wide = max((len(o.place) for o in self.outputs), default=0)
         lines += [
             "  "

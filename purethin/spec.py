@@ -17,6 +17,7 @@ from purethin.errors import SpecError, nearest
 from purethin.layouts import solved_sizes
 from purethin.notation import parse_layout
 from purethin.records import Activation, Axis, Condition, Frozen, Site, placed
+from purethin.table import Table, folded, in_short
 from purethin.tree import TensorTree, named
 
 Masks = Mapping[str, Tensor]
@@ -186,6 +187,29 @@ class Spec:
             ),
             dtypes={n: dtype_name(t) for n, t in tensors.items()},
         )
+
+    def __repr__(self) -> str:
+        """What there is, in two lines; `print(spec)` shows all of it."""
+        sizes = in_short(f"{axis.name} {axis.size:,}" for axis in self.axes.values())
+        return f"Spec: {self._counts}\n  {sizes}" if self.axes else f"Spec: {self._counts}"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: counts, and tables that unfold."""
+        axes = [(a.name, f"{a.size:,}", _said(a)) for a in self.axes.values()]
+        layout = [(name, ax.layout_text(dims)) for name, dims in self.layout.items()]
+        frozen = [(f.parameter, str(f.dim), f"{f.size:,}", f.reason) for f in self.frozen]
+        sections = {
+            "axes": Table(("axis", "units", "removal"), axes, numbers=(1,)),
+            "layout": Table(("parameter", "layout"), layout),
+            "frozen": Table(("parameter", "dim", "size", "why"), frozen, numbers=(1, 2)),
+            "notes": "\n".join(self.notes),
+        }
+        return folded(f"Spec: {self._counts}", sections)
+
+    @property
+    def _counts(self) -> str:
+        counts = f"{len(self.axes)} axes, {len(self.exact)} exact, in {len(self.layout)} tensors"
+        return f"{counts}; {len(self.frozen)} frozen dimensions"
 
     def __str__(self) -> str:
         """The spec as an aligned table."""

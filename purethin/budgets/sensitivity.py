@@ -41,8 +41,20 @@ class Profile:
     dense: float
     rows: tuple[Loss, ...]
 
+    def __repr__(self) -> str:
+        """How much was measured; `print(profile)` shows the losses."""
+        axes = {row.axis for row in self.rows}
+        return f"Profile: {len(self.rows)} losses of {len(axes)} axes; dense {self.dense:.4g}"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return self._table()._repr_html_()
+
     def __str__(self) -> str:
         """A row an axis, a column a sparsity."""
+        return str(self._table())
+
+    def _table(self) -> Table:
         found = {(r.axis, r.sparsity): r.loss for r in self.rows}
         columns = sorted({r.sparsity for r in self.rows})
         rows = [
@@ -50,7 +62,7 @@ class Profile:
             for axis in dict.fromkeys(r.axis for r in self.rows)
         ]
         head = (f"axis (dense: {self.dense:.4g})", *map("{:g}".format, columns))
-        return str(Table(head, rows, numbers=range(1, len(head))))
+        return Table(head, rows, numbers=range(1, len(head)))
 
     def scores(self, ranking: Scores) -> dict[str, Tensor]:
         """Scores that add up to the losses seen, for `solve(…, normalize=None)`.

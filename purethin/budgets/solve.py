@@ -56,6 +56,10 @@ class Solution:
     exact: bool
     latency: float | None = None
 
+    def __repr__(self) -> str:
+        """The cost that is left; `print(solution)` shows the budgets."""
+        return f"Solution: {len(self.masks)} axes lose units; {self.cost}"
+
     def __str__(self) -> str:
         """The budgets and what was reached of each, and the part of the scores that stays."""
         reached = {kind: float(getattr(self.cost, kind)) for kind in KINDS}

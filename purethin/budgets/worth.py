@@ -19,7 +19,7 @@ from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.checks import check_masks, kept_sizes
 from purethin.costs import Cost
 from purethin.spec import Masks, Spec
-from purethin.table import Table
+from purethin.table import Table, folded
 
 
 class Unit(NamedTuple):
@@ -73,6 +73,15 @@ class Worth:
     def __str__(self) -> str:
         """Both tables as text."""
         return "\n\n".join(map(str, self.tables()))
+
+    def __repr__(self) -> str:
+        """How many rows, and the whole; `print(worth)` shows the tables."""
+        return f"Worth: {len(self.axes)} axes, {len(self.layers)} layers; {self.total}"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        axes, layers = self.tables()
+        return folded(str(self.total), {"by axis": axes, "by layer": layers}, opened=("by axis",))
 
 
 def worth(spec: Spec, masks: Masks | None = None) -> Worth:

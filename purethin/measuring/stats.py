@@ -10,6 +10,7 @@ from torch import Tensor
 from purethin.errors import SpecError
 from purethin.records import Site
 from purethin.spec import Scores
+from purethin.table import Table, folded
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,33 @@ class Stats:
 
     features: tuple[Features, ...] = ()
     gradients: Gradients | None = None
+
+    def __repr__(self) -> str:
+        """What was measured; `print(stats)` has a line for each site."""
+        grams = sum(f.gram is not None for f in self.features)
+        text = f"Stats: {len(self.features)} sites, {grams} with pairs"
+        examples = max((f.examples for f in self.features), default=0)
+        text += f", {examples:,} examples" if self.features else ""
+        if self.gradients is None:
+            return text
+        return (
+            f"{text}; gradients of {len(self.gradients.mean)} tensors, {self.gradients.count} times"
+        )
+
+    def __str__(self) -> str:
+        """A line for each site."""
+        return f"{self!r}\n{self._sites()}"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        return folded(repr(self), {"sites": self._sites()})
+
+    def _sites(self) -> Table:
+        rows = [
+            (f.site.call, f.site.role, ", ".join(f.site.axes), f"{f.positions:,}")
+            for f in self.features
+        ]
+        return Table(("call", "role", "axes", "positions"), rows, numbers=(3,))
 
     def at(self, axis: str) -> tuple[Features, ...]:
         """The data of an axis, at the calls that read it; where none does, at the last that

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import indent
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from purethin.recipes.recipe import Recipe
 from purethin.recipes.regularizers import Regularizer, reasons
 from purethin.recipes.rows import NUMBERS, WORDS, Row, by_epoch
 from purethin.spec import Elements, Masks, Scores, Spec
-from purethin.table import Table
+from purethin.table import Table, folded
 from purethin.thinning import masked_leaf
 from purethin.tree import TensorTree, named
 
@@ -45,9 +46,24 @@ class Plan:
 
     def __str__(self) -> str:
         """The plan as an aligned table, a line for each axis at each epoch."""
+        return f"{self._by_axis()}\n{self.outcome}"
+
+    def __repr__(self) -> str:
+        """What it comes to; `print(plan)` shows each axis at each epoch."""
+        acting = [row.epoch for row in self.rows]
+        when = f"epochs {acting[0]} to {acting[-1]}, " if acting else ""
+        return f"Plan: {when}{len(self.masks)} axes pruned\n{indent(self.outcome, '  ')}"
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the outcome, by epoch, and by axis to unfold."""
+        first, *more = self.outcome.splitlines()
+        tables = {"by epoch": self.by_epoch(), "by axis": self._by_axis(), "more": "\n".join(more)}
+        return folded(first, tables, opened=("by epoch", "more"))
+
+    def _by_axis(self) -> Table:
         head = (*WORDS, *NUMBERS)
         cells = [row.cells for row in self.rows]
-        return f"{Table(head, cells, numbers=range(len(WORDS), len(head)))}\n{self.outcome}"
+        return Table(head, cells, numbers=range(len(WORDS), len(head)))
 
     def by_epoch(self) -> Table:
         """The plan in short: a line for each epoch at which something acts."""

@@ -25,6 +25,7 @@ from purethin.recipes.regularizers import Regularizer, read_regularizer
 from purethin.recipes.schedulers import Scheduler, read_scheduler
 from purethin.recipes.text import written
 from purethin.spec import Spec
+from purethin.table import folded, in_short
 
 _SECTIONS = (
     "version",
@@ -58,6 +59,27 @@ class Recipe(Timetable):
     schedulers: Mapping[str, Scheduler]
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict)
     scheduled: bool = True
+
+    def __repr__(self) -> str:
+        """What there is; `print(recipe)` shows it as YAML."""
+        kinds = ("pruners", "regularizers", "schedulers", "thinners")
+        named = {kind: in_short(getattr(self, kind)) for kind in kinds if getattr(self, kind)}
+        head = (
+            f"Recipe {self.source!r}: {len(self.policies)} policies, last epoch {self.last_epoch}"
+        )
+        return "\n  ".join([head, *(f"{kind}: {names}" for kind, names in named.items())])
+
+    def __str__(self) -> str:
+        """The YAML that reads back as an equal recipe, where there is such YAML."""
+        try:
+            return self.to_yaml()
+        except RecipeError:  # a criterion or a curve of one's own
+            return repr(self)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it."""
+        head, *rest = repr(self).splitlines()
+        return folded(head, {"instances": "\n".join(map(str.strip, rest)), "YAML": str(self)})
 
     @staticmethod
     def from_yaml(text: str, source: str = "recipe") -> Recipe:
