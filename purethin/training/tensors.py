@@ -19,6 +19,7 @@ from purethin.errors import CheckpointError
 from purethin.modules import params_of, rebuild
 from purethin.thinning import Config, Thinning, config_of
 from purethin.training import moments
+from purethin.training.alike import unlike
 from purethin.training.core import Change, State
 from purethin.training.network import Engine, Forward
 from purethin.training.zeros import clear, dead_entries
@@ -69,6 +70,14 @@ class Tensors:
                 "model's: make it over the list that it is given, "
                 "optimizer=lambda params: torch.optim.SGD(params, lr=0.1)"
             )
+        moments.check_kind(self.optimizer)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the optimizer."""
+        known = type(self.optimizer) in _ELEMENTWISE
+        note = None if known else unlike(self.optimizer)
+        return [] if note is None else [note]
 
     @property
     def params(self) -> Mapping[str, Tensor]:

@@ -112,8 +112,8 @@ class Trainer:
         self._rates = Rates(recipe, self.optimizer)
         self._scaler = update.scaler(next(iter(self.params.values())).device)
         self._run = Run(recipe, self._tensors, self._rates, self._scaler)
-        if epochs is not None:
-            self._warn(too_late(recipe, epochs, thins=thin == "recipe"))
+        late = () if epochs is None else too_late(recipe, epochs, thins=thin == "recipe")
+        self._warn([*late, *self._tensors.notes])
 
     @property
     def epoch(self) -> int:
@@ -138,22 +138,22 @@ class Trainer:
     @property
     def spec(self) -> Spec:
         """The dense network's spec."""
-        return self._pruned.pruning.spec
+        return self._tensors.pruned.pruning.spec
 
     @property
     def masks(self) -> Masks:
         """`{axis: BoolTensor[size]}` over the dense axes, True = keep."""
-        return self._pruned.masks
+        return self._tensors.pruned.masks
 
     @property
     def elements(self) -> Elements:
         """`{parameter: BoolTensor of its dense shape}` of single-weight pruners, True = keep."""
-        return self._pruned.elements
+        return self._tensors.pruned.elements
 
     @property
     def thinned_masks(self) -> Mapping[str, Tensor]:
         """The axis masks that are thinned already; `params` is what they leave."""
-        return self._pruned.thinned_masks
+        return self._tensors.pruned.thinned_masks
 
     @property
     def params(self) -> Mapping[str, Tensor]:
@@ -163,7 +163,7 @@ class Trainer:
     @property
     def config(self) -> Config:
         """What `rebuild` needs beside the parameters."""
-        return self._pruned.config
+        return self._tensors.pruned.config
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -220,14 +220,16 @@ class Trainer:
             self._tell("fit")
             for _ in range(epochs):
                 self._fit_epoch(loader, validate)
-            if self._follow(*finish(self._pruned)):
+            if self._follow(*finish(self._tensors.pruned)):
                 self._save()
         except BaseException:
             self._tell("fail")
             raise
         self._tell("end")
         if self.epoch >= (self._epochs or 0):
-            self._warn(unfired(self._recipe, self.epoch, thins=self._pruned.thin == "recipe"))
+            self._warn(
+                unfired(self._recipe, self.epoch, thins=self._tensors.pruned.thin == "recipe")
+            )
         return self.history[already:]
 
     # ---- one epoch
@@ -255,6 +257,7 @@ class Trainer:
         accumulate, start = self._update.accumulate, time.perf_counter()
         steps, groups = length(loader, accumulate), grouped(begun.rest(loader), accumulate)
         together = groups if steps is not None else self._engine.together(groups)
+        moments.set_mode(self.optimizer, training=True)
         try:
             for i, batches in enumerate(together, begun.count // accumulate):
                 for j in range(begun.count, begun.count + len(batches)):
@@ -263,6 +266,7 @@ class Trainer:
                 begun.add(self._step(batches), len(batches))
                 self._tell("step", step=i, steps=steps, loss=begun.loss)
         finally:
+            moments.set_mode(self.optimizer, training=False)
             begun.seconds += time.perf_counter() - start
         if not begun.count:
             self._run.begun = None
@@ -278,20 +282,15 @@ class Trainer:
         """One optimizer step; the sum of the batches' losses."""
         loss = self._update.step(self._tensors, batches, self._penalty, self._scaler)
         if self.step == 0:
-            moments.check_shapes(self.optimizer, self.params)
+            moments.check_state(self.optimizer, self.params)
         self._run.step += 1
         return loss
 
     def _penalty(self) -> Tensor | None:
-        found = self._pruned.pruning.penalty_at(self.epoch, self._tensors.penalised)
+        found = self._tensors.pruned.pruning.penalty_at(self.epoch, self._tensors.penalised)
         return None if found is None else self._engine.full(found)
 
     # ---- masks and thinning
-
-    @property
-    def _pruned(self) -> State:
-        """How far the pruning has come."""
-        return self._tensors.pruned
 
     def _prune(self, loader: Iterable[Any], step: int = 0) -> None:
         """What the recipe does as this epoch begins, or before a step within it."""
