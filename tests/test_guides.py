@@ -14,7 +14,7 @@ from pages import Block, alone
 import purethin as pt
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("index", "concepts", "frozen", "from-torch-pruning", "rules", "transformers")
+GUIDES = ("index", "concepts", "distiller", "frozen", "from-torch-pruning", "rules", "transformers")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in GUIDES))
 HALF = "README.md: Half the MACs"
 SLOW = {"README.md: Save, load, export"}
