@@ -503,7 +503,7 @@ def test_what_can_be_refused_without_the_model_is_refused_before_it_is_imported(
         ("--weights", "."): ". cannot be read: it is a folder",
         ("--recipe", "none.yaml"): "none.yaml: cannot be read",
         ("--picture", "there.png"): "there.png exists",
-        ("--picture", "layers.txt"): "layers.txt is not a picture",
+        ("--picture", "layers.txt"): "layers.txt is not a picture's name",
         ("--onnx", "no/net.onnx"): "there is no folder no",
     }
     for options, message in cases.items():
@@ -573,6 +573,8 @@ def test_a_plan_by_epoch_has_a_short_line_for_each_epoch(
         (("show", "torch:zeros", "--arg", "size=[1]"), "made a Tensor"),
         (("show", "net.py:Net", "--input", "3,7"), "net.py:Net on --input 3,7: RuntimeError: "),
         (("show", "net.py:Net"), "net.py:Net on --input 1,3,224,224: "),
+        (("show", "net.py:Net"), ". That input is the default: give the model's own by --input\n"),
+        (("show", "torch.nn:Linear", "--arg", "in_features=3"), ": give --arg out_features=…\n"),
         (("show", "net.py:Net", "--arg", "wdth=3"), "unexpected keyword argument 'wdth'"),
         (("plan", "none.yaml", *NET), "none.yaml: cannot be read"),
         (("recipe", *NET, "--axes", "aa*"), "'aa*' matches no axis"),

@@ -44,7 +44,8 @@ def _show(options: argparse.Namespace) -> None:
     show(
         *parts,
         *notes,
-        f"{len(spec.axes)} axes, {len(spec.exact)} exact; {counts} (MACs of this input)",
+        f"{len(spec.axes)} ax{'is' if len(spec.axes) == 1 else 'es'}, {len(spec.exact)} exact; "
+        f"{counts} (MACs of this input)",
     )
     if options.picture is not None:
         drawn(options.picture, pt.plot.worth(spec))

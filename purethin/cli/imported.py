@@ -57,20 +57,24 @@ def inferred(
     given = options.input or [parse_input(DEFAULT_INPUT)]
     args, kwargs = tensors(given)
     params = pt.params_of(model)
-    with explained(f"{options.model} on --input {' --input '.join(map(str, given))}"):
+    where = f"{options.model} on --input {' --input '.join(map(str, given))}"
+    more = "" if options.input else ". That input is the default: give the model's own by --input"
+    with explained(where, more):
         return params, pt.infer(model, params, *args, **kwargs), (args, kwargs)
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Errors of the user's code become a SpecError of one line; purethin's own pass."""
+def explained(what: str, more: str = "") -> Iterator[None]:
+    """Errors of the user's code become a SpecError of one line, which ends in `more`; purethin's
+    own pass.
+    """
     try:
         yield
     except PurethinError:
         raise
     except (Exception, SystemExit) as error:
         first = (str(error).strip().splitlines() or ["no message"])[0]
-        raise SpecError(f"{what}: {type(error).__name__}: {first}") from error
+        raise SpecError(f"{what}: {type(error).__name__}: {first}{more}") from error
 
 
 def make(maker: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Module, str, str]:
@@ -98,8 +102,10 @@ def make(maker: Maker, given: Mapping[str, Any] | None = None) -> tuple[nn.Modul
             raise SpecError(f"{maker} is a model already, and takes no arguments")
         return found.eval(), statement, maker.name
     arguments = {**_plain_defaults(found), **(given or {})}
+    missing = [name for name in _required(found) if name not in arguments]
+    more = f": give --arg {' --arg '.join(f'{name}=…' for name in missing)}" if missing else ""
     torch.manual_seed(0)
-    with explained(f"making {maker}"):
+    with explained(f"making {maker}", more):
         model = found(**arguments)
     if not isinstance(model, nn.Module):
         kind = type(model).__name__
@@ -119,6 +125,15 @@ def _imported(maker: Maker) -> tuple[Mapping[str, Any], str]:
         sys.path.insert(0, folder)  # for the modules beside it, as `python file.py` does
     statement = f"import runpy; {first} = runpy.run_path({where!r})[{first!r}]"
     return runpy.run_path(where), statement
+
+
+def _required(maker: Any) -> list[str]:
+    """The arguments without a default."""
+    try:
+        parameters = inspect.signature(maker).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind in _NAMED]
 
 
 def _plain_defaults(maker: Any) -> dict[str, Any]:

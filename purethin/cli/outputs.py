@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from purethin.errors import PurethinError, nearest
+from purethin.errors import PurethinError
 from purethin.storage import written_whole
 from purethin.table import Table
 
@@ -86,9 +86,8 @@ def writable_picture(path: Path | None, *, force: bool) -> None:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise PurethinError("pictures need matplotlib: pip install 'purethin[plot]'") from error
-    known = FigureCanvasBase.get_supported_filetypes()
-    if (form := path.suffix.removeprefix(".").lower()) not in known:
-        raise PurethinError(f"{path} is not a picture; {nearest(form, known)}")
+    if path.suffix.removeprefix(".").lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise PurethinError(f"{path} is not a picture's name: let it end in .png, .svg or .pdf")
     refuse_existing(path, force=force)
 
 
