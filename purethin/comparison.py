@@ -21,6 +21,7 @@ from purethin.spec import Masks, Spec
 from purethin.table import Table, folded
 from purethin.thinning import config_of, mask, thin
 from purethin.tree import TensorTree
+from purethin.unsaid import unsaid
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Output:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` saw. `difference` and `relative` are the largest over all outputs."""
+    """What `check` saw. `difference` and `relative` are the largest over all outputs; `unsaid` are
+    integers of modules that equal a width which has changed: nothing that was traced read them.
+    """
 
     outputs: tuple[Output, ...]
     exact: tuple[str, ...]
@@ -51,6 +54,7 @@ class Report:
     removed: int
     units: int
     beside: Literal["masked", "dense"] = "masked"
+    unsaid: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -150,6 +154,7 @@ class Report:
         for f in self.frozen:
             reasons[f.reason] = reasons.get(f.reason, 0) + 1
         lines += [f"frozen: {n} dimensions, {why}" for why, n in reasons.items()]
+        lines += [f"not read by this forward: {line}" for line in self.unsaid]
         return "\n".join(lines)
 
 
@@ -216,9 +221,11 @@ def _checked(
 ) -> Report:
     """Thinned beside other parameters of dense shapes."""
     (beside, name), (thinned, config) = reference, thin(params, spec, masks)
+    stay: tuple[str, ...] = ()
     if isinstance(model, nn.Module):
         dense = rebuild(model, beside, config_of(spec, {})).eval()
         small = rebuild(model, thinned, config).eval()
+        stay = unsaid(dense, small)
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (beside, thinned))
     with torch.no_grad(), slow_path():
@@ -236,6 +243,7 @@ def _checked(
         removed=sum(int((~m).sum()) for m in masks.values()),
         units=sum(a.size for a in masked_axes),
         beside=name,
+        unsaid=stay,
     )
 
 

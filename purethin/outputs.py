@@ -39,13 +39,29 @@ def results(
     again.
 
     An entry of the output named as an argument that this call did not give (`past_key_values`) is
-    such a state: only the function reads it, so its sizes are the function's own affair.
+    such a state: only the function reads it, so its sizes are the function's own affair. A module
+    that takes any keyword and has one child (a wrapper, as peft's) hands them on to that.
     """
     try:
         bound = inspect.signature(function).bind_partial(*args, **kwargs)
-        states = {n for n in bound.signature.parameters if bound.arguments.get(n) is None}
+        named = bound.signature.parameters | _handed_on(function)
+        given = {n for n, value in {**bound.arguments, **kwargs}.items() if value is not None}
+        states = named.keys() - given
     except (TypeError, ValueError):
         states = set()
     if isinstance(out, Mapping):
         out = {key: value for key, value in out.items() if key not in states}
     return list(output_leaves(out))
+
+
+def _handed_on(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of the modules that a wrapper's forward hands its keywords on to."""
+    found: dict[str, inspect.Parameter] = {}
+    module, parameters = getattr(function, "__self__", None), inspect.signature(function).parameters
+    while isinstance(module, nn.Module) and len(children := [*module.children()]) == 1:
+        if all(p.kind != p.VAR_KEYWORD for p in parameters.values()):
+            break
+        [module] = children
+        parameters = inspect.signature(module.forward).parameters
+        found |= parameters
+    return found

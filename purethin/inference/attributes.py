@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from purethin.builtin import MEASURES
 from purethin.holders import holders
-from purethin.inference.equations import ATTRIBUTE
+from purethin.inference.equations import ATTRIBUTE, is_size_only
 from purethin.inference.frames import Frame, innermost
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, find, product
@@ -93,6 +93,24 @@ def bind_derived(trace: Trace, frames: Sequence[Frame], attributes: Sequence[Att
         own = {**frame.module._parameters, **frame.module._buffers}
         if own.get("weight") is None and isinstance(weight, Tensor) and frame.path in mine:
             _bind_builtin(frame.module, mine[frame.path], {"weight": trace.dims_of(weight)})
+
+
+def bind_wrapped(attributes: Sequence[Attribute]) -> None:
+    """What an integer that the forward did not read measures, where a layer right below has one of
+    the same name and value: a wrapper's (`out_features` of a LoRA layer and of its base layer).
+    """
+    alone = {(a.module, a.name): a for a in attributes if a.position is None}
+    children: dict[tuple[str, str], list[Attribute]] = {}
+    for (path, name), a in alone.items():
+        if path:
+            children.setdefault((path.rpartition(".")[0], name), []).append(a)
+    for (path, name), a in sorted(alone.items(), key=lambda item: -item[0][0].count(".")):
+        same = [c for c in children.get((path, name), ()) if c.whole == a.whole]
+        nodes = {id(find(c.node)): find(c.node) for c in same}
+        if a.node.up is None and is_size_only(a.node) and len(nodes) == 1:
+            [node] = nodes.values()
+            if not is_size_only(node):
+                a.node.up = node
 
 
 def _own_dims(module: nn.Module, dims_of: Callable[[Tensor], list[Node]]) -> dict[str, list[Node]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from purethin.axes import Axes, Fixed
-from purethin.inference.attributes import Attribute, bind_derived
+from purethin.inference.attributes import Attribute, bind_derived, bind_wrapped
 from purethin.inference.equations import is_size_only, resolve
 from purethin.inference.frames import activations_of
 from purethin.inference.gates import gates_of
@@ -33,6 +33,7 @@ def settle(traced: Traced) -> None:
             state()
     bind_derived(trace, traced.frames, traced.attributes)
     resolve(trace.ledger.equations)
+    bind_wrapped(traced.attributes)
     dims = _dims(traced)
     _freeze_fixed(traced, dims)
     _freeze_uncarried(traced, dims)
