@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from purethin import criteria as criteria
     from purethin import plot as plot
+    from purethin.branches import drop as drop
+    from purethin.branches import leave_branch_out as leave_branch_out
+    from purethin.branches import whole_branches as whole_branches
     from purethin.budgets.latency import LatencyTable as LatencyTable
     from purethin.budgets.polynomial import Amounts as Amounts
     from purethin.budgets.polynomial import CostFunction as CostFunction

@@ -414,3 +414,46 @@ def test_select_empties_branches_only_where_it_is_told_to() -> None:
     )
     assert [n for n, m in together.items() if not m.any()]
     assert together["at.stem"].any()
+
+
+@pytest.mark.parametrize("normalize", ["share", None])
+@pytest.mark.parametrize("case", [BOTTLENECK, JOINED], ids=str)
+def test_solve_empties_branches_where_nothing_else_is_left(case: Case, normalize: Any) -> None:
+    model, params, spec, x = known(case)
+    scores = {n: s.double() for n, s in pt.lp_norm(params, spec).items()}
+    options = pt.Options(axes=[*spec.branches], min_keep=0, normalize=normalize)
+    least = pt.cost(spec, emptied_masks(spec)).macs
+    for macs in (least * 2, pt.cost(spec).macs // 2):
+        found = pt.solution(scores, spec, options, {"macs": macs})
+        assert found.cost.macs <= macs
+        assert_thinned_equals_masked(model, params, spec, found.masks, x)
+        for name, m in found.masks.items():
+            others = [found.masks.get(o) for o in spec.branches[name]]
+            assert m.any() or not any(o is None or o.any() for o in others)
+    with pytest.raises(pt.MaskError, match="it keeps at least so many"):
+        pt.solve(scores, spec, axes=[*spec.branches], macs=least)
+
+
+def test_solve_leaves_the_branch_of_least_loss_out() -> None:
+    spec = known(BOTTLENECK)[2]
+    scores = {n: torch.full((size,), 1e-3) for n, size in spec.sizes.items()}
+    scores["at.stem"] += 1
+    found = pt.solve(scores, spec, macs=0.14, min_keep=0, normalize=None)
+    assert {n for n, m in found.items() if not m.any()} == {"at.inner.0.0", "at.inner.1.0"}
+
+
+def test_each_branch_is_worth_what_the_loss_grows_by_without_it() -> None:
+    model, params, spec, x = known(BOTTLENECK)
+    want = model(x).detach()
+
+    def loss(params: dict[str, Tensor]) -> Tensor:
+        return (torch.func.functional_call(model, params, (x,)) - want).square().mean()
+
+    found = pt.leave_branch_out(loss, params, spec, [()])
+    assert [*found] == ["at.inner.1.0"] == [*pt.whole_branches(spec)]
+    masks = pt.drop(spec, "at.inner.1.0")
+    assert {*masks} == {"at.inner.1.0", "at.inner.0.0"}
+    grown = float(loss(pt.mask(params, spec, masks)))
+    assert found["at.inner.1.0"] == pytest.approx(grown, rel=1e-9)
+    with pytest.raises(pt.MaskError, match=f"'at.stem' is no branch: {NO_WAY}"):
+        pt.drop(spec, "at.stem")

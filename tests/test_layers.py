@@ -20,7 +20,7 @@ ROWS = """
     checks rewriting units kept
     thinning
     costs modules oracle
-    selection
+    selection branches
     measuring
     criteria
     measures storage comparison repairing optimizers

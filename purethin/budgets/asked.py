@@ -101,10 +101,11 @@ def movable_of(
                 f"shape {tuple(score.shape)}, {int(score.isnan().sum())} nan"
             )
         step, least, most = steps.get(name, 1), leasts.get(name, 1), mosts.get(name, 1.0)
-        if step < 1 or step != int(step) or least < 1 or not 0 <= most <= 1:
+        if step < 1 or step != int(step) or least < (not spec.branches) or not 0 <= most <= 1:
             raise MaskError(
                 f"'{name}' has round_to {step}, min_keep {least} and max_sparsity {most}: round_to "
-                "and min_keep are whole numbers of at least 1, max_sparsity is from 0 to 1"
+                "and min_keep are whole numbers of at least 1 (min_keep 0 with a spec of infer(…, "
+                "branches=True)), max_sparsity is from 0 to 1"
             )
         out[name] = Limits(int(step), int(least), float(most))
     return out

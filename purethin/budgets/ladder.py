@@ -170,7 +170,8 @@ def _allowed(
 ) -> list[int]:
     """The widths that an axis may have between two ends, ascending; the wider is among them."""
     size, (held, widest) = spec.sizes[name], ends
-    least = max(limits.min_keep, held, size - count_removed(limits.max_sparsity, size), 1)
+    needed = 0 if name in spec.branches else 1
+    least = max(limits.min_keep, held, size - count_removed(limits.max_sparsity, size), needed)
     widths = [n for n in range(min(least, widest), widest) if n % limits.round_to == 0]
     mine = tuple(c for c in spec.conditions if name in {*ax.names(c.left), *ax.names(c.right)})
     if mine:

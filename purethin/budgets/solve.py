@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import exp, inf
 from typing import TYPE_CHECKING
@@ -15,12 +15,12 @@ from purethin import axes as ax
 from purethin.budgets.asked import KINDS, Budgets, Normalize, Options, limits_of, movable_of
 from purethin.budgets.bound import upper_bound
 from purethin.budgets.exact import best_rungs
-from purethin.budgets.ladder import Ladder, ladder
+from purethin.budgets.ladder import Ladder, Limits, ladder
 from purethin.budgets.latency import LatencyTable
 from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.budgets.search import Search
 from purethin.budgets.worth import fewer
-from purethin.checks import broken_condition, check_conditions, check_masks
+from purethin.checks import broken_condition, check_conditions, check_masks, joined
 from purethin.costs import Cost, cost
 from purethin.errors import MaskError
 from purethin.spec import Masks, Scores, Spec
@@ -40,7 +40,8 @@ class Solution:
         limits: `{kind: the largest number allowed}`; of latency, seconds.
         kept: what stays of the scores of the axes that may lose units, from 0 to 1: the mean share
             (geometric) of an axis, or of all scores where they add up.
-        bound: what no choice of widths can exceed; None where the cost depends on which units stay.
+        bound: what no choice of widths can exceed; None where the cost depends on which units stay,
+            or branches may go whole.
         greedy: what the greedy search kept.
         exact: whether the cost adds up over small groups of axes, so that these widths are the
             best of all. Else they are the greedy search's.
@@ -94,7 +95,8 @@ def solve(
             if not given.
         round_to: an axis keeps a multiple of so many units, or all; or `{text: number}`, by texts
             as `find` reads them, an axis's own name first.
-        min_keep: it keeps at least so many; or a mapping.
+        min_keep: it keeps at least so many; or a mapping. With 0 a branch of `spec.branches` may
+            go whole, and what goes with it then does.
         max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
         normalize: what makes scores of different axes comparable. `"share"`: an axis is worth the
             part of its scores that stays, and the product of all these parts is made large: a norm
@@ -162,21 +164,65 @@ def solution(
         best = _best(search, function, limits, greedy)
         rungs = greedy if best is None else best
         found = {**masks, **rungs_of.masks(rungs, spec)}
-        if (broken := broken_condition(spec, found)) is None:
+        if (narrower := _narrower(spec, found, movable, left)) is None:
             break
-        involved = {*ax.names(broken[0].left), *ax.names(broken[0].right)} & movable.keys()
-        if not involved:
-            check_conditions(spec, found)
-        movable = {n: limit for n, limit in movable.items() if n not in involved}
+        movable = narrower
+    if freed := _freed(spec, found, movable):
+        emptied = {n: m for n, m in found.items() if not bool(m.any())}
+        inner = solution(scores, spec, options, budgets, {**masks, **emptied, **freed})
+        return _of_all(inner, left, {**emptied, **freed}, movable, shares=shares)
     whole = float(rungs_of.value(rungs_of.top[None])[0])
     part = partial(_part, whole=whole, axes=len(movable), shares=shares)
     kept, known = (part(float(rungs_of.value(r[None])[0])) for r in (rungs, greedy))
     bound = None if best is None else kept
-    if best is None and not function.uneven:
+    if best is None and not function.uneven and bool((rungs_of.widths > 0).all()):
         bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
     after = costs["latency"](function.counts(found)[None]) if "latency" in limits else None
     seconds = None if after is None else float(after[0])
     return Solution(found, cost(spec, found), limits, kept, bound, known, best is not None, seconds)
+
+
+def _narrower(
+    spec: Spec, found: Masks, movable: Mapping[str, Limits], scores: Scores
+) -> dict[str, Limits] | None:
+    """What may move, with less freedom, where masks change a comparison or empty a concatenation;
+    None where they do neither.
+    """
+    if (broken := broken_condition(spec, found)) is not None:
+        involved = {*ax.names(broken[0].left), *ax.names(broken[0].right)} & movable.keys()
+        if not involved:
+            check_conditions(spec, found)
+        return {n: limit for n, limit in movable.items() if n not in involved}
+    gone = [n for n, m in found.items() if not bool(m.any())]
+    for expr in (e for e in joined(spec, gone) if str(e) in spec.needed):
+        left = {n: scores[n][scores[n] > -torch.inf] for n in ax.names(expr) if n in movable}
+        mine = {n: float(s.double().sum()) for n, s in left.items() if len(s)}
+        if not mine:
+            check_masks(spec, found)
+        best = max(mine, key=lambda n: mine[n])
+        return {**movable, best: movable[best]._replace(min_keep=1)}
+    return None
+
+
+def _freed(spec: Spec, found: Masks, movable: Mapping[str, Limits]) -> dict[str, Tensor]:
+    """The masks of what goes with emptied branches, and has not gone yet."""
+    gone = {n for n, m in found.items() if not bool(m.any())}
+    others = dict.fromkeys(o for n in found if n in gone for o in spec.branches.get(n, ()))
+    more = [o for o in others if o in movable and o not in gone and not movable[o].min_keep]
+    if any(str(e) in spec.needed for e in joined(spec, [*gone, *more])):
+        return {}
+    return {o: torch.zeros(spec.sizes[o], dtype=torch.bool, device="cpu") for o in more}
+
+
+def _of_all(
+    inner: Solution, scores: Scores, gone: Masks, axes: Iterable[str], *, shares: bool
+) -> Solution:
+    """A solution after some axes went whole, its scores as parts of those before."""
+    sums = {n: float(torch.where(scores[n].isinf(), 0, scores[n]).double().sum()) for n in axes}
+    rest = sum(value for n, value in sums.items() if n not in gone)
+    part = 0.0 if shares else rest / (sum(sums.values()) or 1.0)
+    bound = None if inner.bound is None else inner.bound * part
+    return replace(inner, kept=inner.kept * part, greedy=inner.greedy * part, bound=bound)
 
 
 def require_reachable(
