@@ -3,11 +3,11 @@ with and without repair, with and without fresh batch-norm statistics.
 
     python examples/curves.py mlp resnet8 minilm lite0 --write
 
-The networks are those of trained.py. Widths are those of `pt.solve(scores, spec, macs=...)`.
-Scores, repair and statistics see some examples, drawn by a seed; others judge. Each point is kept
-as a line of out/curves.jsonl, so what was interrupted goes on; where no network is named, what is
-kept is shown. `--write` draws docs/pictures/curves-NETWORK.png and puts the table into
-docs/criteria.md.
+The networks and what they are judged by are those of tasks.py. Widths are those of
+`pt.solve(scores, spec, macs=...)`. Scores, repair and statistics see some examples, drawn by a
+seed; others judge. Each point is kept as a line of out/curves.jsonl, so what was interrupted goes
+on; where no network is named, what is kept is shown. `--write` draws
+docs/pictures/curves-NETWORK.png and puts the table into docs/criteria.md.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,144 +25,34 @@ from typing import Any
 import torch
 from agp_resnet20 import HERE
 from criteria import criteria
-from repair import batches_of
+from PIL import Image
+from tasks import JUDGED, LEVELS, TASKS, Task
 from torch import Tensor, nn
-from torch.nn import functional as F
-from trained import CASES, Case, images
+from torch.func import functional_call
 
 import purethin as pt
 
 KEPT = HERE / "out" / "curves.jsonl"
 DOCS = Path(__file__).parents[1] / "docs"
-LEVELS = (0.9, 0.8, 0.7, 0.6, 0.5)
 WAYS = ("masked", "fresh", "repaired", "repaired, fresh")
 SUMS = ("gate, each example", "output_taylor")
 """Criteria whose scores are losses, which add up over axes: tried as such too."""
 COLOURS = {
-    "random": "#888888",
+    "random": "#222222",
     "lp_norm": "#b7472a",
     "wanda": "#d69e2e",
     "gate, each example": "#38b2ac",
     "gate, each example, added": "#2f855a",
     "output_taylor": "#2b6cb0",
     "output_taylor, added": "#1a365d",
+    "output_taylor, measured": "#b83280",
 }
 """In the pictures; the others are grey. Where repair takes long, these alone have several seeds and
 all levels.
 """
+FRACTIONS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
+"""Of an axis, removed to see what that costs."""
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A trained network, examples to calibrate by, and what a smaller one is worth on others.
-
-    Attributes:
-        case: as criteria.py has it, with the examples of this seed.
-        batches: the same examples, without labels and padding.
-        judge: from a network to what it is worth, at most 1.
-        ridges: what `repair` chooses from.
-        levels: where the criteria in colour are repaired; the others at 70 % alone.
-        few: the criteria that are repaired at all, if not all.
-        slow: whether only the criteria in colour are tried at several levels and by several seeds,
-            and those that need Gram matrices not at all.
-    """
-
-    case: Case
-    batches: Sequence[Any]
-    judge: Callable[[nn.Module], float]
-    ridges: Sequence[float]
-    levels: Sequence[float] = LEVELS[::2]
-    few: Sequence[str] = ()
-    slow: bool = True
-
-
-# ---- the networks, and what they are judged by
-
-
-@cache
-def case_of(name: str) -> Case:
-    return CASES[name]()
-
-
-def drawn(count: int, of: int, seed: int) -> Tensor:
-    return torch.randperm(of, generator=torch.Generator().manual_seed(seed))[:count]
-
-
-def agreement(x: Tensor, labels: Tensor) -> Callable[[nn.Module], float]:
-    """The part of images that get these labels."""
-    return lambda net: float((net(x).argmax(1) == labels).float().mean())
-
-
-def mlp(seed: int) -> Task:
-    task = classified("mlp", seed, 256, 2000, (0.1, 1.0))
-    return replace(task, levels=LEVELS, slow=False)
-
-
-def resnet8(seed: int) -> Task:
-    return classified("resnet8", seed, 96, 500, (0.03,))
-
-
-def classified(name: str, seed: int, count: int, judged: int, ridges: Sequence[float]) -> Task:
-    """Fashion-MNIST: accuracy on images that it was not trained on."""
-    (x, y), test = images()
-    chosen = drawn(count, len(x), seed)
-    case = replace(case_of(name), given=(x[chosen], y[chosen]))
-    batches = [(part,) for part in x[chosen].split(32)]
-    return Task(case, batches, agreement(test[0][-judged:], test[1][-judged:]), ridges)
-
-
-def lite0(seed: int) -> Task:
-    """ImageNet at 160 pixels: 10 of 20 images calibrate; judged is what part of the others gets the
-    class that the dense network gives it.
-    """
-    case = case_of("lite0")
-    x = F.interpolate(torch.cat([case.given[0], case.tried[0]]), 160, mode="bilinear")
-    with torch.no_grad():
-        labels = case.model(x).argmax(1)
-    order = drawn(20, 20, seed)
-    ours, others = order[:10], order[10:]
-    case = replace(case, given=(x[ours], labels[ours]))
-    batches = [(part,) for part in x[ours].split(4)]
-    judge = agreement(x[others], labels[others])
-    few = ("output_taylor", "output_taylor, added")
-    return Task(case, batches, judge, (0.1,), LEVELS[:3:2], few)
-
-
-def minilm(seed: int) -> Task:
-    """20 of 40 sentences calibrate; judged is the others' mean cosine to the dense embeddings."""
-    case = case_of("minilm")
-    tokens, attention = (torch.cat(p) for p in zip(case.given, case.tried, strict=True))
-    pairs = drawn(20, 20, seed)
-    ours, others = (torch.stack([2 * p, 2 * p + 1], 1).flatten() for p in pairs.split(10))
-
-    def rows(chosen: Tensor) -> list[list[int]]:
-        return [tokens[i, : int(attention[i].sum())].tolist() for i in chosen]
-
-    case = replace(case, given=(tokens[ours], attention[ours]), rows=batches_of(rows(ours)))
-    judging = tokens[others], attention[others]
-    with torch.no_grad():
-        dense = case.model(*judging)
-    return Task(
-        case,
-        batches_of(rows(ours)),
-        lambda net: float(F.cosine_similarity(net(*judging), dense).mean()),
-        (3.0,),
-    )
-
-
-TASKS: dict[str, Callable[[int], Task]] = {
-    "mlp": mlp,
-    "resnet8": resnet8,
-    "minilm": minilm,
-    "lite0": lite0,
-}
-JUDGED = {
-    "mlp": "accuracy on 2,000 images",
-    "resnet8": "accuracy on 500 images",
-    "minilm": "cosine to the dense embeddings of 20 sentences",
-    "lite0": "the dense network's class, part of 10 images",
-}
 
 
 # ---- the points
@@ -172,7 +61,7 @@ JUDGED = {
 def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[str, Tensor]:
     """The masks that a criterion asks for at a part of the MACs."""
     given = {n: s.detach().double().clamp(min=0) for n, s in scores.items() if n in spec.exact}
-    if name.endswith(", added"):
+    if name.endswith((", added", ", measured")):
         return pt.solve(given, spec, macs=macs, normalize=None)
     return pt.solve(given, spec, macs=macs)
 
@@ -181,6 +70,8 @@ def levels_of(task: Task, criterion: str, seed: int) -> Sequence[float]:
     """The levels at which a criterion is tried."""
     if not task.slow:
         return LEVELS
+    if task.few:
+        return LEVELS[:3:2] if criterion in COLOURS and not seed else ()
     return LEVELS[::2] if criterion in COLOURS else () if seed else LEVELS[2:3]
 
 
@@ -193,6 +84,19 @@ def ways_of(task: Task, criterion: str, level: float) -> list[str]:
     )
     ways = [way for way in WAYS if repaired or "repaired" not in way]
     return [way for way in ways if normed or "fresh" not in way]
+
+
+@torch.no_grad()
+def measured(task: Task, params: Any, spec: pt.Spec, scores: pt.Scores) -> pt.Scores:
+    """Units in the order of these scores, worth what the output is off without so many of them."""
+    given = task.case.given[: len(task.batches[0])]
+    dense = task.case.model(*given)
+
+    def loss(params: Any) -> Tensor:
+        return task.case.distance(functional_call(task.case.model, params, given), dense).mean()
+
+    profile = pt.sensitivity(loss, params, spec, FRACTIONS, scores=scores, chunk=1)
+    return profile.scores(scores)
 
 
 @torch.no_grad()
@@ -226,6 +130,8 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     for criterion in ("taylor", "gate"):  # better of each example, where that is to be had
         if f"{criterion}, each example" in found:
             del found[criterion]
+    if not task.few:
+        found["output_taylor, measured"] = measured(task, params, spec, found["output_taylor"])
     with torch.no_grad():
         dense = task.judge(task.case.model)
     for criterion, scores in found.items():
@@ -284,6 +190,7 @@ def picture(rows: Sequence[Row], name: str) -> Path:
     to = DOCS / "pictures" / f"curves-{name}.png"
     to.parent.mkdir(exist_ok=True)
     figure.savefig(to, dpi=90)
+    Image.open(to).convert("RGB").quantize(64).save(to, optimize=True)  # a third of the bytes
     return to
 
 

@@ -92,10 +92,7 @@ def minilm(kinds: list[str]) -> None:
             scores, 0.5, scope="global", normalize="raw", spec=spec, axes="feed_forward"
         )
         plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
-        ridges = options.get("ridges", (1.0, 3.0, 10.0, 30.0))
-        new = pt.repair(
-            net.model, params, spec, masks, batches, held_out=batches_of(held), ridges=ridges
-        )
+        new = pt.repair(net.model, params, spec, masks, batches, held_out=batches_of(held))
         small = pt.rebuild(net.model, *pt.thin(new, spec, masks))
         row = f"{cosine(plain, dense, judged):.3f}  {cosine(small, dense, judged):.3f}"
         print(f"{name:<48} {row}", flush=True)
@@ -107,7 +104,7 @@ def minilm(kinds: list[str]) -> None:
         report("the same 20, and 240 with random words", same + more[80:], same + more[:80])
     if "other" in kinds:
         other = tokenizer(documentation(500))["input_ids"]
-        fewer: dict[str, Any] = {"ranked": 100, "directions": 4, "ridges": [3.0]}  # minutes less
+        fewer: dict[str, Any] = {"ranked": 100, "directions": 4}  # minutes less
         report("160 sentences of another kind", other[:125], other[125:160], **fewer)
 
 
@@ -124,7 +121,7 @@ def lite0(level: float) -> None:
     scores = pt.output_taylor(net.model, params, spec, batches, directions=1, generator=chance)
     masks = pt.select(scores, level, spec=spec)
     masked = pt.mask(params, spec, masks)
-    new = pt.repair(net.model, params, spec, masks, batches, ridges=[0.1])
+    new = pt.repair(net.model, params, spec, masks, batches)
     print(f"EfficientNet-Lite0, {level:.0%} of all units, right of {len(images)}")
     for name, given in (("masked", masked), ("repaired", new)):
         for more, tensors in (

@@ -18,7 +18,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -32,10 +32,11 @@ import purethin as pt
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
 
-from curves import KEPT, TASKS, Row, Task, put  # noqa: E402
+from curves import KEPT, Row, put  # noqa: E402
+from tasks import TASKS, Task  # noqa: E402
 
 LINES = KEPT.with_name("peer_curves.jsonl")
-LEVELS = (0.9, 0.7)
+LEVELS = (0.7, 0.5)
 STEPS = 4
 """Bisections of a ratio."""
 
@@ -163,9 +164,9 @@ def at_most(
     return best
 
 
-def points(name: str, seed: int) -> list[Row]:
+def points(name: str, seed: int) -> Iterator[Row]:
     """What each of the peer's importances leaves."""
-    task, rows = TASKS[name](seed), []
+    task = TASKS[name](seed)
     heads = attentions(plain(task))
     for criterion, importance in importances(task).items():
         for everywhere in (False, True)[
@@ -184,8 +185,7 @@ def points(name: str, seed: int) -> list[Row]:
                         worth["fresh"] = task.judge(pt.rebuild(net, new, {}))
                 title = f"{criterion}, {'global' if everywhere else 'local'}"
                 row = {"network": name, "seed": seed, "criterion": title, "level": level}
-                rows.append({**row, "macs": part, **worth})
-    return rows
+                yield {**row, "macs": part, **worth}
 
 
 def best(rows: Sequence[Row], level: float, way: str) -> tuple[str, float] | None:
@@ -245,9 +245,9 @@ def main() -> None:
     for seed in args.seeds:
         for name in args.networks:
             start = time.perf_counter()
-            rows = points(name, seed)
-            with LINES.open("a") as file:
-                file.writelines(json.dumps(row) + "\n" for row in rows)
+            for row in points(name, seed):
+                with LINES.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
             print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
     peer = read(LINES)
     seeds = {(r["network"], r["seed"]) for r in peer}

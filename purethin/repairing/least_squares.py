@@ -28,8 +28,10 @@ from purethin.thinning import mask
 from purethin.tree import TensorTree, map_named, named
 from purethin.units import wide
 
-RIDGES = (1.0, 3.0, 10.0, 30.0)
-"""Strengths that are tried, relative to the energy of the features."""
+RIDGES = (0.01, 0.1, 1.0, 10.0)
+"""Strengths that are tried, relative to the energy of the features: convolutions take the least,
+transformers the most.
+"""
 
 
 def repair(
@@ -49,9 +51,8 @@ def repair(
     so far: it minimises Σ w·‖y_dense − y‖² + the ridge towards the old weights over what is left of
     its inputs, and its bias where it has one. y is what it returns; where a norm follows, what that
     norm reads (the residual stream), so that errors of earlier layers are made up for too, and each
-    position has the weight 1/variance by which the norm divides. A reader that gains nothing on
-    held-out batches stays as it is; of the ridges, that is taken by which the outputs on held-out
-    batches come nearest to the dense ones, or none.
+    position has the weight 1/variance by which the norm divides. Each reader takes the ridge by
+    which it is nearest to that on held-out batches, and stays as it is where none gains anything.
 
     Linear layers and convolutions, grouped, dilated or transposed, are repaired, one reader of an
     axis after the other. Recurrent layers, products of bare parameters of another shape and weights
@@ -62,8 +63,8 @@ def repair(
         params: its dense parameters.
         spec: their spec, from `infer`.
         masks: `{axis: BoolTensor[size]}`, True = keep.
-        batches: inputs, as `measure` takes them; run once for each reader and ridge, while what the
-            dense network gives at all readers is held in memory. Padded positions count as others
+        batches: inputs, as `measure` takes them; run once for each reader, while what the dense
+            network gives at all readers is held in memory. Padded positions count as others
             do: give examples of one length together.
         held_out: inputs to choose by; without them every third batch.
         ridges: the strengths to choose from.
@@ -96,13 +97,11 @@ def repair(
     masked = {n: t.detach() for n, t in masked.items()}
     readers = [_Reader(run, spec, masks, site) for site in _readers(spec, masks)]
     aims = [_aims(run, readers, part) for part in (fit, held)]
-    best, least = masked, _distance(run, masked, held)
-    for ridge in ridges:
-        now = dict(masked)
-        for reader in readers:
-            now |= reader.repaired(now, ridge, (fit, aims[0]), (held, aims[1]))
-        if (far := _distance(run, now, held)) < least:
-            best, least = now, far
+    now = dict(masked)
+    for reader in readers:
+        now |= reader.repaired(now, ridges, (fit, aims[0]), (held, aims[1]))
+    nearer = _distance(run, now, held) < _distance(run, masked, held)
+    best = now if nearer else masked
     return map_named(lambda name, t: best[name], params)
 
 
@@ -182,14 +181,19 @@ class _Reader:
         return None if total is None else self._restricted(total)
 
     def repaired(
-        self, now: Mapping[str, Tensor], ridge: float, fit: _Aimed, held: _Aimed
+        self, now: Mapping[str, Tensor], ridges: Sequence[float], fit: _Aimed, held: _Aimed
     ) -> dict[str, Tensor]:
         """The weight and the bias, if that gains on held-out batches; else nothing."""
         own = self.sums(now, *fit)
         others = None if own is None else self.sums(now, *held)
-        if own is None or others is None or others.gain(change := own.solved(ridge)) <= 0:
+        if own is None or others is None:
             return {}
-        return self.changed(now, change)
+        best, most = {}, 0.0
+        for ridge in ridges:
+            change = own.solved(ridge)
+            if (gain := others.gain(change)) > most:
+                best, most = self.changed(now, change), gain
+        return best
 
     def changed(self, now: Mapping[str, Tensor], change: Tensor) -> dict[str, Tensor]:
         """The weight and the bias with a change `Tensor[groups, features, outputs]`."""
