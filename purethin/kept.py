@@ -155,7 +155,7 @@ def _anded(words: Tensor, lanes: dict[int, Tensor]) -> Tensor:
     """The words whose bits all lanes have; rows and columns block by block, so that each block is
     read from memory once.
     """
-    if not words.is_contiguous() or words.dim() < 2:
+    if not words.numel() or not words.is_contiguous() or words.dim() < 2:
         for lane in lanes.values():
             words = words & lane
         return words

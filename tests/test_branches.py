@@ -9,6 +9,7 @@ import io
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import branched as b
@@ -457,3 +458,42 @@ def test_each_branch_is_worth_what_the_loss_grows_by_without_it() -> None:
     assert found["at.inner.1.0"] == pytest.approx(grown, rel=1e-9)
     with pytest.raises(pt.MaskError, match=f"'at.stem' is no branch: {NO_WAY}"):
         pt.drop(spec, "at.stem")
+
+
+RECIPE = """\
+version: 1
+pruners:
+  whole:
+    class: L1RankedStructureParameterPruner_AGP
+    group_type: Filters
+    initial_sparsity: 0.3
+    final_sparsity: 1.0
+    weights: [at.inner.0.0.weight, at.inner.1.0.weight]
+extensions:
+  thinner: {class: FilterRemover, thinning_func_str: remove_filters, arch: any, dataset: cifar10}
+policies:
+  - pruner: {instance_name: whole}
+    starting_epoch: 0
+    ending_epoch: 3
+    frequency: 1
+  - extension: {instance_name: thinner}
+    epochs: [3]
+"""
+
+
+@pytest.mark.parametrize("thin", ["end", "now"])
+def test_a_schedule_may_end_without_the_branch(thin: Any) -> None:
+    model, params, spec, x = known(BOTTLENECK)
+    recipe = pt.load_recipe(RECIPE)
+    untried = pt.infer(model, params, x)
+    left = {n: int(m.sum()) for n, m in pt.plan(recipe, params, untried).masks.items()}
+    assert left == {"at.inner.0.0": 1, "at.inner.1.0": 1}
+    assert not any(m.any() for m in pt.plan(recipe, params, spec).masks.values())
+    step = pt.Update(lambda out, batch: (out - batch[1]).square().mean())
+    sgd = partial(torch.optim.SGD, lr=1e-3, momentum=0.9)
+    trainer = pt.Trainer(model, spec, recipe, sgd, step, thin=thin)
+    trainer.fit([(x, torch.randn(2, 4, dtype=torch.float64))], 5)
+    small = trainer.model().eval()
+    assert small.get_submodule("at.up.0").in_channels == 0
+    masked = pt.expand(trainer.params, spec, none_of(spec, *spec.branches))
+    torch.testing.assert_close(small(x), pt.rebuild(model, masked, {})(x))

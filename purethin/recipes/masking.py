@@ -1,10 +1,10 @@
 """From a pruner's groups to masks: the scores of their units, and the lowest gone; and the masks of
-single weights. Masks only grow; the last unit stays.
+single weights. Masks only grow; the last unit stays, but that of a branch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,7 +28,11 @@ _POWERS = {"l1": 1, "l2": 2}
 
 
 def ranked_masks(
-    groups: Iterable[Group], sparsity: float, score: Score, masks: Masks
+    groups: Iterable[Group],
+    sparsity: float,
+    score: Score,
+    masks: Masks,
+    branches: Container[str] = (),
 ) -> dict[str, Tensor]:
     """The masks of a pruner's axes when a fraction of their dense units is gone.
 
@@ -37,6 +41,7 @@ def ranked_masks(
         sparsity: the fraction of the dense units that is gone afterwards.
         score: the scores of each group's units.
         masks: the masks so far; what they remove stays removed and is counted.
+        branches: the axes whose last unit may go too.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep.
@@ -50,7 +55,9 @@ def ranked_masks(
             continue
         total = total_score(group, score)
         for axis in group.axes:
-            out[axis] = _lowest(total, count_removed(sparsity, total.numel()), masks.get(axis))
+            gone = count_removed(sparsity, total.numel())
+            gone = gone if axis in branches else min(gone, total.numel() - 1)
+            out[axis] = _lowest(total, gone, masks.get(axis))
     return out
 
 
@@ -62,10 +69,10 @@ def total_score(group: Group, score: Score) -> Tensor:
 
 
 def _lowest(scores: Tensor, removed: int, before: Tensor | None) -> Tensor:
-    """Remove the lowest, those removed before first of all, the last unit never."""
+    """Remove the lowest, those removed before first of all."""
     kept = torch.ones_like(scores, dtype=torch.bool) if before is None else before.to(scores.device)
     order = torch.where(kept, scores, torch.full_like(scores, -torch.inf)).argsort(stable=True)
-    count = min(max(removed, _gone(kept)), scores.numel() - 1)
+    count = max(removed, _gone(kept))
     keep = torch.ones_like(kept)
     keep[order[:count]] = False
     return keep

@@ -142,7 +142,8 @@ class Pruning:
                 new = chosen_masks(first.by_axis, fractions, scores, out, self.spec)
             else:
                 [(_, groups, score)] = ranked
-                new = ranked_masks(groups, sparsity_at(policies[0], epoch), score, out)
+                fraction, may = sparsity_at(policies[0], epoch), self.spec.branches
+                new = ranked_masks(groups, fraction, score, out, may)
             for group in (group for _, groups, _ in ranked for group in groups):
                 home = evidence.tensors[group.leader].device
                 out |= {a: new[a] if home.type == "meta" else new[a].to(home) for a in group.axes}
