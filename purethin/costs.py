@@ -16,7 +16,7 @@ from purethin.spec import Masks, Spec
 @dataclass(frozen=True)
 class Cost:
     """`macs`: multiply-accumulates of convolutions, matrix products and attention for the example
-    input.
+    input, its whole batch: four images have four times the MACs of one.
 
     `parameters`: elements of all parameters, buffers aside. `bytes`: of parameters and buffers.
     """
