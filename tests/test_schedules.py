@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from small import PARAMS, SPEC, refused
 
 import purethin as pt
+from purethin.recipes.regrowth import exchanged
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted([*(ROOT / "tests/recipes").glob("*.yaml"), *(ROOT / "examples").rglob("*.yaml")])
@@ -80,6 +81,7 @@ OPTIONS = st.fixed_dictionaries(
         "min_keep": st.integers(1, 4),
         "max_sparsity": FRACTION,
         "keep": st.sampled_from(["fc1", ("fc1",), ["conv3"]]),
+        "regrow": FRACTION,
         "name": st.text("yesno: #", min_size=1),
     },
 )
@@ -92,6 +94,8 @@ def test_a_schedule_is_the_recipe_that_its_yaml_reads_as_and_its_masks_only_grow
     fraction: float, options: dict[str, Any], scope: dict[str, Any]
 ) -> None:
     axes = {"conv*": fraction, "fc1": fraction}
+    if scope or options.get("curve") is pt.curves.one_shot:
+        options.pop("regrow", None)
     recipe = pt.schedule(SPEC, axes, end=6, **options, **scope)
     assert pt.load_recipe(recipe.to_yaml()) == recipe
     (pruner,), pruning = recipe.pruners.values(), recipe.on(SPEC)
@@ -100,7 +104,9 @@ def test_a_schedule_is_the_recipe_that_its_yaml_reads_as_and_its_masks_only_grow
     for epoch in range(recipe.last_epoch + 1):
         given = {pruner.name: scores} if pruning.scored_at(epoch) else {}
         before, masks = masks, pruning.masks_at(epoch, PARAMS, masks, scores=given)
-        assert all(bool((masks[n] <= m).all()) for n, m in before.items())
+        assert all(int(masks[n].sum()) <= int(m.sum()) for n, m in before.items())
+        stays = all(bool((masks[n] <= m).all()) for n, m in before.items())
+        assert stays or options.get("regrow")
     if not options.keys() & {"round_to", "min_keep", "max_sparsity"} and not scope:
         gone = {n: int((~m).sum()) for n, m in masks.items()}
         sizes = {n: SPEC.sizes[n] for n in masks}
@@ -145,6 +151,23 @@ def test_with_a_target_the_cost_falls_along_the_curve() -> None:
     assert all(0 <= w - p < 0.1 for w, p in zip((1, 0.9, 0.8, 0.7, 0.6), parts, strict=True))
     assert min(int(m.sum()) for m in masks.values()) >= 2
     assert bool(masks.get("fc1", torch.ones(1)).all())
+
+
+@given(st.data(), st.integers(2, 9), FRACTION)
+def test_an_exchange_keeps_the_count_and_lets_none_go_that_is_worth_more(
+    data: st.DataObject, size: int, part: float
+) -> None:
+    bits = st.lists(st.booleans(), min_size=size, max_size=size)
+    before = torch.tensor(data.draw(bits))
+    new = before & torch.tensor(data.draw(bits))
+    worth = torch.tensor(data.draw(st.permutations(range(size)))).double()
+    after = exchanged({"h": new}, {"h": before}, {"h": worth}, part)["h"]
+    back, left = after & ~new, new & ~after
+    assert int(after.sum()) == int(new.sum())
+    assert not bool((back & before).any())
+    assert int(back.sum()) == min(int(part * int(new.sum())), int((~before).sum()))
+    for high, low in ((new & after, left), (back, ~before & ~after)):
+        assert not (bool(high.any()) and bool(low.any())) or worth[high].min() > worth[low].max()
 
 
 def own(tree: Any, table: Any) -> pt.Scores:

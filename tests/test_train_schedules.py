@@ -4,6 +4,7 @@ the one that went through, and the plan says what goes.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from scheduled import Experts, Groups, Heads, Units, loss_fn, scene
 from torch import Tensor, nn
 
 import purethin as pt
+from purethin.recipes.regrowth import growth
 from purethin.training.train import Trainer, When
 
 
@@ -138,3 +140,89 @@ def test_what_is_measured_draws_nothing_and_changes_nothing() -> None:
         t.fit(data, 3)
         ends.append(torch.cat([p.detach().flatten() for p in t.params.values()]))
     assert torch.equal(ends[0], ends[1]) and torch.equal(ends[1], ends[2])
+
+
+# ---- regrowth
+
+
+def regrowing(spec: pt.Spec, **options: Any) -> pt.Recipe:
+    given = {"criterion": "lp_norm", "curve": "linear", "initial": 0.25, "regrow": 0.5, "end": 5}
+    return pt.schedule(spec, {"fc1": 0.5}, **{**given, **options})
+
+
+def test_units_come_back_with_the_weights_that_they_had_and_as_many_are_gone_at_the_end(
+    tmp_path: Path,
+) -> None:
+    net, spec, data = scene(Heads, 8)
+    masks: list[Tensor] = []
+    weights: list[Tensor] = []
+
+    def see(moment: Any) -> None:
+        masks.append(moment.trainer.masks["fc1"])
+        weights.append(moment.trainer.params["fc1.weight"].detach().clone())
+
+    recipe = regrowing(spec)
+    t = trainer(net, spec, recipe, "recipe", callbacks=[{"epoch": see}])
+    t.fit(data, 4)
+    returned = [(a, b) for a, b in pairwise(masks) if bool((b & ~a).any())]
+    assert returned, "no unit has come back"
+    assert [int((~m).sum()) for m in masks] == [3, 3, 4, 5]
+    for mask, weight in zip(masks, weights, strict=True):
+        assert bool((weight[~mask] == 0).all()) and bool((weight[mask] != 0).any(1).all())
+    first = trainer(net, spec, recipe, "recipe", folder=tmp_path)
+    first.fit(data, 2)
+    again = trainer(net, spec, regrowing(spec), "recipe", folder=tmp_path)
+    assert again.resume()
+    again.fit(data, 3)
+    t.fit(data, 1)
+    assert t.params["fc1.weight"].shape[0] == 6
+    assert all(torch.equal(p, again.params[n]) for n, p in t.params.items())
+    ended = trainer(net, spec, recipe, "end")
+    ended.fit(data, 1)
+    with pytest.raises(pt.RecipeError, match="have left the tensors as an earlier fit ended"):
+        ended.fit(data, 1)
+
+
+def test_what_comes_back_is_what_the_loss_asks_for() -> None:
+    net, spec, data = scene(Heads, 8)
+    params, masks = pt.params_of(net), {"fc1": torch.arange(12) >= 6}
+    x, y = data[0]
+
+    def loss(outputs: Tensor) -> Tensor:
+        return loss_fn(outputs, (x, y))
+
+    found = growth(net, params, spec, masks, ["fc1"], [((x,), loss)])["fc1"]
+    gates = {"fc1": masks["fc1"].double()}
+    step = 1e-6
+    for unit in range(12):
+        values = []
+        for moved in (step, -step):
+            gates = {"fc1": masks["fc1"].double()}
+            gates["fc1"][unit] += moved
+            gated = pt.mask(params, spec, gates)
+            values.append(float(loss(torch.func.functional_call(net.eval(), gated, (x,)))))
+        slope = (values[0] - values[1]) / (2 * step)
+        assert float(found[unit]) == pytest.approx(slope**2, rel=1e-4, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "thin", "words"),
+    [
+        ({}, "now", 'may come back until epoch 4, and thin="now" takes units out at each step'),
+        ({"scope": "isomorphic"}, "end", "`regrow` exchanges units within an axis, step by step"),
+        ({"curve": "one_shot"}, "end", "leave target, scope and one_shot out"),
+    ],
+)
+def test_what_cannot_come_back_is_refused(options: Any, thin: When, words: str) -> None:
+    net, spec, _ = scene(Heads, 8)
+    with pytest.raises(pt.RecipeError, match=words):
+        trainer(net, spec, regrowing(spec, **options), thin)
+
+
+def test_a_thinner_before_the_last_exchange_and_scores_that_are_missing_are_refused() -> None:
+    net, spec, _ = scene(Heads, 8)
+    recipe = pt.load_recipe(regrowing(spec).to_yaml().replace("epochs: [4]", "epochs: [2]"))
+    with pytest.raises(pt.RecipeError, match="the recipe thins at epoch 2: what has left"):
+        pt.begin(spec, recipe)
+    with pytest.raises(pt.MaskError, match="'lp_norm' may come back: give `scores`"):
+        regrowing(spec).on(spec).masks_at(0, pt.params_of(net), {})

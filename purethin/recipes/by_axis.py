@@ -5,7 +5,7 @@ queries, experts, and for any criterion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
@@ -75,6 +75,8 @@ class ByAxis:
         max_sparsity: at most this fraction of an axis goes.
         keep: texts of axes that stay whole.
         gram: whether the criterion needs second moments (`obs`, `thinet`).
+        regrow: the part of the units that stay which is exchanged for units that were gone, at the
+            first step; it falls along a cosine to 0 at the last.
     """
 
     axes: Mapping[str, float | None] = said(_amounts, "{heads: 0.5}")
@@ -87,6 +89,7 @@ class ByAxis:
     max_sparsity: float | None = said(nodes.fraction, default=None)
     keep: tuple[str, ...] = said(_texts, default=())
     gram: bool = said(nodes.truth, default=False)
+    regrow: float = said(nodes.fraction, default=0.0)
 
 
 def read_by_axis(entries: Fields, at: yaml.Node, owner: str) -> ByAxis:
@@ -114,6 +117,19 @@ def fractions_by(by: ByAxis, spec: Spec) -> dict[str, float]:
     if not found:
         raise MaskError("all axes that it means stay whole: nothing would ever go")
     return found
+
+
+def check_gated(axes: Iterable[str], spec: Spec) -> None:
+    """That a gate can stand for each unit, as the gradient of one that is gone needs.
+
+    Raises:
+        MaskError: an axis has no gates.
+    """
+    if ungated := next((axis for axis in axes if not spec.axes[axis].gates), None):
+        raise MaskError(
+            f"'{ungated}' has no gates (spec.gated), so what bringing back its units is worth has "
+            "no gradient: leave `regrow` out for it"
+        )
 
 
 def chosen_masks(

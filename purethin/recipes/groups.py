@@ -15,7 +15,7 @@ import torch
 
 from purethin import axes as ax
 from purethin.errors import PurethinError, nearest
-from purethin.recipes.by_axis import ByAxis, chosen_masks, fractions_by
+from purethin.recipes.by_axis import ByAxis, check_gated, chosen_masks, fractions_by
 from purethin.recipes.nodes import fail
 from purethin.recipes.pruners import GROUP_TYPES, Pruner
 from purethin.recipes.scoring import asked
@@ -153,6 +153,7 @@ def _of_axes(pruner: Pruner, by: ByAxis, spec: Spec) -> list[Group]:
         asked(by.criterion.load("criterion"))
         by.curve.load("curve")
         found = fractions_by(by, spec)
+        check_gated(found if by.regrow else (), spec)
         ones = {name: torch.ones(spec.sizes[name], device="cpu") for name in found}
         if pruner.target is None:
             chosen_masks(by, found, ones, {}, spec)

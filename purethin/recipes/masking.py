@@ -159,6 +159,11 @@ class Evidence:
             return partial(self._score, pruner, epoch, masks)
         axes = [axis for group in groups for axis in group.axes]
         found = self.scores.get(pruner.name)
+        if found is None and pruner.by_axis.regrow:
+            raise MaskError(
+                f"units of pruner '{pruner.name}' may come back: give `scores` of all units, of "
+                "those that are gone what bringing them back is worth"
+            )
         if found is None:
             params, seed = thin(self.tensors, self.spec, masks)[0], (self.seed, epoch, pruner.name)
             now = thin_spec(self.spec, masks)

@@ -16,7 +16,7 @@ import yaml
 
 from purethin.errors import nearest
 from purethin.recipes import nodes
-from purethin.recipes.curves import agp
+from purethin.recipes.curves import agp, cosine
 from purethin.recipes.distiller import SECTIONS, off
 from purethin.recipes.nodes import Fields, said
 from purethin.recipes.pruners import Pruner
@@ -93,6 +93,15 @@ def sparsity_at(policy: Policy[Pruner], epoch: int, final: float | None = None) 
     when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
     curve = agp if pruner.by_axis is None else pruner.by_axis.curve.load("curve")
     return curve(epoch, initial=min(pruner.initial, final), final=final, **when)
+
+
+def exchanged_at(policy: Policy[Pruner], epoch: int) -> float:
+    """The part of the units that stay which is exchanged for gone ones at this epoch."""
+    by = policy.instance.by_axis
+    if by is None or not by.regrow:
+        return 0.0
+    when = {"begin": policy.begin, "end": policy.end, "frequency": policy.frequency}
+    return cosine(epoch, initial=by.regrow, final=0.0, **when)
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,9 @@ def _check_amounts(
     if goal is not None and not (by.scope == "local" and shares):
         why = "a target gives each axis its own width"
         nodes.fail(at, f"{owner}: {why}: leave the scope out, and write `normalize: share` or raw")
+    if by.regrow and (goal is not None or by.scope != "local" or by.curve.name == "one_shot"):
+        why = "`regrow` exchanges units within an axis, step by step"
+        nodes.fail(at, f"{owner}: {why}: leave target, scope and one_shot out, or `regrow`")
     if goal is None and by.normalize == "share":
         nodes.fail(at, f"{owner}: `normalize: share` is of a target; write mean, max, l2 or cost")
 

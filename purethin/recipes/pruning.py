@@ -2,7 +2,7 @@
 once, and the masks that follow from it, epoch by epoch.
 
 All methods are pure. Masks and sparsities are those of the dense network, and only grow: what is
-removed stays removed.
+removed stays removed, unless a pruner says `regrow`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from purethin.measures import KINDS, Measure
 from purethin.recipes.by_axis import chosen_masks
 from purethin.recipes.groups import Group, elements_of, groups_of, refuse_rivals
 from purethin.recipes.masking import Evidence, element_mask, ranked_masks
-from purethin.recipes.policies import Policy, Timetable, sparsity_at
+from purethin.recipes.policies import Policy, Timetable, exchanged_at, sparsity_at
 from purethin.recipes.pruners import Pruner
+from purethin.recipes.regrowth import exchanged, regrows
 from purethin.recipes.regularizers import Penalty, Regularizer, fallen, penalties_of, penalty
 from purethin.recipes.scoring import looks_at_data
 from purethin.recipes.targets import budgets_at, check_targets, targeted_masks
@@ -50,7 +51,8 @@ class Pruning:
     @staticmethod
     def _weighs(pruner: Pruner) -> bool:
         """Whether the criterion of a pruner by axes reads all weights."""
-        return pruner.by_axis is not None and not looks_at_data(pruner.by_axis)
+        by = pruner.by_axis
+        return by is not None and not by.regrow and not looks_at_data(by)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -70,12 +72,21 @@ class Pruning:
         return tuple(dict.fromkeys(Measure(kind, r.weight, r.dim, r.axis) for kind, r in by))
 
     def scored_at(self, epoch: int) -> tuple[Pruner, ...]:
-        """The pruners by axes whose criteria look at data: `masks_at(epoch)` is to be given their
-        scores.
+        """The pruners by axes whose criteria look at data, or whose units may come back:
+        `masks_at(epoch)` is to be given their scores.
         """
         acting = dict.fromkeys(p.instance.name for p in self.timetable.at(epoch, Pruner))
         found = (self.pruners[name] for name in acting)
-        return tuple(p for p in found if p.by_axis is not None and looks_at_data(p.by_axis))
+        return tuple(
+            p
+            for p in found
+            if p.by_axis is not None and (p.by_axis.regrow or looks_at_data(p.by_axis))
+        )
+
+    @property
+    def regrows(self) -> bool:
+        """Whether units may come back, with the weights that they had."""
+        return regrows(self.timetable)
 
     def axes_of(self, pruner: str) -> list[str]:
         """The axes that a pruner prunes."""
@@ -104,7 +115,8 @@ class Pruning:
                 multiples.
             statistics: `{measure: Tensor[size]}` for all of `measures_at(epoch)`.
             scores: `{pruner: {axis: Tensor[size]}}` for all of `scored_at(epoch)`, of all units;
-                of other pruners by axes too, in place of their criteria.
+                of other pruners by axes too, in place of their criteria. Where units may come
+                back, those of gone units say what that is worth.
             seed: random pruners rank by it, the epoch, their name and the axis's alone.
 
         Returns:
@@ -140,6 +152,7 @@ class Pruning:
                 scores = {g.axes[0]: score(g.by[0]) for g in groups}
                 fractions = {g.axes[0]: sparsity_at(policies[0], epoch, g.final) for g in groups}
                 new = chosen_masks(first.by_axis, fractions, scores, out, self.spec)
+                new = exchanged(new, out, scores, exchanged_at(policies[0], epoch))
             else:
                 [(_, groups, score)] = ranked
                 fraction, may = sparsity_at(policies[0], epoch), self.spec.branches

@@ -42,6 +42,7 @@ class Choices(TypedDict, total=False):
     max_sparsity: float
     keep: str | Sequence[str]
     gram: bool
+    regrow: float
     macs: float
     parameters: float
     bytes: float
@@ -79,7 +80,9 @@ def schedule(
         frequency: epochs between steps.
         choices: `initial`, the fraction removed at `begin`, less where an axis loses less in all;
             `scope`, `normalize`, `round_to`, `min_keep`, `max_sparsity` and `keep`, as `select` has
-            them; `gram=True` for criteria of second moments; `macs`, `parameters`, `bytes`: what
+            them; `gram=True` for criteria of second moments; `regrow`, the part of the units that
+            stay which is exchanged at each step for units that were gone (`docs/schedules.md`);
+            `macs`, `parameters`, `bytes`: what
             the network may cost at the end, as `solve` takes it, in place of fractions: the cost
             then falls along the curve; `name`, of the pruner.
 

@@ -1,8 +1,8 @@
 """A recipe for a network: commented YAML in which each axis is reached by weights that make it.
 
 Invariant: `load_recipe` reads the text, `plan` takes floor(sparsity · size) units off every axis
-that it lists, and what no recipe can name stands in a comment with the reason. The same spec gives
-the same text in every process.
+that it lists; what no weight names is listed by axis, in our own key, with the reason. The same
+spec gives the same text in every process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 
 from purethin.budgets.asked import Budgets, limits_of
 from purethin.costs import cost
-from purethin.errors import RecipeError, SpecError
+from purethin.errors import RecipeError
 from purethin.recipes.carriers import Listing, listings, some
 from purethin.recipes.fractions import check_fraction, fractions_of
 from purethin.selection import count_removed
@@ -34,10 +34,7 @@ _THINNER = (
     "  thinner:                     # takes the removed units out of the tensors",
     "    class: StructureRemover",
 )
-_NO_NAME = (
-    "no recipe can name these axes; prune them by name, with pt.select(scores, {axis: 0.5}) and "
-    "pt.thin"
-)
+_BY_AXIS = "by_axis"
 
 
 def recipe_for(
@@ -74,7 +71,7 @@ def recipe_for(
         it.
 
     Raises:
-        SpecError: a pattern matches no exact axis, or no recipe can name any that it matches.
+        SpecError: a pattern matches no exact axis.
         MaskError: a fraction outside [0, 1], or a sparsity for a name that is not an axis.
         RecipeError: no epoch is scheduled between `begin` and `end`.
 
@@ -93,19 +90,19 @@ def recipe_for(
     limits_of(target or {"bytes": 1.0}, spec)
     wanted = fractions_of(spec, 0.0 if target else sparsity, axes)
     pruners, unnamed = listings(spec, wanted)
-    if not pruners:
-        raise SpecError("\n  ".join([f"{_NO_NAME}:", *(f"{n}: {w}" for n, w in unnamed.items())]))
     if target:
         pruners = [replace(p, name=p.name.removesuffix("_0")) for p in pruners]
-    pruned = {axis: wanted[axis] for pruner in pruners for axis in pruner.weights}
     goal = f"target: {{{', '.join(f'{kind}: {part}' for kind, part in target.items())}}}"
-    lines = [*_head(spec, pruned, unnamed, target), "version: 1", *([goal] if target else []), ""]
+    lines = [*_head(spec, wanted, target), "version: 1", *([goal] if target else []), ""]
     lines.append("pruners:")
     for p in pruners:
         lines += _pruner_lines(p, None if target else min(initial, p.sparsity), spec)
+    if unnamed:
+        fractions = None if target else {axis: wanted[axis] for axis in unnamed}
+        lines += _axes_lines(unnamed, fractions, initial, spec)
     lines += [*_THINNER, "", "policies:"]
-    for p in pruners:
-        lines += [f"  - pruner: {{instance_name: {p.name}}}", f"    starting_epoch: {begin}"]
+    for name in [*(p.name for p in pruners), *[_BY_AXIS] * bool(unnamed)]:
+        lines += [f"  - pruner: {{instance_name: {name}}}", f"    starting_epoch: {begin}"]
         lines += [f"    ending_epoch: {end}", f"    frequency: {frequency}"]
     lines += ["  - extension: {instance_name: thinner}", f"    epochs: [{end}]", ""]
     return "\n".join(lines)
@@ -114,10 +111,8 @@ def recipe_for(
 # ---- text
 
 
-def _head(
-    spec: Spec, pruned: Mapping[str, float], unnamed: Mapping[str, str], target: Budgets
-) -> list[str]:
-    """The comment at the top: what the recipe does to the network, and what it cannot name."""
+def _head(spec: Spec, pruned: Mapping[str, float], target: Budgets) -> list[str]:
+    """The comment at the top: what the recipe does to the network."""
     gone = {name: _removed(name, fraction, spec) for name, fraction in pruned.items()}
     masks = {n: torch.arange(spec.sizes[n], device="cpu") >= k for n, k in gone.items()}
     before, after = cost(spec), cost(spec, masks)
@@ -135,10 +130,7 @@ def _head(
             f"Dense: {before.parameters:,} parameters, {before.macs:,} MACs, {before.bytes:,} "
             "bytes.",
         ]
-    if unnamed:
-        lines += ["", f"{_NO_NAME[0].upper()}{_NO_NAME[1:]}:"]
-        lines += [f"  {name}, {spec.sizes[name]} units: {why}" for name, why in unnamed.items()]
-    inexact = [name for name in spec.axes if name not in {*spec.exact, *pruned, *unnamed}]
+    inexact = [name for name in spec.axes if name not in {*spec.exact, *pruned}]
     if inexact:
         why = "their removal changes the function (spec.axes[name].reason)"
         lines += ["", f"Not pruned, since {why}: {some(inexact)}"]
@@ -168,6 +160,25 @@ def _pruner_lines(pruner: Listing, initial: float | None, spec: Spec) -> list[st
         for name in carrier.axes:
             lines.append(f"      {_axis_says(name, pruner.sparsity, [carrier.weight], spec)}")
         lines.append(f"      - {_scalar(carrier.weight)}")
+    return [*lines, ""]
+
+
+def _axes_lines(
+    unnamed: Mapping[str, str], fractions: Mapping[str, float] | None, initial: float, spec: Spec
+) -> list[str]:
+    """The entry of a pruner of axes that no weight names, with why; without fractions it shares the
+    recipe's target.
+    """
+    lines = [f"  {_BY_AXIS}:", "    axes:                      # ours: no weight names these"]
+    for name, why in unnamed.items():
+        gone = "" if fractions is None else f", {_removed(name, fractions[name], spec)} go"
+        says = _comment(f"{spec.sizes[name]} units{gone}: {why}")
+        said = "- " if fractions is None else ""
+        amount = "" if fractions is None else f": {float(fractions[name])!r}"
+        lines.append(f"      {said}{_scalar(name)}{amount}  {says}")
+    lines.append("    criterion: lp_norm")
+    if fractions is not None:
+        lines.append(f"    initial_sparsity: {float(initial)!r}")
     return [*lines, ""]
 
 

@@ -20,6 +20,7 @@ from purethin.kept import Kept
 from purethin.measures import Measure
 from purethin.recipes.pruning import Pruning
 from purethin.recipes.recipe import Recipe
+from purethin.recipes.regrowth import check_regrowth
 from purethin.recipes.scoring import spread
 from purethin.spec import Elements, Masks, Scores, Spec
 from purethin.thinning import (
@@ -180,8 +181,8 @@ def begin(
         thinned_masks: see `masks`.
 
     Raises:
-        RecipeError: the recipe does not fit the network, has no policies, or would mask an axis
-            whose masks make infinities.
+        RecipeError: the recipe does not fit the network, has no policies, would mask an axis whose
+            masks make infinities, or lets units come back that have left the tensors.
         PurethinError: an argument is of another type, or `thin` none of the three.
 
     >>> import purethin as pt
@@ -203,6 +204,7 @@ def begin(
         raise OptionError(f"thin is {thin!r}; give 'recipe', 'now' or 'end'")
     recipe.require_policies()
     pruning = recipe.on(spec)
+    check_regrowth(recipe, thin)
     if thin != "now":
         check_finite(recipe, pruning)
     held = (dict(each or {}) for each in (masks, elements, thinned_masks))

@@ -5,16 +5,19 @@ batches.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from purethin.errors import RecipeError
 from purethin.measures import Measure, scores, sums
 from purethin.modules import params_of
+from purethin.recipes.regrowth import growth
 from purethin.recipes.scoring import Data, scores_by, spread
 from purethin.spec import Scores
 from purethin.thinning import thin_spec
@@ -102,8 +105,31 @@ class Ranking:
             axes, seed = pruning.axes_of(pruner.name), (pruned.seed, epoch, pruner.name)
             found = scores_by(pruner.by_axis, axes, params_of(model), spec, seed, data)
             total = {axis: tensors.engine.total(scores) for axis, scores in found.items()}
-            out[pruner.name] = spread(total, pruned.masks)
+            whole = spread(total, pruned.masks)
+            if pruner.by_axis.regrow:
+                whole |= self._grown(whole, batches)
+            out[pruner.name] = whole
         return out
+
+    def _grown(self, scores: Scores, batches: Sequence[tuple[Any, Any]]) -> dict[str, Tensor]:
+        """Scores with what bringing back is worth in place of the scores of gone units."""
+        tensors, masks = self.tensors, self.tensors.pruned.masks
+        if not (axes := [axis for axis in scores if axis in masks]):
+            return {}
+        if not tensors.asleep:
+            raise RecipeError(
+                f"units of '{axes[0]}' may come back, and have left the tensors as an earlier fit "
+                'ended: train all epochs in one fit, or give the trainer thin="recipe"'
+            )
+        dense = {name: tensors.engine.full(t.detach()) for name, t in tensors.dense().items()}
+        losses = [(inputs, partial(self._loss, batch)) for batch, inputs in batches]
+        spec = tensors.pruned.pruning.spec
+        found = growth(tensors.shown(), dense, spec, masks, axes, losses)
+        total = {axis: tensors.engine.total(worth) for axis, worth in found.items()}
+        return {a: torch.where(masks[a].to(w.device), scores[a].to(w), w) for a, w in total.items()}
+
+    def _loss(self, batch: Any, outputs: Any) -> Tensor:
+        return self.update.loss_fn(outputs, batch)
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -37,6 +37,8 @@ class Tensors:
         pruned: how far the pruning has come.
         engine: where the tensors lie.
         network: the module at work.
+        asleep: parameters and buffers with the values that gone units had, where units may come
+            back; else none.
         average: the exponential moving average of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
         keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is
@@ -60,6 +62,7 @@ class Tensors:
         self.keep_values: dict[str, Tensor] = {}
         self._dense, self._transform, self._decay = model, transform, decay
         self._rebuild(params_of(model))
+        self.asleep = copied(dict(self.params)) if pruned.pruning.regrows else {}
         self.average = None if decay is None else copied(self.params)
         trained = [p for p in self.params.values() if p.requires_grad]
         self.optimizer = optimizer(trained)
@@ -149,11 +152,37 @@ class Tensors:
 
     def follow(self, state: State, change: Change) -> None:
         """What a change of the pruning means for the tensors: zeros in place, or smaller ones."""
+        if self.asleep and change.masked:
+            self._wake()
         self.pruned = state
         if change.thinned:
             self._shrink(change)
+            self.asleep = {}
         if change.masked or change.thinned:
             self._zero()
+
+    def dense(self) -> dict[str, Tensor]:
+        """The parameters and buffers with the values that gone units had, where these are kept."""
+        dead = self._dead() if self.asleep else {}
+        return {
+            name: torch.where(dead[name], self.asleep[name], t.detach()) if name in dead else t
+            for name, t in self.params.items()
+        }
+
+    @torch.no_grad()
+    def _wake(self) -> None:
+        """Write all values into the tensors, the average's too, and keep them."""
+        dense, dead = self.dense(), self._dead()
+        for name, where in dead.items():
+            for tensors in (self.params, self.average or {}):
+                if name in tensors:
+                    tensors[name].copy_(torch.where(where, dense[name], tensors[name]))
+        self.asleep = copied(dense)
+
+    def _dead(self) -> dict[str, Tensor]:
+        """Where masks have written zeros."""
+        now = self.pruned
+        return dead_entries(self.params, now.spec, now.pending, now.singles, self.engine.spread)
 
     def _shrink(self, change: Change) -> None:
         """Take the masked units out of parameters, average and the optimizer's state."""
@@ -175,6 +204,7 @@ class Tensors:
         return {
             "params": copied(self.params),
             "average": copied(self.average),
+            "asleep": copied(self.asleep),
             "optimizer": moments.state_of(self.optimizer, self.params),
             "masks": copied(self.pruned.masks),
             "elements": copied(self.pruned.elements),
@@ -218,6 +248,7 @@ class Tensors:
         )
         if self.average is not None:
             self.average = {n: self._spread(n, tensor) for n, tensor in state["average"].items()}
+        self.asleep = {n: self._spread(n, t) for n, t in state.get("asleep", {}).items()}
         kept = self._spread_state(state["optimizer"]["state"], lambda _, value: value)
         moments.restore(self.optimizer, old, self.params, {**state["optimizer"], "state": kept})
         self._zero()
@@ -227,8 +258,7 @@ class Tensors:
         masked.
         """
         spec, masks, single = self.pruned.spec, self.pruned.pending, self.pruned.singles
-        dead = dead_entries(self.params, spec, masks, single, self.engine.spread)
-        gone = dead
+        dead = gone = self._dead()
         if spec.spared:
             gone = dead_entries(self.params, spec, masks, single, self.engine.spread, spare=False)
         clear(self.params, dead)
