@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from purethin.deploying.runtimes import round_for as round_for
     from purethin.errors import CheckpointError as CheckpointError
     from purethin.errors import MaskError as MaskError
+    from purethin.errors import OptionError as OptionError
     from purethin.errors import PurethinError as PurethinError
     from purethin.errors import RecipeError as RecipeError
     from purethin.errors import SpecError as SpecError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import prod
 
 import torch
@@ -113,6 +113,17 @@ def joined(spec: Spec, gone: Collection[str]) -> Iterator[Axes]:
         alone = any(ax.vanishes(expr, {n}) for n in own)
         if len(own) > 1 and not alone and ax.vanishes(expr, own):
             yield expr
+
+
+def check_names(masks: Masks, known: Iterable[str]) -> None:
+    """That masks are of axes that are known.
+
+    Raises:
+        MaskError: one is not.
+    """
+    for name in masks:
+        if name not in known:
+            raise MaskError(f"masks are given of {name!r}, no axis; {nearest(str(name), known)}")
 
 
 def check_gates(spec: Spec, masks: Masks) -> None:

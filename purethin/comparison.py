@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from purethin.arguments import explained
 from purethin.modules import rebuild
 from purethin.outputs import results
 from purethin.records import Frozen
@@ -158,6 +159,7 @@ class Report:
         return "\n".join(lines)
 
 
+@explained
 def check(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,
@@ -184,6 +186,7 @@ def check(
     return _checked(model, params, spec, masks, (mask(params, spec, masks), "masked"), args, kwargs)
 
 
+@explained
 def check_dense(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,

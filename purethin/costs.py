@@ -9,6 +9,7 @@ from math import prod
 
 import torch
 
+from purethin.arguments import explained
 from purethin.checks import check_masks, kept_sizes
 from purethin.spec import Masks, Spec
 
@@ -26,6 +27,7 @@ class Cost:
     bytes: int
 
 
+@explained
 def cost(spec: Spec, masks: Masks | None = None) -> Cost:
     """What a forward and the tensors cost, dense or under masks; nothing is run.
 

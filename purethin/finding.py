@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.errors import PurethinError, SpecError, nearest
 from purethin.records import Axis
 from purethin.spec import Spec
@@ -22,6 +23,7 @@ ROLES: Mapping[str, str] = {
 """The words for parts of a network, and what each means."""
 
 
+@explained
 def find(
     spec: Spec, wanted: str | Iterable[str], *, error: type[PurethinError] = SpecError
 ) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ def hint(spec: Spec, text: str) -> str:
     return nearest(text, spec.axes)
 
 
+@explained
 def role(spec: Spec, name: str) -> str:
     """The role of an axis, off the spec: how its places are composed, and what meets along it.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from purethin.arguments import explained
 from purethin.builtin import misfits
 from purethin.copying import copy_with, like
 from purethin.empty import let_stand_in
@@ -30,6 +31,7 @@ _QUANTIZERS = ("FakeQuantizeBase", "FakeQuantizerBase", "ObserverBase")
 _PACKED = ("torchao.", "bitsandbytes.")
 
 
+@explained
 def params_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, detached, sharing memory with the model.
 
@@ -49,6 +51,7 @@ def params_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors_of(model, duplicates=False)}
 
 
+@explained
 def split(params: Mapping[str, Tensor], spec: Spec) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Parameters and buffers apart: what takes a gradient, and what does not.
 
@@ -88,6 +91,7 @@ def tensors_of(model: nn.Module, *, duplicates: bool) -> Iterator[tuple[str, Ten
                 yield name, tensor
 
 
+@explained
 def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> nn.Module:
     """A new module of the model's own class, with these tensors and this config.
 

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.checks import check_fits, check_masks
 from purethin.errors import MaskError, SpecError
 from purethin.finding import find
@@ -34,6 +35,7 @@ Loss = Callable[..., Tensor]
 """`loss(params, *batch)`: a scalar."""
 
 
+@explained
 def leave_one_out(
     loss: Loss,
     params: TensorTree,
@@ -78,6 +80,7 @@ def leave_one_out(
     return dict(zip(names, found, strict=True))
 
 
+@explained
 def leave_out(
     loss: Loss,
     params: TensorTree,
@@ -115,6 +118,7 @@ def leave_out(
     return _changes(loss, params, spec, batches, [masks], chunk, progress)[0]
 
 
+@explained
 def subsets(
     spec: Spec,
     k: int,

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from math import ceil, floor
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
+from purethin.checks import check_names
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
 from purethin.finding import find, hint, kinds, matching
@@ -26,6 +28,7 @@ _CHOICES = (
 )
 
 
+@explained
 def select(
     scores: Scores,
     sparsity: float | Mapping[str, float],
@@ -93,8 +96,9 @@ def select(
         )
     wanted = _wanted(scores, sparsity, spec, axes, keep)
     steps = _steps(scores, round_to, spec)
-    _check_limits(steps, min_keep, max_sparsity)
+    _check_limits(steps, min_keep, max_sparsity, normalize)
     least = _least(wanted, min_keep, spec)
+    check_names(masks or {}, scores if spec is None else spec.axes)
     before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
     removed: dict[str, int] = {}
     for names in _rankings([*wanted], scope, groups, spec):
@@ -130,7 +134,13 @@ def _steps(scores: Scores, round_to: int | Mapping[str, int], spec: Spec | None)
     return {name: steps.get(name, 1) for name in scores}
 
 
-def _check_limits(steps: Mapping[str, int], min_keep: int, most: float | None) -> None:
+def _check_limits(
+    steps: Mapping[str, int], min_keep: int, most: float | None, normalize: str | None
+) -> None:
+    if normalize not in (None, *get_args(Normalize)):
+        raise MaskError(f"normalize is {normalize!r}: give {_CHOICES}")
+    if odd := [step for step in steps.values() if not isinstance(step, int)]:
+        raise MaskError(f"round_to is {odd[0]!r}: give a whole number of units, at least 1")
     least = min(steps.values(), default=1)
     if least < 1 or min_keep < 0:
         raise MaskError(

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import Tensor
 
-from purethin.errors import CheckpointError
+from purethin.arguments import explained
+from purethin.errors import CheckpointError, OptionError
 from purethin.thinning import Config
 from purethin.tree import TensorTree, named
 
@@ -23,6 +24,7 @@ KEY = "purethin"
 _VERSION = 1
 
 
+@explained
 def save(path: str | Path, params: TensorTree, config: Config) -> None:
     """Write parameters and config; an interrupted write leaves the old file as it was.
 
@@ -40,6 +42,11 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     >>> load(path)[1]
     {'': {'width': 2}}
     """
+    if not isinstance(config, Mapping):
+        raise OptionError(
+            f"the config is a {type(config).__name__}: give what pt.thin gave beside the tensors, "
+            "or {} for a dense network"
+        )
     safetensors = safetensors_library()
     tensors = {
         name: tensor.detach().to("cpu", copy=True).contiguous()
@@ -53,6 +60,7 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
             raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
+@explained
 def load(path: str | Path) -> tuple[dict[str, Tensor], Config]:
     """Read what `save` wrote, onto the CPU.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.axes import Axes
 from purethin.checks import (
     check_conditions,
@@ -36,6 +37,7 @@ asserts what thinning breaks.
 """
 
 
+@explained
 def mask(
     params: TensorTree, spec: Spec, masks: Masks, elements: Elements | None = None
 ) -> TensorTree:
@@ -108,6 +110,7 @@ def masked_by(name: str, tensor: Tensor, kept: Kept, elements: Elements, *, spar
     return _times(tensor, elements[name]) if name in elements else tensor
 
 
+@explained
 def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Config]:
     """Remove the masked units: smaller tensors, and the new module config for `rebuild`.
 
@@ -165,6 +168,7 @@ class Thinning:
         return config_of(self.spec, self.masks)
 
 
+@explained
 def thin_tree(tree: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     """Remove the masked units from anything that follows the parameters: optimizer state,
     gradients, averages.
@@ -203,9 +207,9 @@ def following(tree: TensorTree, spec: Spec, change: Callable[[str, Tensor], Tens
         SpecError: as `thin_tree`.
     """
     owner = _owner_of(spec)
-    sized = [
-        path for path, leaf in named(tree).items() if isinstance(leaf, Tensor) and leaf.numel() > 1
-    ]
+    if "" in (leaves := named(tree)) and not isinstance(leaves[""], Tensor):
+        raise SpecError(f"a {type(tree).__name__} is no tree of tensors: give {{name: tensor}}")
+    sized = [path for path, leaf in leaves.items() if isinstance(leaf, Tensor) and leaf.numel() > 1]
     if sized and all(owner(path) is None for path in sized):
         raise SpecError(
             f"no leaf of the tree lies under a parameter's name ('{sized[0]}' does not): key it by "
@@ -230,6 +234,7 @@ def following(tree: TensorTree, spec: Spec, change: Callable[[str, Tensor], Tens
     return map_named(changed, tree)
 
 
+@explained
 def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     """The inverse of `thin`: dense shapes again, zeros where units were removed.
 
@@ -269,6 +274,7 @@ def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     return map_named(expanded, thinned)
 
 
+@explained
 def thin_spec(spec: Spec, masks: Masks) -> Spec:
     """The spec of the thinned network, without a new trace: fewer units, the same names.
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors lazy
+    arguments
     axes tree outputs table waiting multihead empty holders hooked copying builtin unsaid
     notation layouts records
     document

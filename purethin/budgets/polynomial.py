@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.budgets.forms import Linear, Monomial, Reader, Uneven
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.spec import Masks, Spec
@@ -141,6 +142,7 @@ class CostFunction:
         return [torch.stack(shares).to(given.dtype)]
 
 
+@explained
 def cost_function(spec: Spec) -> CostFunction:
     """The cost of a network as a function of its widths, compiled once.
 

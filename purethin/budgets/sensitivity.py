@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.errors import MaskError
 from purethin.finding import find
 from purethin.selection import select
@@ -87,6 +88,7 @@ class Profile:
         return {axis: _marginal(points, ranking[axis]) for axis, points in seen.items()}
 
 
+@explained
 def sensitivity(
     evaluate: Callable[[TensorTree], Tensor],
     params: TensorTree,

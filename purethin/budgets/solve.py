@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.budgets.asked import KINDS, Budgets, Normalize, Options, limits_of, movable_of
 from purethin.budgets.bound import upper_bound
 from purethin.budgets.exact import best_rungs
@@ -75,6 +76,7 @@ class Solution:
         return f"{table}\n{self.kept:.4%} of the scores stay{bound}"
 
 
+@explained
 def solve(
     scores: Scores,
     spec: Spec,
@@ -124,6 +126,7 @@ def solve(
     return solution(scores, spec, options, budgets).masks
 
 
+@explained
 def solution(
     scores: Scores,
     spec: Spec,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.axes import Axes
 from purethin.budgets.latency import LatencyTable, LayerTime, directions, machine
 from purethin.errors import SpecError
@@ -25,6 +26,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 """The arguments of a call, by position and by name."""
 
 
+@explained
 def latency_table(
     model: nn.Module,
     spec: Spec,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.axes import Axes, Fixed
 from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.checks import check_masks, kept_sizes
@@ -84,6 +85,7 @@ class Worth:
         return folded(str(self.total), {"by axis": axes, "by layer": layers}, opened=("by axis",))
 
 
+@explained
 def worth(spec: Spec, masks: Masks | None = None) -> Worth:
     """What one unit of each axis costs, and what each layer costs.
 

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.criteria.shared import Reduce, fitting, mean_by_unit, of_data
 from purethin.measuring.stats import Features, Stats
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
 
 
+@explained
 def apoz(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "mean") -> Scores:
     """The fraction of a unit's activations that are not zero: 1 − APoZ, the average percentage of
     zeros. It tells units apart only behind a ReLU.
@@ -48,6 +50,7 @@ def apoz(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "mean
     return of_data(spec, stats, value, reduce)
 
 
+@explained
 def activation_mean(
     params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "mean"
 ) -> Scores:
@@ -86,6 +89,7 @@ def activation_mean(
     return of_data(spec, stats, value, reduce)
 
 
+@explained
 def activation_norm(
     params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "mean"
 ) -> Scores:

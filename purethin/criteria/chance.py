@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.checks import check_fits
 from purethin.records import Axis
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree, named
 
 
+@explained
 def random_scores(
     params: TensorTree, spec: Spec, *, generator: torch.Generator | None = None
 ) -> Scores:

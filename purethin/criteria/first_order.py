@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.criteria.shared import batches_of, fitting, gradients_of, mean_of
 from purethin.errors import MaskError
 from purethin.measuring.gradients import GradientSums
@@ -26,6 +27,7 @@ those without one (buffers) may be left out, or be None.
 """
 
 
+@explained
 def taylor(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """The first-order Taylor criterion, E_batch[(Σ g·w)²]: how much the loss changes when a unit
     goes.
@@ -62,6 +64,7 @@ def taylor(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     return _squared(tensors, spec, grads, leaving)
 
 
+@explained
 def gate(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """The gradient of a gate z = 1 on each unit, E_batch[(∂L/∂z)²]: activation times gradient, as
     those see it that read the unit.
@@ -98,6 +101,7 @@ def gate(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     return _squared(tensors, spec, grads, read)
 
 
+@explained
 def snip(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """SNIP of each unit, Σ|g·w| / Σ|g·w| of all: the share of the connections' sensitivity that
     leaves with it. g is the mean gradient of all batches.
@@ -147,6 +151,7 @@ def _squared(
     return {name: torch.stack(row).mean(0) for name, row in rows.items()}
 
 
+@explained
 def output_taylor(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,

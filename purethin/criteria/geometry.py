@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.criteria.shared import Reduce, fitting, reduced
 from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
 from purethin.units import wide
 
 
+@explained
 def geometric_median(params: TensorTree, spec: Spec, *, reduce: Reduce = "sum") -> Scores:
     """Σ_v ‖F_u − F_v‖₂: how far a unit's filter lies from all others of its axis. The lowest are
     near the geometric median, and the others can stand for them: FPGM.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.criteria.reconstruction import (
     gram_of,
     gram_units,
@@ -24,6 +25,7 @@ from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
 
 
+@explained
 def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
     """ThiNet's greedy choice: units go one after the other, each time the one whose going, with all
     that went before, adds least to Σ_i ‖Σ_{v∈T} W_iv·X_v‖², the change of the readers' outputs.
@@ -64,6 +66,7 @@ def thinet(params: TensorTree, spec: Spec, stats: Stats) -> Scores:
     return out
 
 
+@explained
 def ziplm(
     params: TensorTree, spec: Spec, stats: Stats, *, damp: float = 0.01, weighted: bool = False
 ) -> Scores:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.criteria.shared import Reduce, fitting, reduced
 from purethin.errors import MaskError
 from purethin.spec import Scores, Spec
@@ -13,6 +14,7 @@ from purethin.tree import TensorTree
 from purethin.units import by_unit, wide
 
 
+@explained
 def lp_norm(params: TensorTree, spec: Spec, *, p: float = 1, reduce: Reduce = "sum") -> Scores:
     """The Lp norm of each unit's producing filters, Σ|w|^p; where several tensors produce an axis,
     theirs add up.
@@ -70,6 +72,7 @@ def _along(tensor: Tensor, dim: int, p: float) -> Tensor:
     return torch.cat(sums) if dim == 0 else torch.stack(sums).sum(0)
 
 
+@explained
 def lamp(params: TensorTree, spec: Spec, *, reduce: Reduce = "sum") -> Scores:
     """LAMP of each unit, w_u² / Σ w_v² over the units v of its axis that are no smaller: of the
     norms of what produces it. Made to be ranked across axes: the largest unit of each has 1.
@@ -104,6 +107,7 @@ def _lamp(squares: Tensor) -> Tensor:
     return torch.where(no_smaller > 0, squares / no_smaller, torch.zeros_like(squares))
 
 
+@explained
 def batch_norm_scale(params: TensorTree, spec: Spec, *, reduce: Reduce = "sum") -> Scores:
     """|γ| of the batch norms that scale each unit: slimming.
 

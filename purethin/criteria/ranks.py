@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.criteria.shared import Reduce, reduced, shown
 from purethin.errors import MaskError, SpecError
 from purethin.measuring.calls import watched
@@ -19,6 +20,7 @@ from purethin.spec import Scores, Spec
 from purethin.tree import TensorTree
 
 
+@explained
 def hrank(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.criteria.shared import Reduce, fitting, of_data
 from purethin.measuring.stats import Features, Stats
 from purethin.spec import Scores, Spec
@@ -14,6 +15,7 @@ from purethin.tree import TensorTree
 from purethin.units import by_unit, wide
 
 
+@explained
 def wanda(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "sum") -> Scores:
     """Wanda for units: mean_i |W_iu|·‖X_u‖₂ over the rows i of the weight that reads the unit; of
     a unit of several features (a head) their sum.
@@ -54,6 +56,7 @@ def wanda(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "sum
     return of_data(spec, stats, value, reduce)
 
 
+@explained
 def flap(params: TensorTree, spec: Spec, stats: Stats, *, reduce: Reduce = "sum") -> Scores:
     """FLAP's fluctuation: Var(X_u)·‖W_:u‖² with the weight W that reads the unit; of a unit of
     several features their sum. What does not fluctuate, a bias can stand for: `repair` puts

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.checks import check_masks
 from purethin.criteria.shared import Reduce, fitting, of_data, shown
 from purethin.errors import MaskError
@@ -20,6 +21,7 @@ from purethin.tree import TensorTree, map_named
 from purethin.units import wide
 
 
+@explained
 def obs(
     params: TensorTree,
     spec: Spec,
@@ -80,6 +82,7 @@ def obs(
     return of_data(with_grams(spec, stats), stats, value, reduce)
 
 
+@explained
 def obs_update(
     params: TensorTree,
     spec: Spec,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from purethin.arguments import explained
 from purethin.criteria.first_order import Grads
 from purethin.criteria.shared import batches_of, fitting, gradients_of, mean_of
 from purethin.measuring.stats import Stats
@@ -17,6 +18,7 @@ from purethin.tree import TensorTree, map_named
 from purethin.units import leaving, wide
 
 
+@explained
 def obd(params: TensorTree, spec: Spec, diagonal: TensorTree) -> Scores:
     """Optimal brain damage of each unit, ½ Σ h·w² over all entries that leave with it, h the
     diagonal of the loss's Hessian: what the loss gains at a minimum, curvature between entries left
@@ -46,6 +48,7 @@ def obd(params: TensorTree, spec: Spec, diagonal: TensorTree) -> Scores:
     return _halved({n: wide(h) * wide(tensors[n]).abs().square() for n, h in given.items()}, spec)
 
 
+@explained
 def fisher(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """½ Σ F·w² over all entries that leave with a unit, F = E[g²] the diagonal of the Fisher
     information, each g the gradient of one example.
@@ -87,6 +90,7 @@ def _halved(terms: dict[str, Tensor], spec: Spec) -> Scores:
     return {axis.name: leaving(terms, spec, axis) / 2 for axis in spec.axes.values()}
 
 
+@explained
 def sampled_labels(outputs: Tensor, batch: Any) -> Tensor:
     """The loss of the true Fisher, for `measure(…, loss=sampled_labels)`: the negative log
     likelihood of labels that are drawn from the outputs.
@@ -112,6 +116,7 @@ def sampled_labels(outputs: Tensor, batch: Any) -> Tensor:
     return lost.flatten(1).sum(1) if lost.dim() > 1 else lost
 
 
+@explained
 def hessian_diagonal(
     loss: Callable[[TensorTree], Tensor],
     params: TensorTree,

@@ -4,7 +4,7 @@ summed by unit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -115,6 +115,8 @@ def batches_of(
         MaskError: a batch has no gradient, or there is no batch.
     """
     count = 0
+    if isinstance(grads, Mapping):
+        raise MaskError("the gradients are one dict: give those of each batch in a list, [grads]")
     for tree in grads:
         count += 1
         given = {name: g for name, g in named(tree).items() if g is not None}

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.copying import copy_with
 from purethin.deploying.trying import Builder, Search, entries_of, numbers_of, put, shapes_of
 from purethin.errors import SpecError
@@ -52,6 +53,7 @@ class ConfigReport:
         return "\n".join([*lines, *(f"left: {line}" for line in self.left)])
 
 
+@explained
 def sync_config(
     model: nn.Module, small: nn.Module, *args: Any, **kwargs: Any
 ) -> tuple[nn.Module, ConfigReport]:

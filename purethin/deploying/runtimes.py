@@ -13,6 +13,7 @@ from functools import reduce
 from math import gcd, lcm, prod
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.axes import Axes, Fixed, Name, Product, Sum
 from purethin.errors import SpecError, nearest
 from purethin.spec import Spec
@@ -54,6 +55,7 @@ RUNTIMES: Mapping[str, Needs] = {
 """By runtime; `gguf k` are llama.cpp's K quants. Measured in docs/deploy.md."""
 
 
+@explained
 def round_for(runtime: str | Needs, spec: Spec) -> dict[str, int]:
     """The multiples by axis that suit a runtime: what `select` and `solve` take as `round_to`.
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.errors import PurethinError, SpecError, nearest
 from purethin.inference.emptying import with_branches
 from purethin.inference.ledger import Ledger
@@ -31,6 +32,7 @@ from purethin.spec import Spec
 from purethin.tree import TensorTree
 
 
+@explained
 def infer(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,
@@ -159,6 +161,7 @@ def _attempted(
         except Exception as error:
             errors.append(error)
     if traced is None:
+        refuse_shapes(examples[0].args, errors[-1])
         if add_note := getattr(errors[-1], "add_note", None):  # from Python 3.11 on
             add_note(_context(source, examples[0][0]))
         raise errors[-1]
@@ -176,6 +179,21 @@ def _attempted(
         return found, traced, "untried"
     fault = ledger.tentative and ledger.lost and found is not spec
     return found, traced, "fault" if fault else "none"
+
+
+def refuse_shapes(args: tuple[Any, ...], error: Exception) -> None:
+    """That no input that a forward rejected is a shape.
+
+    Raises:
+        SpecError: one is.
+    """
+    for given in args:
+        if isinstance(given, tuple) and given and all(isinstance(n, int) for n in given):
+            shape = ", ".join(map(str, given))
+            raise SpecError(
+                f"an input is {tuple(given)}, a shape it seems: inputs are tensors, as the forward "
+                f"takes them; give torch.rand({shape})"
+            ) from error
 
 
 def _raised(error: Exception) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from torch import nn
 from torch.optim import Optimizer
 
+from purethin.arguments import explained
 from purethin.checks import check_fits
 from purethin.errors import RecipeError, SpecError
 from purethin.loops.narrow import narrow
@@ -22,6 +23,7 @@ from purethin.spec import Masks
 from purethin.training.core import State, advance
 
 
+@explained
 def narrow_along(
     state: State,
     model: nn.Module,

@@ -13,6 +13,7 @@ from typing import Any, overload
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from purethin.arguments import explained
 from purethin.errors import SpecError
 from purethin.hooked import refresh
 from purethin.loops.configuring import configured, put
@@ -26,6 +27,7 @@ from purethin.training import moments
 
 
 @overload
+@explained
 def thin_module(
     model: nn.Module, spec: Spec, masks: Masks, optimizer: None = None
 ) -> tuple[nn.Module, None]: ...
@@ -79,6 +81,7 @@ def thin_module(
     return small, optimizer
 
 
+@explained
 def narrow(model: nn.Module, spec: Spec, masks: Masks, optimizer: Optimizer | None = None) -> None:
     """Thin a module in place, with its optimizer: the same parameter objects, fewer units.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.optim import Optimizer
 
+from purethin.arguments import explained
 from purethin.checks import check_masks, kept_sizes
 from purethin.optimizers.probe import unwrapped
 from purethin.spec import Masks, Spec
@@ -24,6 +25,7 @@ _LENGTHS: Mapping[str, Callable[[int, int], float]] = {
 """What Muon multiplies its learning rate by, by its option `adjust_lr_fn`."""
 
 
+@explained
 def lr_factors(
     optimizer: Optimizer, params: Mapping[str, Tensor], spec: Spec, masks: Masks
 ) -> dict[str, float]:

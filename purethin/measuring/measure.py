@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.errors import SpecError
 from purethin.finding import find
 from purethin.measuring.calls import watched
@@ -25,6 +26,7 @@ Loss = Callable[[Any, Any], Tensor]
 """`(outputs, batch) -> loss`: a scalar, or one number for each example."""
 
 
+@explained
 def measure(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,

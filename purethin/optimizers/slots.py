@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_unflatten
 
+from purethin.arguments import explained
 from purethin.checks import check_masks
-from purethin.errors import SpecError
+from purethin.errors import OptionError, SpecError
 from purethin.kept import Kept
 from purethin.optimizers.eight_bit import read, rounded
 from purethin.optimizers.probe import Slot, probed, slots, unwrapped
@@ -28,6 +29,7 @@ _REMEDY = (
 )
 
 
+@explained
 def check_optimizer(optimizer: Optimizer) -> None:
     """That what an optimizer will keep can be thinned, asked before it has made a step.
 
@@ -42,6 +44,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
     >>> import torch
     >>> check_optimizer(torch.optim.Adam([torch.zeros(2, 2)]))
     """
+    if not isinstance(optimizer, Optimizer):
+        raise OptionError(
+            f"optimizer is a {type(optimizer).__name__}: give one that is made, "
+            "torch.optim.SGD(model.parameters(), lr=0.1)"
+        )
     for (dims, key), slot in probed(optimizer).items():
         if slot is None:
             raise SpecError(
@@ -51,6 +58,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
             )
 
 
+@explained
 def thin_state(
     optimizer: Optimizer, state: Mapping[str, Mapping[str, Any]], spec: Spec, masks: Masks
 ) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from textwrap import indent
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
 from purethin.checks import check_fits
 from purethin.costs import Cost, cost
 from purethin.recipes.foresight import notes_of
@@ -82,6 +83,7 @@ class Plan:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
+@explained
 def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None = None) -> Plan:
     """What each pruner removes, when, from which axis and why that axis; nothing is trained.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from purethin.arguments import explained
 from purethin.errors import RecipeError, nearest
 from purethin.recipes import nodes
 from purethin.recipes.distiller import SECTIONS, class_of
@@ -164,6 +165,7 @@ def _policies_of(recipe: Recipe) -> str:
     return "".join(parts)
 
 
+@explained
 def load_recipe(source: str | Path) -> Recipe:
     r"""Read a recipe in Distiller's YAML from a file.
 

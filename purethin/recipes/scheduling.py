@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import yaml
 
+from purethin.arguments import explained
 from purethin.budgets.asked import KINDS
 from purethin.criteria import lp_norm
 from purethin.errors import RecipeError, SpecError, nearest
@@ -49,6 +50,7 @@ class Choices(TypedDict, total=False):
     name: str
 
 
+@explained
 def schedule(
     spec: Spec,
     axes: float | str | Sequence[str] | Mapping[str, float] = "*",

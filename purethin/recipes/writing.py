@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 import yaml
 
+from purethin.arguments import explained
 from purethin.budgets.asked import Budgets, limits_of
 from purethin.costs import cost
 from purethin.errors import RecipeError
@@ -37,6 +38,7 @@ _THINNER = (
 _BY_AXIS = "by_axis"
 
 
+@explained
 def recipe_for(
     spec: Spec,
     *,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.checks import check_fits, check_masks
 from purethin.errors import MaskError
 from purethin.measuring.stats import Features, Stats
@@ -15,6 +16,7 @@ from purethin.spec import Masks, Spec
 from purethin.tree import TensorTree, map_named, named
 
 
+@explained
 def fold(
     params: TensorTree, spec: Spec, masks: Masks, stats: Stats, *, means: bool = False
 ) -> TensorTree:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from purethin import axes as ax
+from purethin.arguments import explained
 from purethin.checks import check_masks
 from purethin.errors import MaskError
 from purethin.measuring.calls import watched
@@ -34,6 +35,7 @@ transformers the most.
 """
 
 
+@explained
 def repair(
     model: nn.Module | Callable[..., Any],
     params: TensorTree,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.errors import MaskError
 from purethin.measuring.running import arguments
 from purethin.modules import rebuild
@@ -16,6 +17,7 @@ from purethin.thinning import Config
 _NORM = nn.modules.batchnorm._BatchNorm
 
 
+@explained
 def fresh_statistics(
     model: nn.Module,
     params: Mapping[str, Tensor],

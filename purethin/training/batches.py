@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from purethin.errors import CheckpointError
+from purethin.errors import CheckpointError, PurethinError
 
 
 def first_of(batch: Any) -> Any:
@@ -44,6 +44,14 @@ def length(loader: Iterable[Any], size: int) -> int | None:
         return -(-len(loader) // size)  # pyright: ignore[reportArgumentType]
     except TypeError:
         return None
+
+
+def no_batch(epoch: int) -> PurethinError:
+    """The error of an epoch in which a loader gave nothing."""
+    return PurethinError(
+        f"the loader gave no batch in epoch {epoch}: give what yields batches anew each epoch, as "
+        "a list or a DataLoader (a generator is used up after one)"
+    )
 
 
 def set_epoch(loader: Iterable[Any], epoch: int) -> None:

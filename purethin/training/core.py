@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from purethin.arguments import explained
+from purethin.checks import check_elements, check_masks
 from purethin.errors import OptionError, RecipeError, SpecError
 from purethin.kept import Kept
 from purethin.measures import Measure
@@ -158,6 +160,7 @@ class Change:
             return thin_tree(tree, self.spec, self.masks)
 
 
+@explained
 def begin(
     spec: Spec,
     recipe: Recipe,
@@ -207,10 +210,14 @@ def begin(
     check_regrowth(recipe, thin)
     if thin != "now":
         check_finite(recipe, pruning)
+    for each in (masks, thinned_masks):
+        check_masks(spec, each or {})
+    check_elements(spec, elements or {})
     held = (dict(each or {}) for each in (masks, elements, thinned_masks))
     return State(pruning, thin, seed, *held)
 
 
+@explained
 def advance(
     state: State,
     params: TensorTree,
@@ -244,6 +251,12 @@ def advance(
             the branch that the forward takes.
     """
     pruning, new = state.pruning, state
+    known = isinstance(statistics or {}, Mapping)
+    if not known or not all(isinstance(measure, Measure) for measure in statistics or ()):
+        raise OptionError(
+            "statistics are {measure: Tensor[size]} for all of state.pruning.measures_at(epoch), "
+            f"not a {type(statistics).__name__}"
+        )
     if state.acts(epoch, step):
         dense = expand(params, pruning.spec, state.thinned_masks)
         whole = {name: spread(each, state.thinned_masks) for name, each in (scores or {}).items()}
@@ -256,6 +269,7 @@ def advance(
     return _changed(state, new, thins=thins)
 
 
+@explained
 def finish(state: State) -> tuple[State, Change]:
     """The end of a training: what is masked leaves the tensors now, unless `thin` is "recipe".
 

@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from purethin.arguments import explained
 from purethin.errors import PurethinError
 from purethin.modules import tensors_of
 from purethin.training.network import Engine, Forward, Network, Value
@@ -28,6 +29,7 @@ from purethin.training.network import Engine, Forward, Network, Value
 _NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
+@explained
 def ddp(
     *, device: str | torch.device | None = None, timeout: float = 600.0, **options: Any
 ) -> Replicated:
@@ -130,7 +132,9 @@ class Replicated(Processes):
                 "`model.to(engine.device)`; or `ddp(device=…)`"
             )
         wrapped = DistributedDataParallel(module, **self._options)
-        return Network(params, transform(wrapped) if transform else wrapped, wrapped.no_sync)
+        return Network(
+            module, params, transform(wrapped) if transform else wrapped, wrapped.no_sync
+        )
 
 
 def _join(device: str | torch.device | None, timeout: float) -> torch.device:

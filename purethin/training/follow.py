@@ -14,11 +14,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from purethin.arguments import explained
 from purethin.costs import cost
 from purethin.errors import PurethinError
 from purethin.training.events import Callbacks, Moment
 
 
+@explained
 def json_lines(path: str | Path) -> Callbacks:
     """One JSON object a line for each event but "step", appended and closed at once, so that a
     killed run loses none.
@@ -72,6 +74,7 @@ def json_lines(path: str | Path) -> Callbacks:
     }
 
 
+@explained
 def tensorboard(folder: str | Path) -> Callbacks:
     """TensorBoard scalars: loss, metric, sparsity, parameters, macs, lr and seconds by epoch,
     flushed after each.

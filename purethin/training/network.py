@@ -25,12 +25,14 @@ class Network:
     """A module at work.
 
     Attributes:
+        module: the module itself.
         params: its parameters and buffers by name, a tied one once.
         forward: `(*args, **kwargs) -> outputs`, of `params`.
         local: a context in which gradients only add up on this process, for all but the last
             backward of a step.
     """
 
+    module: nn.Module
     params: Mapping[str, Tensor]
     forward: Forward
     local: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -52,7 +54,7 @@ class Engine:
         def forward(*args: Any, **kwargs: Any) -> Any:
             return functional_call(module, params, args, kwargs)
 
-        return Network(params, transform(forward) if transform else forward)
+        return Network(module, params, transform(forward) if transform else forward)
 
     def shown(self, module: nn.Module) -> nn.Module:
         """A module of whole tensors, where those who validate it expect it."""

@@ -13,6 +13,7 @@ import time
 from datetime import timedelta
 from typing import Any, TextIO
 
+from purethin.arguments import explained
 from purethin.costs import cost
 from purethin.spec import Masks, Spec
 from purethin.table import Table
@@ -24,6 +25,7 @@ _ROWS = 12  # axes in the closing table
 _BETWEEN = 0.2  # seconds from one drawing of the line to the next
 
 
+@explained
 def progress(*, file: TextIO | None = None) -> Callbacks:
     """A progress line, one plain line for each epoch, and the closing table, as callbacks for
     `Trainer(callbacks=[progress()])`.

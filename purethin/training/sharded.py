@@ -17,6 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
+from purethin.arguments import explained
 from purethin.errors import PurethinError, SpecError
 from purethin.modules import tensors_of
 from purethin.training.distributed import Processes
@@ -26,6 +27,7 @@ Wrapped: TypeAlias = tuple[type[nn.Module], ...] | Callable[[str, nn.Module], bo
 """Classes of modules, or a question to a module's path and the module."""
 
 
+@explained
 def fully_sharded(
     *,
     wrap: Wrapped = (),
@@ -110,6 +112,7 @@ class Sharded(Processes):
                 root.set_requires_gradient_sync(True)
 
         return Network(
+            module,
             dict(tensors_of(module, duplicates=False)),
             transform(module) if transform else module,
             local,

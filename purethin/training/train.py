@@ -15,15 +15,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from purethin.arguments import explained
 from purethin.checks import check_fits
-from purethin.errors import OptionError, PurethinError
+from purethin.errors import OptionError
 from purethin.modules import params_of
 from purethin.recipes.foresight import too_late, unfired
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
 from purethin.training import moments
-from purethin.training.batches import grouped, length, set_epoch
+from purethin.training.batches import grouped, length, no_batch, set_epoch
 from purethin.training.begun import Begun
 from purethin.training.core import Change, State, When, begin, finish
 from purethin.training.events import Callbacks, Event, Moment, Record, checked, lines, tell
@@ -46,6 +47,7 @@ class Trainer:
     numbers), or with an optimizer that mixes units, they do not.
     """
 
+    @explained
     def __init__(
         self,
         model: nn.Module,
@@ -185,6 +187,7 @@ class Trainer:
             raise OptionError("there is no average: give the trainer `ema=0.999`")
         return self._tensors.small(average=ema).eval()
 
+    @explained
     def fit(
         self,
         loader: Iterable[Any],
@@ -270,10 +273,7 @@ class Trainer:
             begun.seconds += time.perf_counter() - start
         if not begun.count:
             self._run.begun = None
-            raise PurethinError(
-                f"the loader gave no batch in epoch {self.epoch}: give what yields batches anew "
-                "each epoch, as a list or a DataLoader (a generator is used up after one)"
-            )
+            raise no_batch(self.epoch)
         self._tensors.agree()
         begun.lr, begun.over = float(self.optimizer.param_groups[0]["lr"]), True
         self._rates.end(self.epoch)
@@ -346,4 +346,4 @@ class Trainer:
 
     def _warn(self, notes: Iterable[str]) -> None:
         for note in notes if self._engine.rank == 0 else ():
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, stacklevel=4)

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from purethin.errors import OptionError
 from purethin.training.batches import arguments, first_of
@@ -62,7 +63,37 @@ class Update:
         return torch.amp.GradScaler(device.type, enabled=self.autocast == torch.float16)
 
     def loss(self, network: Network, batch: Any) -> Tensor:
-        """The loss of one batch, differentiable."""
+        """The loss of one batch, differentiable.
+
+        Raises:
+            OptionError: the forward or the loss does not take what it is given.
+        """
+        try:
+            return self._loss(network, batch)
+        except TypeError as error:
+            if (wrong := self._wrong(network, batch)) is not None:
+                raise OptionError(wrong) from error
+            raise
+
+    def _wrong(self, network: Network, batch: Any) -> str | None:
+        """What of a batch the forward or the loss does not take, as words."""
+        _, kwargs = arguments(self.inputs_of(batch))
+        takes = signature(network.module.forward).parameters
+        several = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+        if not several and (odd := [name for name in kwargs if name not in takes]):
+            keep = ", ".join(f"{n!r}: batch[{n!r}]" for n in kwargs if n in takes)
+            return (
+                f"the forward takes {', '.join(takes)}, and a batch has {', '.join(kwargs)}: give "
+                f"pt.Update(loss_fn, inputs_of=lambda batch: {{{keep}}}), without {odd[0]}"
+            )
+        if isinstance(self.loss_fn, nn.Module):
+            return (
+                f"loss_fn is {type(self.loss_fn).__name__}, which takes the target, and is given "
+                "the whole batch: write loss_fn=lambda outputs, batch: loss(outputs, batch[1])"
+            )
+        return None
+
+    def _loss(self, network: Network, batch: Any) -> Tensor:
         args, kwargs = arguments(self.inputs_of(batch))
         if self.autocast is None:
             return self.loss_fn(network.forward(*args, **kwargs), batch)
