@@ -95,8 +95,7 @@ def select(
             "they rank, select({'conv1': scores}, sparsity)"
         )
     wanted = _wanted(scores, sparsity, spec, axes, keep)
-    steps = _steps(scores, round_to, spec)
-    _check_limits(steps, min_keep, max_sparsity, normalize)
+    _check_limits(steps := _steps(scores, round_to, spec), min_keep, max_sparsity, normalize)
     least = _least(wanted, min_keep, spec)
     check_names(masks or {}, scores if spec is None else spec.axes)
     before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
