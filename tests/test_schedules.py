@@ -170,6 +170,22 @@ def test_an_exchange_keeps_the_count_and_lets_none_go_that_is_worth_more(
         assert not (bool(high.any()) and bool(low.any())) or worth[high].min() > worth[low].max()
 
 
+def test_two_recipes_are_one_that_does_what_either_does() -> None:
+    norms = pt.schedule(SPEC, {"conv1": 0.5}, end=3)
+    second = partial(pt.lp_norm, p=2)
+    squares = pt.schedule(SPEC, {"fc1": 0.5}, criterion=second, begin=1, end=3, name="squares")
+    both = norms | squares | pt.load_recipe(REGULARIZED.partition("pruners:")[0] + "policies: []\n")
+    assert pt.load_recipe(both.to_yaml()) == both
+    assert [*both.pruners] == ["lp_norm", "squares"] and [*both.thinners] == ["thinner"]
+    plans = [pt.plan(r, PARAMS, SPEC) for r in (norms, squares, both)]
+    assert plans[2].masks.keys() == {"conv1", "fc1"}
+    for plan in plans[:2]:
+        assert all(torch.equal(plans[2].masks[n], m) for n, m in plan.masks.items())
+    assert not any("no policy" in note and "thinner" in note for note in plans[2].notes)
+    with pytest.raises(pt.RecipeError, match="both recipes have pruners named 'lp_norm': rename"):
+        norms | pt.schedule(SPEC, {"fc1": 0.5}, end=3)
+
+
 def own(tree: Any, table: Any) -> pt.Scores:
     """A criterion with arguments of other names."""
     return pt.lp_norm(tree, table, p=2)
@@ -223,7 +239,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"round_to": 0}, "round_to is 0; it is a whole number from 1"),
     ({"round_to": torch.tensor(2)}, "an option is no plain value"),
     ({"begin": 4, "end": 4}, r"ending_epoch 4 \(exclusive\) is not after starting_epoch 4"),
-    ({"begin": "soon"}, "starting_epoch is soon"),
+    ({"begin": -1}, "starting_epoch is -1"),
     ({"criterion": "tailor"}, "no criterion is named 'tailor'; did you mean 'taylor'"),
     ({"criterion": 3}, "the criterion is int: give a function"),
     ({"criterion": lambda p, s, x: {}}, "asks for 'p', which is not known: name its arguments"),
@@ -249,10 +265,12 @@ def test_what_does_not_fit_is_said_without_a_place_in_a_file(
     assert not str(caught.value).startswith("<")
 
 
-def test_a_spec_is_asked_for() -> None:
+def test_a_spec_and_numbers_of_epochs_are_asked_for() -> None:
     call: Callable[..., Any] = pt.schedule
     with pytest.raises(pt.SpecError, match=r"spec is dict; give what pt\.infer"):
         call(PARAMS, {"fc1": 0.5})
+    with pytest.raises(pt.PurethinError, match="begin is 'soon', a str: give a whole number"):
+        call(SPEC, {"fc1": 0.5}, begin="soon")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ A recipe knows no network: `recipe.on(spec)` is what gives masks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ _SECTIONS = (
     "lr_schedulers",
     "policies",
 )
+
+
+_INSTANCES = ("pruners", "thinners", "schedulers", "regularizers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,31 @@ class Recipe(Timetable):
                 "policies"
             )
         return _recipe(root, source)
+
+    def __or__(self, other: Recipe) -> Recipe:
+        """Both recipes in one: it does what either does. What both have alike, as a thinner, is
+        one.
+
+        Raises:
+            RecipeError: they have different instances of one name.
+
+        >>> a, b = (Recipe.from_yaml(f"pruners: {{{n}: {{axes: {{{n}: 0.5}}}}}}") for n in "ab")
+        >>> list((a | b).pruners)
+        ['a', 'b']
+        """
+        merged: dict[str, dict[str, Any]] = {kind: {**getattr(self, kind)} for kind in _INSTANCES}
+        for kind, known in merged.items():
+            for name, theirs in getattr(other, kind).items():
+                if known.setdefault(name, theirs) != theirs:
+                    remedy = "rename one of them; of pt.schedule, by name="
+                    raise RecipeError(f"both recipes have {kind} named '{name}': {remedy}")
+        policies = list(self.policies)
+        for policy in other.policies:
+            ours = (known.get(policy.instance.name) for known in merged.values())
+            alike = (i for i in ours if type(i) is type(policy.instance))
+            policies.append(replace(policy, instance=next(alike)))
+        scheduled = self.scheduled and other.scheduled
+        return replace(self, policies=tuple(policies), scheduled=scheduled, **merged)
 
     def to_yaml(self) -> str:
         """The recipe as YAML, which reads back as an equal one.
