@@ -217,7 +217,8 @@ def _among(
         hits = matching(scores, text)
         if not hits:
             raise MaskError(
-                f"{what} given for '{text}', which has no scores; {nearest(text, scores)}"
+                f"{what} given for '{text}', which has no scores; {nearest(text, scores)}. With "
+                "spec=spec it may also be a layer's weight or a role (heads, feed_forward, …)"
             )
         found.update(hits)
     return tuple(name for name in scores if name in found)

@@ -175,7 +175,7 @@ def test_no_scores_give_no_masks() -> None:
         (
             {"conv1": [1, 2]},
             {"sparsity": {"conv": 0.5}},
-            ["'conv', which has no scores", "did you mean 'conv1'?"],
+            ["'conv', which has no scores", "did you mean 'conv1'?", "With spec=spec"],
         ),
         (
             {"a": [1, float("nan"), float("nan")]},
