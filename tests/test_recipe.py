@@ -58,6 +58,9 @@ READING = [
     case(
         "broken YAML", "[module.conv3.weight]\nextensions:", "[module.conv3.weight\nextensions§:"
     ).says("not YAML"),
+    case("another indentation", "    group_type: Filters", "   §group_type: Filters").says(
+        "not YAML", "entries of one mapping begin in one column"
+    ),
     case("an object", "sparsity: 0.5", "sparsity: §!!python/name:os.getcwd").says(
         "python/name:os.getcwd", "would make an object"
     ),

@@ -58,6 +58,8 @@ def compose(text: str, title: str) -> yaml.Node | None:
         if mark := getattr(error, "problem_mark", None):
             line, column = mark.line, mark.column
         why = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        if "<block" in str(why):
+            why = f"{why}; entries of one mapping begin in one column: indent this line as they are"
         raise RecipeError(f"{title}:{line + 1}:{column + 1}: not YAML: {why}") from error
 
 
