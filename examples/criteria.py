@@ -155,11 +155,14 @@ def criteria(case: Case, params: Any, spec: pt.Spec) -> dict[str, tuple[float, p
 # ---- the table
 
 
-def rows_of(name: str, count: int, same: bool) -> dict[str, tuple[float, float, float]]:
+def rows_of(
+    name: str, count: int, *, same: bool, examples: int | None
+) -> dict[str, tuple[float, float, float]]:
     """`{criterion: (within axes, over all, seconds)}` of a network."""
     case = CASES[name]()
     tried = case.given[: len(case.tried)] if same else case.tried
-    case = replace(case, tried=tried)
+    given, tried = (tuple(x[:examples] for x in part) for part in (case.given, tried))
+    case = replace(case, given=given, tried=tried)
     params = pt.params_of(case.model)
     spec = pt.infer(case.model, params, *(x[:1] for x in case.given))
     units = some_units(spec, count)
@@ -196,6 +199,7 @@ def main() -> int:
     )
     parser.add_argument("networks", nargs="*", default=[], help=", ".join(CASES))
     parser.add_argument("--units", type=int, default=32, help="of each axis")
+    parser.add_argument("--examples", type=int, help="so many only score, and are tried")
     parser.add_argument("--same", action="store_true", help="the truth from the same examples")
     parser.add_argument("--write", action="store_true", help="put the table into docs/criteria.md")
     args = parser.parse_args()
@@ -203,7 +207,7 @@ def main() -> int:
     kept = HERE / "out" / "criteria.json"
     found = json.loads(kept.read_text()) if kept.exists() and not args.same else {}
     for name in args.networks:
-        found[name] = rows_of(name, args.units, args.same)
+        found[name] = rows_of(name, args.units, same=args.same, examples=args.examples)
         if not args.same:
             kept.parent.mkdir(exist_ok=True)
             kept.write_text(json.dumps(found, indent=1))

@@ -46,6 +46,7 @@ COLOURS = {
     "output_taylor": "#2b6cb0",
     "output_taylor, added": "#1a365d",
     "output_taylor, measured": "#b83280",
+    "output_taylor, in steps": "#ed64a6",
 }
 """In the pictures; the others are grey. Where repair takes long, these alone have several seeds and
 all levels.
@@ -99,6 +100,25 @@ def measured(task: Task, params: Any, spec: pt.Spec, scores: pt.Scores) -> pt.Sc
     return profile.scores(scores)
 
 
+def in_steps(task: Task, params: Any, spec: pt.Spec) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    """The same, level after level: what is left is scored and measured again."""
+    masks: dict[str, Tensor] = {}
+    given = task.case.given[: len(task.batches[0])]
+
+    def gone(scores: pt.Scores, least: float) -> dict[str, Tensor]:
+        lost = {n: torch.full_like(s, least) for n, s in scores.items()}
+        return {
+            n: torch.where(masks[n], s, lost[n]) if n in masks else s for n, s in scores.items()
+        }
+
+    for level in LEVELS:
+        now, state = pt.mask(params, spec, masks), torch.Generator().manual_seed(0)
+        scores = pt.output_taylor(task.case.model, now, spec, [given], generator=state)
+        scores = gone(measured(task, now, spec, gone(scores, -1.0)), -torch.inf)
+        masks = pt.solve(scores, spec, macs=level, normalize=None)
+        yield level, masks
+
+
 @torch.no_grad()
 def worths(
     task: Task, params: Any, spec: pt.Spec, masks: Mapping[str, Tensor], ways: Sequence[str]
@@ -132,19 +152,26 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
             del found[criterion]
     if not task.few:
         found["output_taylor, measured"] = measured(task, params, spec, found["output_taylor"])
-    with torch.no_grad():
-        dense = task.judge(task.case.model)
     for criterion, scores in found.items():
         if not {*spec.exact} <= {*scores}:
             scores = {n: scores.get(n, torch.ones(spec.sizes[n])) for n in spec.exact}
         for level in levels_of(task, criterion, seed):
-            if (criterion, level) in done:
-                continue
-            masks = masks_for(criterion, scores, spec, level)
-            ways = worths(task, params, spec, masks, ways_of(task, criterion, level))
-            macs = pt.cost(spec, masks).macs / pt.cost(spec).macs
-            row = {"network": name, "seed": seed, "criterion": criterion, "level": level}
-            yield {**row, "macs": macs, "dense": dense, **ways}
+            if (criterion, level) not in done:
+                masks = masks_for(criterion, scores, spec, level)
+                yield point(task, params, spec, masks, (criterion, level))
+    criterion = "output_taylor, in steps"
+    if task.steps and not task.few and (criterion, LEVELS[-1]) not in done:
+        for level, masks in in_steps(task, params, spec):
+            yield point(task, params, spec, masks, (criterion, level))
+
+
+def point(task: Task, params: Any, spec: pt.Spec, masks: pt.Masks, which: tuple[str, float]) -> Row:
+    """What is left at one criterion and level."""
+    ways = worths(task, params, spec, masks, ways_of(task, *which))
+    macs = pt.cost(spec, masks).macs / pt.cost(spec).macs
+    with torch.no_grad():
+        dense = task.judge(task.case.model)
+    return {"criterion": which[0], "level": which[1], "macs": macs, "dense": dense, **ways}
 
 
 # ---- pictures and the table
@@ -232,7 +259,8 @@ def main() -> int:
         for name in args.networks:
             mine = [r for r in rows if (r["network"], r["seed"]) == (name, seed)]
             start, done = time.perf_counter(), {(r["criterion"], r["level"]) for r in mine}
-            for row in points(name, seed, done):
+            for found in points(name, seed, done):
+                row = {"network": name, "seed": seed, **found}
                 rows.append(row)
                 with KEPT.open("a") as file:
                     file.write(json.dumps(row) + "\n")

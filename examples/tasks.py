@@ -31,6 +31,7 @@ class Task:
         few: the criteria that are repaired at all, if not all; then only those in colour are tried.
         slow: whether only the criteria in colour are tried at several levels and by several seeds,
             and those that need Gram matrices not at all.
+        steps: whether `in_steps` is tried too.
     """
 
     case: Case
@@ -40,6 +41,7 @@ class Task:
     levels: Sequence[float] = LEVELS[::2]
     few: Sequence[str] = ()
     slow: bool = True
+    steps: bool = True
 
 
 # ---- the networks, and what they are judged by
@@ -91,7 +93,7 @@ def lite0(seed: int) -> Task:
     batches = [(part,) for part in x[ours].split(4)]
     judge = agreement(x[others], labels[others])
     few = ("output_taylor, added",)
-    return Task(case, batches, judge, (0.1,), LEVELS[:3:2], few)
+    return Task(case, batches, judge, (0.1,), LEVELS[:1], few)
 
 
 def minilm(seed: int) -> Task:
@@ -114,6 +116,7 @@ def minilm(seed: int) -> Task:
         lambda net: float(F.cosine_similarity(net(*judging), dense).mean()),
         (3.0,),
         LEVELS[2::2],
+        steps=False,
     )
 
 
