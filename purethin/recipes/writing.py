@@ -53,6 +53,9 @@ def recipe_for(
     """A recipe for this network: automated gradual pruning by L1 norms, then thinning, as commented
     YAML.
 
+    L1 norms need no data. Criteria that look at data know far better what a unit is worth; docs/
+    criteria.md says which: `output_taylor` without labels, `gate` or `fisher` with labels.
+
     Args:
         spec: the network's spec.
         sparsity: the fraction of units to remove, in [0, 1]; or `{axis or pattern: fraction}`: an
