@@ -164,15 +164,15 @@ def at_most(
     return best
 
 
-def points(name: str, seed: int) -> Iterator[Row]:
-    """What each of the peer's importances leaves."""
+def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
+    """What each of the peer's importances leaves, of those that are not there yet."""
     task = TASKS[name](seed)
     heads = attentions(plain(task))
+    scopes = (True,) if heads else (False, True)  # in each layer is far worse on transformers
     for criterion, importance in importances(task).items():
-        for everywhere in (False, True)[
-            bool(heads) :
-        ]:  # the peer's local ranks are far worse there
-            for level in LEVELS:
+        for everywhere in scopes:
+            title = f"{criterion}, {'global' if everywhere else 'local'}"
+            for level in (at for at in LEVELS if (title, at) not in done):
                 found = at_most(task, importance, level, everywhere=everywhere)
                 if found is None:
                     continue
@@ -183,7 +183,6 @@ def points(name: str, seed: int) -> Iterator[Row]:
                         batch = tuple(torch.cat(part) for part in zip(*task.batches, strict=True))
                         new = pt.fresh_statistics(net, pt.params_of(net), [batch])
                         worth["fresh"] = task.judge(pt.rebuild(net, new, {}))
-                title = f"{criterion}, {'global' if everywhere else 'local'}"
                 row = {"network": name, "seed": seed, "criterion": title, "level": level}
                 yield {**row, "macs": part, **worth}
 
@@ -245,7 +244,8 @@ def main() -> None:
     for seed in args.seeds:
         for name in args.networks:
             start = time.perf_counter()
-            for row in points(name, seed):
+            mine = (r for r in read(LINES) if (r["network"], r["seed"]) == (name, seed))
+            for row in points(name, seed, {(r["criterion"], r["level"]) for r in mine}):
                 with LINES.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
