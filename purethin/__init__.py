@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from purethin.branches import leave_branch_out as leave_branch_out
     from purethin.branches import whole_branches as whole_branches
     from purethin.budgets.latency import LatencyTable as LatencyTable
+    from purethin.budgets.multiples import Needs as Needs
+    from purethin.budgets.multiples import round_for as round_for
     from purethin.budgets.polynomial import Amounts as Amounts
     from purethin.budgets.polynomial import CostFunction as CostFunction
     from purethin.budgets.polynomial import cost_function as cost_function
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from purethin.criteria import wanda as wanda
     from purethin.deploying.configs import ConfigReport as ConfigReport
     from purethin.deploying.configs import sync_config as sync_config
-    from purethin.deploying.runtimes import Needs as Needs
-    from purethin.deploying.runtimes import round_for as round_for
     from purethin.errors import CheckpointError as CheckpointError
     from purethin.errors import MaskError as MaskError
     from purethin.errors import OptionError as OptionError

@@ -18,7 +18,7 @@ from torch import nn
 import purethin as pt
 from purethin import axes as ax
 from purethin.axes import Axes, Fixed, Name, Product, Sum
-from purethin.deploying.runtimes import RUNTIMES
+from purethin.budgets.multiples import RUNTIMES
 
 X = torch.rand(2, 128)
 

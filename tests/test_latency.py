@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,7 +66,8 @@ def test_layers_of_one_shape_are_timed_once() -> None:
         seconds=1e-4,
     )
     assert len(table.layers) == 4
-    assert len(calls) == 2 + 4 + 2 + 1  # the first, both inner ones, the last, the whole
+    # the first, both inner ones, the last, the whole, the whole cut to half
+    assert len(calls) == 2 + 4 + 2 + 1 + 1
 
 
 def test_between_its_points_a_table_is_interpolated_and_never_falls() -> None:
@@ -74,6 +76,76 @@ def test_between_its_points_a_table_is_interpolated_and_never_falls() -> None:
     assert table.seconds(SPEC, widths).tolist() == pytest.approx([8.0, 3.5, 3.0, 1.0])
     odd = table_of([1.0, 2.0, 0.5, 8.0])  # a narrower one was seen to be slower
     assert float(odd.seconds(SPEC, {FIRST: 8})) == pytest.approx(1.0)
+
+
+def test_a_table_knows_the_multiples_that_were_fast() -> None:
+    layer = LayerTime(
+        "3", ((SECOND,), (FIRST,)), (0.5, 1.0), (1.0, 2.0, 3.0, 8.0), (3.0, 2.0, 1.02)
+    )
+    table = LatencyTable((layer,), 8.0, {})
+    assert layer.multiple == 4 and pt.round_for(table, SPEC) == {FIRST: 4, SECOND: 4}
+    widths = {FIRST: torch.tensor([16, 15, 14, 12, 8]), SECOND: 16}
+    plain = table_of([1.0, 2.0, 3.0, 8.0]).seconds(SPEC, widths)
+    factors = table.seconds(SPEC, widths) / plain
+    assert factors.tolist() == pytest.approx([1.0, 3.0, 2.0, 1.02, 1.0])
+    scores = pt.lp_norm(PARAMS, SPEC)
+    masks = pt.solve(scores, SPEC, latency=0.8, table=table)
+    assert masks and all(int(m.sum()) % 4 == 0 for m in masks.values())
+    odd = pt.solve(scores, SPEC, parameters=0.8, round_to=1, table=table)
+    assert any(int(m.sum()) % 4 for m in odd.values())
+    half = pt.select(scores, 0.6, round_to=pt.round_for(table, SPEC), spec=SPEC)
+    assert {int(m.sum()) for m in half.values()} == {8}
+    for way in (
+        lambda: pt.select(scores, 0.5, round_to="auto"),  # type: ignore[arg-type]
+        lambda: pt.solve(scores, SPEC, macs=0.5, round_to="auto"),
+    ):
+        with pytest.raises(pt.MaskError, match=r"round_to is 'auto'.*table"):
+            way()
+
+
+def test_networks_that_were_timed_whole_correct_what_layers_add_up_to() -> None:
+    layer = LayerTime("3", ((SECOND,), (FIRST,)), (0.5, 1.0), (1.0, 2.0, 3.0, 8.0))
+    table = LatencyTable((layer,), 80.0, {}, ((1.0, 30.0), (3.0, 40.0), (5.0, 200.0)))
+    widths = {FIRST: torch.tensor([8, 16, 16]), SECOND: torch.tensor([8, 8, 16])}
+    assert table.seconds(SPEC, widths).tolist() == pytest.approx([30.0, 35.0, 80.0])
+
+
+def test_a_depthwise_convolution_is_cut_with_its_input() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3, groups=64), nn.Flatten(), nn.Linear(64, 2)
+    ).eval()
+    x, seen = torch.rand(1, 3, 3, 3), []
+
+    def ready(module: nn.Module) -> nn.Module:
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            seen.append(module.groups)
+        return module
+
+    spec = pt.infer(net, pt.params_of(net), x)
+    pt.latency_table(net, spec, (x,), fractions=(0.5,), ready=ready, seconds=1e-4)
+    assert seen == [32, 64, 31, 30, 28, 24]  # then those with few divisors, below three quarters
+
+
+@pytest.mark.parametrize("backend", ["eager", "compiled", "onnxruntime"])
+def test_each_backend_makes_a_table(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "onnxruntime":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    if backend == "compiled":  # without a compiler of C++, which would take a minute
+        compiled = torch.compile
+        fast = lambda module, dynamic: compiled(module, dynamic=dynamic, backend="eager")  # noqa: E731
+        monkeypatch.setattr(torch, "compile", fast)
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)).eval()
+    x = torch.rand(1, 8)
+    spec = pt.infer(net, pt.params_of(net), x)
+    table = pt.latency_table(net, spec, (x,), backend=backend, fractions=(0.5,), seconds=1e-4)
+    assert table.machine["backend"] == backend
+    assert len(table.whole) == 1 and table.dense > 0
+
+
+def test_an_unknown_backend_is_named_with_the_nearest() -> None:
+    with pytest.raises(pt.SpecError, match="'onxruntime'; did you mean 'onnxruntime'"):
+        pt.latency_table(NET, SPEC, (X,), backend="onxruntime")  # type: ignore[arg-type]
 
 
 def test_a_table_is_kept_as_json(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, TypedDict
 
 from purethin.budgets.ladder import Limits
 from purethin.budgets.latency import LatencyTable
+from purethin.budgets.multiples import round_for
 from purethin.budgets.polynomial import CostFunction
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
@@ -17,6 +18,7 @@ from purethin.spec import Scores, Spec
 KINDS = ("macs", "parameters", "bytes")
 """What a budget may be of."""
 Normalize = Literal["share"] | None
+RoundTo = int | Mapping[str, int] | Literal["auto"]
 
 
 class Budgets(TypedDict, total=False):
@@ -37,7 +39,7 @@ class Options:
     """What `solve` takes beside the budgets."""
 
     axes: str | Sequence[str] | None = None
-    round_to: int | Mapping[str, int] = 1
+    round_to: RoundTo | None = None
     min_keep: int | Mapping[str, int] = 1
     max_sparsity: float | Mapping[str, float] = 1.0
     normalize: Normalize = "share"
@@ -76,7 +78,11 @@ def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
 
 
 def movable_of(
-    scores: Scores, spec: Spec, options: Options, function: CostFunction
+    scores: Scores,
+    spec: Spec,
+    options: Options,
+    function: CostFunction,
+    table: object = None,
 ) -> dict[str, Limits]:
     """`{axis: what it may lose}` of the axes that may lose units, in the spec's order."""
     for name in scores:
@@ -90,7 +96,7 @@ def movable_of(
     crossed = {n for t in function.uneven if t.times is None for n in t.axes}
     steps, leasts, mosts = (
         _by_axis(spec, given)
-        for given in (options.round_to, options.min_keep, options.max_sparsity)
+        for given in (_multiples(options, spec, table), options.min_keep, options.max_sparsity)
     )
     out = {}
     for name in (n for n in spec.axes if n in wanted - crossed):
@@ -109,6 +115,23 @@ def movable_of(
             )
         out[name] = Limits(int(step), int(least), float(most))
     return out
+
+
+def _multiples(options: Options, spec: Spec, table: object) -> int | Mapping[str, int]:
+    """What widths are multiples of: by the table of latencies, where there is one and nothing else
+    is asked.
+
+    Raises:
+        MaskError: they are asked of a table that is not given.
+    """
+    asked = options.round_to
+    if isinstance(table, LatencyTable) and asked in (None, "auto"):
+        return round_for(table, spec)
+    if isinstance(asked, str):
+        raise MaskError(
+            f"round_to is '{asked}': 'auto' needs a table: solve(…, round_to='auto', table=…)"
+        )
+    return 1 if asked is None else asked
 
 
 def _by_axis(spec: Spec, given: float | Mapping[str, float]) -> dict[str, float]:

@@ -33,12 +33,24 @@ class LayerTime:
         widths: groups of axis expressions; the grid has a direction for each group.
         fractions: the parts of the dense widths that were timed, ascending, the last is 1.
         seconds: row-major over the directions.
+        odd: how many times as long a layer takes whose narrowest divisor is 1, 2, 4, … than what is
+            interpolated; 1 beyond.
     """
 
     module: str
     widths: tuple[tuple[str, ...], ...]
     fractions: tuple[float, ...]
     seconds: tuple[float, ...]
+    odd: tuple[float, ...] = ()
+
+    @property
+    def multiple(self) -> int:
+        """The least power of two whose multiples take no longer than those of a larger one, within
+        5 %.
+        """
+        kinds = (*self.odd, 1.0)
+        good = (k for k, factor in enumerate(kinds) if factor <= 1.05 * min(kinds[k:]))
+        return 2 ** next(good)
 
 
 @dataclass(frozen=True)
@@ -49,11 +61,14 @@ class LatencyTable:
         layers: each with its grid.
         dense: seconds of the whole dense network.
         machine: what it was timed on.
+        whole: networks that were cut and timed whole, ascending: what their layers add up to, and
+            what they took.
     """
 
     layers: tuple[LayerTime, ...]
     dense: float
     machine: Mapping[str, str | int]
+    whole: tuple[tuple[float, float], ...] = ()
 
     def seconds(self, spec: Spec, widths: Mapping[str, Tensor | int]) -> Tensor:
         """What networks of these widths take: `DoubleTensor[…]`.
@@ -64,9 +79,18 @@ class LatencyTable:
         """
         full = {n: torch.as_tensor(widths.get(n, s)).double() for n, s in spec.sizes.items()}
         full = dict(zip(full, torch.broadcast_tensors(*full.values()), strict=True))
-        parts = [_interpolated(layer, full, spec.sizes) for layer in self.layers]
+        return self._of_whole(added(self.layers, full, spec.sizes))
+
+    def _of_whole(self, total: Tensor) -> Tensor:
+        """From what layers add up to, to what their network takes: a line between those timed."""
         dense = sum(max(layer.seconds) for layer in self.layers)
-        return torch.stack(parts).sum(0) * (self.dense / dense)
+        known = [(0.0, 0.0), *(p for p in self.whole if p[0] < dense), (dense, self.dense)]
+        xs, ys = torch.tensor(known, dtype=torch.float64, device="cpu").t().contiguous()
+        ys = ys.cummax(0).values.clamp(max=self.dense)
+        low = (torch.searchsorted(xs, total.contiguous(), right=True) - 1).clamp(0, len(xs) - 2)
+        slope = (ys[low + 1] - ys[low]) / (xs[low + 1] - xs[low])
+        inside = ys[low] + (total - xs[low]) * slope
+        return torch.where(total > dense, total * (self.dense / dense), inside)
 
     def save(self, file: str | Path) -> None:
         """Write it as JSON."""
@@ -87,10 +111,12 @@ class LatencyTable:
                     tuple(map(tuple, row["widths"])),
                     tuple(row["fractions"]),
                     tuple(row["seconds"]),
+                    tuple(row["odd"]),
                 )
                 for row in said["layers"]
             )
-            return LatencyTable(layers, said["dense"], said["machine"])
+            whole = tuple((float(a), float(b)) for a, b in said["whole"])
+            return LatencyTable(layers, said["dense"], said["machine"], whole)
         except (ValueError, KeyError, TypeError) as error:
             raise SpecError(f"{file} is no latency table: {error!r}") from error
 
@@ -119,10 +145,26 @@ def directions(dims: Sequence[Axes]) -> tuple[tuple[Axes, ...], ...]:
     return tuple(groups)
 
 
+def narrowed(
+    group: Sequence[Axes], widths: Mapping[str, Tensor], sizes: Mapping[str, int]
+) -> Tensor | float:
+    """What stays of a group of dimensions, as a fraction: where on its direction of the grid."""
+    return sum(_size(e, widths) / ax.size(e, sizes) for e in group) / len(group)
+
+
+def added(
+    layers: Sequence[LayerTime], widths: Mapping[str, Tensor], sizes: Mapping[str, int]
+) -> Tensor:
+    """What layers of these widths take, one after the other: `DoubleTensor[…]`."""
+    return torch.stack([_interpolated(layer, widths, sizes) for layer in layers]).sum(0)
+
+
 def _interpolated(
     layer: LayerTime, widths: Mapping[str, Tensor], sizes: Mapping[str, int]
 ) -> Tensor:
-    """A layer's seconds: multilinear between the points of its grid, flat below the first."""
+    """A layer's seconds: multilinear between the points of its grid, flat below the first; longer
+    where a width that is cut has few divisors.
+    """
     grid = torch.tensor(layer.fractions, dtype=torch.float64, device="cpu")
     table = torch.tensor(layer.seconds, dtype=torch.float64, device="cpu")
     table = table.view([len(grid)] * len(layer.widths))
@@ -132,8 +174,7 @@ def _interpolated(
     corners = [(torch.ones_like(like), torch.zeros_like(like, dtype=torch.int64))]
     for group in layer.widths:
         parsed = [parse(text) for text in group]
-        at = sum(_size(e, widths) / ax.size(e, sizes) for e in parsed) / len(parsed)
-        at = torch.as_tensor(at).clamp(float(grid[0]), 1.0)
+        at = torch.as_tensor(narrowed(parsed, widths, sizes)).clamp(float(grid[0]), 1.0)
         low = (torch.searchsorted(grid, at.contiguous(), right=True) - 1).clamp(0, len(grid) - 2)
         up = (at - grid[low]) / (grid[low + 1] - grid[low])
         corners = [
@@ -142,7 +183,21 @@ def _interpolated(
             for share, step in ((1 - up, 0), (up, 1))
         ]
     flat = table.flatten()
-    return torch.stack([weight * flat[place] for weight, place in corners]).sum(0)
+    between = torch.stack([weight * flat[place] for weight, place in corners]).sum(0)
+    return between * _oddness(layer, widths, sizes)
+
+
+def _oddness(layer: LayerTime, widths: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
+    """The factor of the width with the fewest divisors by two among those that are cut."""
+    like = next(iter(widths.values()))
+    factors = torch.tensor((*layer.odd, 1.0), dtype=torch.float64, device="cpu")
+    kind = torch.full_like(like, len(layer.odd), dtype=torch.int64)
+    for expr in (parse(text) for group in layer.widths for text in group) if layer.odd else ():
+        width = torch.as_tensor(_size(expr, widths)).round().long()
+        even = torch.stack([width % 2**k == 0 for k in range(1, len(layer.odd) + 1)]).cumprod(0)
+        mine = torch.where(width < ax.size(expr, sizes), even.sum(0), len(layer.odd))
+        kind = torch.minimum(kind, mine)
+    return factors[kind]
 
 
 def _size(expr: Axes, widths: Mapping[str, Tensor]) -> Tensor | int:

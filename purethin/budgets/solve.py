@@ -13,7 +13,15 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.arguments import explained
-from purethin.budgets.asked import KINDS, Budgets, Normalize, Options, limits_of, movable_of
+from purethin.budgets.asked import (
+    KINDS,
+    Budgets,
+    Normalize,
+    Options,
+    RoundTo,
+    limits_of,
+    movable_of,
+)
 from purethin.budgets.bound import upper_bound
 from purethin.budgets.exact import best_rungs
 from purethin.budgets.ladder import Ladder, Limits, ladder
@@ -82,7 +90,7 @@ def solve(
     spec: Spec,
     *,
     axes: str | Sequence[str] | None = None,
-    round_to: int | Mapping[str, int] = 1,
+    round_to: RoundTo | None = None,
     min_keep: int | Mapping[str, int] = 1,
     max_sparsity: float | Mapping[str, float] = 1.0,
     normalize: Normalize = "share",
@@ -96,7 +104,8 @@ def solve(
         axes: the axes that may lose units, as `find` reads them; all exact axes that have scores,
             if not given.
         round_to: an axis keeps a multiple of so many units, or all; or `{text: number}`, by texts
-            as `find` reads them, an axis's own name first.
+            as `find` reads them, an axis's own name first. `"auto"`: the multiples that were fast
+            by the `table` of latencies, also where nothing is asked and there is one; else 1.
         min_keep: it keeps at least so many; or a mapping. With 0 a branch of `spec.branches` may
             go whole, and what goes with it then does.
         max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
@@ -157,7 +166,10 @@ def solution(
     check_masks(spec, masks)
     function = cost_function(spec)
     costs = _costs(function, spec, budgets.get("table"))
-    movable, shares = movable_of(scores, spec, options, function), options.normalize is not None
+    movable, shares = (
+        movable_of(scores, spec, options, function, budgets.get("table")),
+        options.normalize is not None,
+    )
     left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
         rungs_of = ladder(left, spec, function, movable, function.counts(masks), shares=shares)

@@ -1,8 +1,10 @@
-"""A latency table is made: the layers of a network are cut to a grid of widths and timed."""
+"""A latency table is made: the layers of a network are cut to a grid of widths and timed, then the
+network itself at a few.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,17 +15,27 @@ from torch import Tensor, nn
 from purethin import axes as ax
 from purethin.arguments import explained
 from purethin.axes import Axes
-from purethin.budgets.latency import LatencyTable, LayerTime, directions, machine
-from purethin.errors import SpecError
+from purethin.budgets.backends import Backend, Ready, clock, ready_of
+from purethin.budgets.latency import (
+    LatencyTable,
+    LayerTime,
+    added,
+    directions,
+    machine,
+    narrowed,
+)
+from purethin.errors import MaskError, SpecError
 from purethin.kept import Kept
 from purethin.modules import params_of, rebuild
 from purethin.spec import Spec
-from purethin.thinning import config_of
+from purethin.thinning import config_of, thin
 
-Ready = Callable[[nn.Module], Callable[..., object]]
-"""From a module to what is called and timed."""
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """The arguments of a call, by position and by name."""
+Groups = Sequence[Sequence[Axes]]
+KINDS = 4
+"""Odd widths, and those that 2, 4 and 8 divide, but no larger power of two."""
+ROUNDS = 5
 
 
 @explained
@@ -32,19 +44,24 @@ def latency_table(
     spec: Spec,
     example: Sequence[Tensor],
     *,
+    backend: Backend = "eager",
     fractions: Sequence[float] = (0.125, 0.25, 0.5, 0.75, 1.0),
-    ready: Ready = lambda module: module,
+    ready: Ready | None = None,
     seconds: float = 0.05,
 ) -> LatencyTable:
-    """Time each layer of a network at a grid of widths.
+    """Time each layer of a network at a grid of widths, and at widths with few divisors; then the
+    whole network cut to each fraction.
+
+    The time is the processor's where torch has one thread and no GPU, else the wall's; the least of
+    several rounds.
 
     Args:
         model: the dense network.
         spec: its spec, inferred (it says where weights meet the data).
         example: its inputs, of the batch and on the device that count.
+        backend: what runs the layers: `"eager"`, `"compiled"` by torch.compile, or `"onnxruntime"`.
         fractions: the parts of the dense widths that are timed; 1 is added.
-        ready: what makes a module ready to be called: nothing for eager, `torch.compile`, or a
-            function of yours that exports it and returns a session's call.
+        ready: another backend: a function from a module to what is called and timed.
         seconds: how long each point is timed for at least (`torch.utils.benchmark`).
 
     Returns:
@@ -52,26 +69,113 @@ def latency_table(
         timed once.
 
     Raises:
-        SpecError: no layer of the network was called.
+        SpecError: no layer of the network was called; no such backend, or it is not installed.
     """
     points = tuple(sorted({*fractions, 1.0}))
-    known: dict[object, tuple[float, ...]] = {}
-    layers = []
+    ready = ready or ready_of(backend)
     with torch.no_grad():
-        for path, call in _calls(model, spec, example).items():
-            groups = directions(spec.layout[_weight(path, spec)])
-            key = _shape(model.get_submodule(path), call, path, spec, groups)
-            if key not in known:
-                known[key] = tuple(
-                    _timed(*_cut(model, spec, path, call, groups, at), ready, seconds)
-                    for at in product(points, repeat=len(groups))
-                )
-            names = tuple(tuple(map(str, group)) for group in groups)
-            layers.append(LayerTime(path, names, points, known[key]))
+        layers = tuple(_layers(model, spec, example, points, ready, seconds))
         if not layers:
             raise SpecError("no layer with named dimensions was called: there is nothing to time")
-        dense = _timed(model, (tuple(example), {}), ready, seconds)
-    return LatencyTable(tuple(layers), dense, machine())
+        whole_call: Call = (tuple(example), {})
+        dense = _timed(model, whole_call, ready, seconds)
+        cuts = _networks(model, spec, points[:-1])
+        whole = [
+            (float(added(layers, widths, spec.sizes)), _timed(cut, whole_call, ready, seconds))
+            for widths, cut in cuts
+        ]
+    described = {**machine(), "backend": backend if ready is ready_of(backend) else "own"}
+    return LatencyTable(layers, dense, described, tuple(sorted(whole)))
+
+
+def _layers(
+    model: nn.Module,
+    spec: Spec,
+    example: Sequence[Tensor],
+    points: tuple[float, ...],
+    ready: Ready,
+    seconds: float,
+) -> Iterator[LayerTime]:
+    """Each layer with its grid."""
+    known: dict[object, LayerTime] = {}
+    for path, call in _calls(model, spec, example).items():
+        groups = directions(spec.layout[_weight(path, spec)])
+        key = _shape(model.get_submodule(path), call, path, spec, groups)
+        names = tuple(tuple(map(str, group)) for group in groups)
+
+        def timed(widths: Mapping[str, int], path: str = path, call: Call = call) -> float:
+            return _timed(*_cut(model, spec, path, call, widths), ready, seconds)
+
+        if key not in known:
+            known[key] = _grid(LayerTime(path, names, points, ()), groups, spec, timed)
+        yield replace(known[key], module=path, widths=names)
+
+
+def _grid(
+    layer: LayerTime, groups: Groups, spec: Spec, timed: Callable[[Mapping[str, int]], float]
+) -> LayerTime:
+    """The layer's times. A point is taken at widths that 8 divides, where there are that many, and
+    carried over in proportion.
+    """
+    taken = []
+    for at in product(layer.fractions, repeat=len(groups)):
+        widths = _widths(groups, at, spec)
+        full = _tensors(widths, spec)
+        part = [float(narrowed(g, full, spec.sizes)) / f for g, f in zip(groups, at, strict=True)]
+        taken.append(timed(widths) / float(torch.tensor(part).prod()))
+    layer, odd = replace(layer, seconds=tuple(taken)), [1.0] * KINDS
+    for kind in range(KINDS):
+        widths = _odd_widths(groups, kind, spec)
+        exprs = [e for group in groups for e in group]
+        cut = [ax.size(e, {**spec.sizes, **widths}) for e in exprs if {*ax.names(e)} & {*widths}]
+        if cut and min(n & -n for n in cut) == 2**kind:
+            between = added((layer,), _tensors(widths, spec), spec.sizes)
+            odd[kind] = max(1.0, timed(widths) / float(between))
+    return replace(layer, odd=tuple(odd))
+
+
+def _widths(groups: Groups, at: Sequence[float], spec: Spec, step: int = 8) -> dict[str, int]:
+    """The widths of a point: multiples of a step where an axis has at least four of them."""
+    found = {}
+    for group, fraction in zip(groups, at, strict=True):
+        for name in (n for e in group for n in ax.names(e)):
+            size = spec.sizes[name]
+            unit = step if size >= 4 * step and fraction < 1 else 1
+            found[name] = max(unit, round(fraction * size / unit) * unit)
+    return found
+
+
+def _odd_widths(groups: Groups, kind: int, spec: Spec) -> dict[str, int]:
+    """Widths below three quarters that 2 ** kind divides and no larger power of two."""
+    sizes = {n: spec.sizes[n] for group in groups for e in group for n in ax.names(e)}
+    below = {
+        n: int(0.75 * size) // 32 * 32 or int(0.75 * size) // 16 * 16 for n, size in sizes.items()
+    }
+    return {n: width - 2**kind for n, width in below.items() if width}
+
+
+def _tensors(widths: Mapping[str, int], spec: Spec) -> dict[str, Tensor]:
+    full = {**spec.sizes, **widths}
+    return {n: torch.tensor(float(w), dtype=torch.float64, device="cpu") for n, w in full.items()}
+
+
+def _masks(widths: Mapping[str, int], spec: Spec) -> dict[str, Tensor]:
+    """The first units of each axis."""
+    return {n: torch.arange(spec.sizes[n], device="cpu") < width for n, width in widths.items()}
+
+
+def _networks(
+    model: nn.Module, spec: Spec, fractions: Sequence[float]
+) -> Iterator[tuple[dict[str, Tensor], nn.Module]]:
+    """The network with these parts of all exact axes, where its forward allows it."""
+    exact, params = [ax.Name(name) for name in spec.exact], params_of(model)
+    for fraction in fractions if exact else ():
+        widths = _widths([exact], [fraction], spec, step=16)
+        try:
+            cut = rebuild(model, *thin(params, spec, _masks(widths, spec)))
+        except MaskError:  # a comparison of sizes that this would change
+            continue
+        yield _tensors(widths, spec), cut
 
 
 def _calls(model: nn.Module, spec: Spec, example: Sequence[Tensor]) -> dict[str, Call]:
@@ -107,9 +211,7 @@ def _weight(path: str, spec: Spec) -> str:
     return max(own, key=lambda n: len(spec.layout[n]), default="")
 
 
-def _shape(
-    module: nn.Module, call: Call, path: str, spec: Spec, groups: Sequence[Sequence[Axes]]
-) -> object:
+def _shape(module: nn.Module, call: Call, path: str, spec: Spec, groups: Groups) -> object:
     """What two layers must have in common to be timed once: class, options, shapes and grids."""
     tensors = [t for t in (*call[0], *call[1].values()) if isinstance(t, Tensor)]
     own = [(n, tuple(t.shape)) for n, t in params_of(module).items()]
@@ -124,15 +226,10 @@ def _cut(
     spec: Spec,
     path: str,
     call: Call,
-    groups: Sequence[Sequence[Axes]],
-    at: Sequence[float],
+    widths: Mapping[str, int],
 ) -> tuple[nn.Module, Call]:
-    """A layer and its inputs with the first units of each axis: these fractions of them."""
-    masks = {}
-    for group, fraction in zip(groups, at, strict=True):
-        for name in (n for e in group for n in ax.names(e)):
-            size = spec.sizes[name]
-            masks[name] = torch.arange(size, device="cpu") < max(1, round(fraction * size))
+    """A layer and its inputs with the first units of each axis, so many of them."""
+    masks = _masks(widths, spec)
     own = replace(
         spec,
         attributes={path: spec.attributes.get(path, {})},
@@ -142,19 +239,32 @@ def _cut(
     module, kept = model.get_submodule(path), Kept(spec, masks)
     thinned = {n: kept.taken(f"{path}.{n}", t) for n, t in params_of(module).items()}
     args, kwargs = [*call[0]], dict(call[1])
-    for a in (a for a in spec.activations if a.module == path and a.argument is not None):
-        given: Any = args if isinstance(a.argument, int) else kwargs
-        keep = ax.keep(a.channels, masks, spec.sizes)
-        tensor = given[a.argument]
-        if keep is not None and tensor.shape[a.at] == len(keep):
-            given[a.argument] = tensor.index_select(a.at, keep.nonzero()[:, 0].to(tensor.device))
+    for argument, at, channels in _taken(module, path, spec):
+        given: Any = args if isinstance(argument, int) else kwargs
+        keep = ax.keep(channels, masks, spec.sizes)
+        tensor = given[argument]
+        if keep is not None and tensor.shape[at] == len(keep):
+            given[argument] = tensor.index_select(at, keep.nonzero()[:, 0].to(tensor.device))
     changed = config_of(own, masks).get(path)
     config = {"": changed} if changed else {}
     return rebuild(module, thinned, config).eval(), (tuple(args), kwargs)
 
 
+def _taken(module: nn.Module, path: str, spec: Spec) -> Iterator[tuple[int | str, int, Axes]]:
+    """What a layer takes: the argument, the dim of it that carries axes, and what that is made of.
+
+    A convolution of as many groups as channels sums over none of them: its own integer says them.
+    """
+    for a in spec.activations:
+        if a.module == path and a.argument is not None:
+            yield a.argument, a.at, a.channels
+    channels = spec.attributes.get(path, {}).get("in_channels")
+    if isinstance(module, nn.modules.conv._ConvNd) and not isinstance(channels, tuple | None):
+        yield 0, -1 - len(module.kernel_size), channels
+
+
 def _timed(module: nn.Module, call: Call, ready: Ready, seconds: float) -> float:
-    """The median seconds of one call."""
+    """The least seconds of one call, over rounds."""
     from torch.utils.benchmark import Timer  # it looks for compilers as it is imported, and warns
 
     (args, kwargs), forward = call, ready(module)
@@ -166,5 +276,8 @@ def _timed(module: nn.Module, call: Call, ready: Ready, seconds: float) -> float
         return out
 
     run()
-    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
-    return timer.blocked_autorange(min_run_time=seconds).median
+    names, threads = {"run": run}, torch.get_num_threads()
+    timer = Timer("run()", timer=clock(), globals=names, num_threads=threads)
+    once = timer.timeit(1).mean
+    number = max(1, int(seconds / ROUNDS / max(once, 1e-7)))
+    return min(timer.timeit(number).mean for _ in range(ROUNDS))

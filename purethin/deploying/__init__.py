@@ -1,1 +1,1 @@
-"""Out to runtimes: the widths that each runs well."""
+"""Out to the files of other libraries."""

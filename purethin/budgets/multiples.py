@@ -15,7 +15,9 @@ from math import gcd, lcm, prod
 from purethin import axes as ax
 from purethin.arguments import explained
 from purethin.axes import Axes, Fixed, Name, Product, Sum
+from purethin.budgets.latency import LatencyTable
 from purethin.errors import SpecError, nearest
+from purethin.notation import parse
 from purethin.spec import Spec
 
 
@@ -56,11 +58,12 @@ RUNTIMES: Mapping[str, Needs] = {
 
 
 @explained
-def round_for(runtime: str | Needs, spec: Spec) -> dict[str, int]:
+def round_for(runtime: str | Needs | LatencyTable, spec: Spec) -> dict[str, int]:
     """The multiples by axis that suit a runtime: what `select` and `solve` take as `round_to`.
 
     Args:
-        runtime: one of `purethin.deploying.runtimes.RUNTIMES`, or what it needs, as `Needs`.
+        runtime: one of `purethin.budgets.multiples.RUNTIMES`, or what it needs, as `Needs`; or a
+            table of latencies, which knows the multiples that were fast.
         spec: the dense network's spec. Inexact axes are taken to keep their size where an exact
             one can give what is needed.
 
@@ -78,10 +81,7 @@ def round_for(runtime: str | Needs, spec: Spec) -> dict[str, int]:
     >>> round_for("torchao int4", spec)
     {'heads': 2, 'width': 128}
     """
-    needs = runtime if isinstance(runtime, Needs) else RUNTIMES.get(runtime.lower())
-    if needs is None:
-        raise SpecError(f"no runtime is known as '{runtime}'; {nearest(str(runtime), RUNTIMES)}")
-    steps, dims = dict.fromkeys(spec.axes, 1), [*_dims(spec, needs)]
+    steps, dims = dict.fromkeys(spec.axes, 1), [*_looked_at(runtime, spec)]
     for expr, multiple in dims:
         _share_out(expr, multiple, spec, steps)
     for expr, multiple in dims:
@@ -91,8 +91,20 @@ def round_for(runtime: str | Needs, spec: Spec) -> dict[str, int]:
     return {name: step for name, step in steps.items() if step > 1}
 
 
-def _dims(spec: Spec, needs: Needs) -> Iterator[tuple[Axes, int]]:
+def _looked_at(runtime: str | Needs | LatencyTable, spec: Spec) -> Iterator[tuple[Axes, int]]:
     """The dims that a runtime looks at, each with the multiple that it must be of."""
+    if isinstance(runtime, LatencyTable):
+        for layer in runtime.layers:
+            yield from ((parse(dim), layer.multiple) for group in layer.widths for dim in group)
+        return
+    needs = runtime if isinstance(runtime, Needs) else RUNTIMES.get(str(runtime).lower())
+    if needs is None:
+        raise SpecError(f"no runtime is known as '{runtime}'; {nearest(str(runtime), RUNTIMES)}")
+    yield from _dims(spec, needs)
+
+
+def _dims(spec: Spec, needs: Needs) -> Iterator[tuple[Axes, int]]:
+    """The dims of convolutions, and those that matrices sum over."""
     made = {place for axis in spec.axes.values() for place in axis.producers}
     called = {place[0] for site in spec.sites if "conv" in site.call for place in site.weights}
     for name, dims in spec.layout.items():
