@@ -29,7 +29,7 @@ def save(path: str | Path, params: TensorTree, config: Config) -> None:
     """Write parameters and config; an interrupted write leaves the old file as it was.
 
     Args:
-        path: the file, by custom `*.safetensors`.
+        path: the file, by convention `*.safetensors`.
         params: the thinned parameters; written from the CPU, by name.
         config: what `thin` gave, or `Trainer.config`.
 
