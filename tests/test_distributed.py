@@ -62,6 +62,17 @@ policies:
   - {extension: {instance_name: thinner}, epochs: [3]}
 """
 USUAL["random pruner, measure, penalty"] = {"recipes": [LEARNT]}
+BY_AXIS = """
+pruners:
+  used: {axes: {blocks.0.up: 0.5}, criterion: activation_mean, curve: linear}
+  heavy: {axes: {blocks.1.up: 0.25}, criterion: {lp_norm: {p: 2}}, curve: one_shot}
+extensions: {thinner: {class: FilterRemover}}
+policies:
+  - {pruner: {instance_name: used}, starting_epoch: 1, ending_epoch: 4, frequency: 1}
+  - {pruner: {instance_name: heavy}, epochs: [2]}
+  - {extension: {instance_name: thinner}, epochs: [3]}
+"""
+USUAL["axes, by data and by a norm"] = {"recipes": [BY_AXIS], "ema": 0.9}
 
 
 def launch(

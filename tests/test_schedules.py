@@ -183,7 +183,7 @@ def test_two_recipes_are_one_that_does_what_either_does() -> None:
         assert all(torch.equal(plans[2].masks[n], m) for n, m in plan.masks.items())
     assert not any("no policy" in note and "thinner" in note for note in plans[2].notes)
     with pytest.raises(pt.RecipeError, match="both recipes have pruners named 'lp_norm': rename"):
-        norms | pt.schedule(SPEC, {"fc1": 0.5}, end=3)
+        _ = norms | pt.schedule(SPEC, {"fc1": 0.5}, end=3)
 
 
 def own(tree: Any, table: Any) -> pt.Scores:
