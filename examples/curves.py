@@ -138,6 +138,24 @@ def worths(
     return found
 
 
+def scores_of(task: Task, params: Any, spec: pt.Spec) -> dict[str, pt.Scores]:
+    return {c: scores for c, (_, scores) in criteria(task.case, params, spec).items()}
+
+
+def few_scores(task: Task, params: Any, spec: pt.Spec) -> dict[str, pt.Scores]:
+    """Where a forward takes seconds."""
+    state = torch.Generator().manual_seed(0)
+    stats = pt.measure(task.case.model, params, spec, task.batches)
+    return {
+        "random": pt.random_scores(params, spec, generator=state),
+        "lp_norm": pt.lp_norm(params, spec),
+        "wanda": pt.wanda(params, spec, stats),
+        "output_taylor": pt.output_taylor(
+            task.case.model, params, spec, task.batches, directions=2, generator=state
+        ),
+    }
+
+
 def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     """The points of a network and a seed that are not there yet."""
     task = TASKS[name](seed)
@@ -145,7 +163,8 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
         task = replace(task, case=replace(task.case, gram=False))
     params = pt.params_of(task.case.model)
     spec = pt.infer(task.case.model, params, *(x[:1] for x in task.case.given))
-    found = {c: scores for c, (_, scores) in criteria(task.case, params, spec).items()}
+    how = few_scores if task.few else scores_of
+    found = how(task, params, spec)
     found |= {f"{c}, added": found[c] for c in SUMS if c in found}
     for criterion in ("taylor", "gate"):  # better of each example, where that is to be had
         if f"{criterion}, each example" in found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -99,6 +100,38 @@ def test_a_unit_with_a_twin_goes_without_a_trace(name: str) -> None:
     spec = pt.infer(net, params, x)
     axis = max(spec.axes.values(), key=lambda a: a.size)
     masks = {axis.name: torch.arange(axis.size) != 1}
+    new = pt.repair(net, params, spec, masks, [x], held_out=[held], ridges=[1e-10])
+    with torch.no_grad():
+        want, plain = net(held), pt.rebuild(net, pt.mask(params, spec, masks), {})(held)
+        got = pt.rebuild(net, *pt.thin(new, spec, masks))(held)
+    assert (want - plain).abs().max() > 1e-2
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+class Recurrent(nn.Module):
+    """A layer, and a recurrent one that reads it."""
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 6)
+        self.second = getattr(nn, kind)(6, 4, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.tanh(self.first(x)))[0]
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"bias": False}])
+def test_a_recurrent_layer_reads_on_as_if_the_twin_were_there(
+    kind: str, options: dict[str, bool]
+) -> None:
+    net = randomise(Recurrent(kind, **options))
+    with torch.no_grad():
+        for p in net.first.parameters():
+            p[1] = p[0]
+    params, x, held = pt.params_of(net), data(9, 5, 3), data(4, 5, 3)
+    spec = pt.infer(net, params, x)
+    masks = {"first": torch.arange(6) != 1}
     new = pt.repair(net, params, spec, masks, [x], held_out=[held], ridges=[1e-10])
     with torch.no_grad():
         want, plain = net(held), pt.rebuild(net, pt.mask(params, spec, masks), {})(held)

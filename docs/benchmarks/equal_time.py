@@ -47,7 +47,7 @@ class Course:
         self.model, self.params = model, pt.params_of(model)
         self.spec = pt.infer(model, self.params, train[0][:1])
         self.masks: Masks = {}
-        self.x, self.y = train[0][:256], train[1][:256]
+        self.x = train[0][:96]
         self.batches = Shuffled(train[0], train[1], seed)
         self.budget, self.spent = budget * len(train[0]) * pt.cost(self.spec).macs, 0.0
 
@@ -90,28 +90,22 @@ def by_l1(course: Course, macs: float) -> Masks:
     return pt.select(scores, high, spec=course.spec)
 
 
-def by_gate(course: Course, macs: float) -> Masks:
-    """Widths solved by the gradients of gates, example by example."""
-
-    def loss(outputs: Tensor, batch: Any) -> Tensor:
-        return F.cross_entropy(outputs, course.y[batch], reduction="none")
-
-    def net(params: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-        return torch.func.functional_call(course.model.eval(), dict(params), (course.x[rows],))
-
-    rows = torch.arange(len(course.x))
-    stats = pt.measure(net, course.params, course.spec, [rows], loss=loss)
+def by_output(course: Course, macs: float) -> Masks:
+    """Widths solved by how much the output changes without a unit, to first order: no labels."""
+    now, state = pt.mask(course.params, course.spec, course.masks), torch.Generator().manual_seed(0)
+    scores = pt.output_taylor(
+        course.model, now, course.spec, [course.x], directions=2, generator=state
+    )
     gone = {n: torch.where(m, 0.0, -torch.inf) for n, m in course.masks.items()}
-    scores = pt.criteria.gate(course.params, course.spec, stats)
     scores = {n: s + gone[n] if n in gone else s for n, s in scores.items()}
-    return pt.solve(scores, course.spec, macs=macs)
+    return pt.solve(scores, course.spec, macs=macs, normalize=None)
 
 
 def at_once(choose: Callable[[Course, float], Masks], repaired: bool = False) -> Any:
     def run(course: Course) -> None:
         masks = choose(course, MACS)
         if repaired:
-            batches = [(part,) for part in course.x[:96].split(32)]
+            batches = [(part,) for part in course.x.split(32)]
             course.params = pt.repair(
                 course.model, course.params, course.spec, masks, batches, ridges=(0.03,)
             )
@@ -138,9 +132,9 @@ WAYS: dict[str, Callable[[Course], None]] = {
     "dense": lambda course: course.train(1.0),
     "L1, the same part of each axis, at once": at_once(by_l1),
     "L1, the same part of each axis, gradually": gradually(by_l1),
-    "gates, solved widths, at once": at_once(by_gate),
-    "gates, solved widths, gradually": gradually(by_gate),
-    "gates, solved widths, at once, repaired": at_once(by_gate, repaired=True),
+    "output_taylor, solved widths, at once": at_once(by_output),
+    "output_taylor, solved widths, gradually": gradually(by_output),
+    "output_taylor, solved widths, at once, repaired": at_once(by_output, repaired=True),
 }
 
 

@@ -57,8 +57,9 @@ def repair(
     which it is nearest to that on held-out batches, and stays as it is where none gains anything.
 
     Linear layers and convolutions, grouped, dilated or transposed, are repaired, one reader of an
-    axis after the other. Recurrent layers, products of bare parameters of another shape and weights
-    that are used twice stay masked.
+    axis after the other; of a recurrent layer what it reads, fitted to what its gates were given.
+    What it reads of itself, products of bare parameters of another shape and weights that are used
+    twice stay masked.
 
     Args:
         model: the module, or any function `f(params, *args)`, as `measure` takes it.
@@ -158,9 +159,13 @@ class _Reader:
         dims = spec.layout[self.weight]
         self.out_dim = 1 - self.dim  # of transposed convolutions it is dim 1
         self.out_kept = ax.keep(dims[self.out_dim], masks, spec.sizes)
-        name = f"{self.weight.removesuffix('weight')}bias"
+        module, _, own = self.weight.rpartition(".")
+        name = f"{module}.{own.replace('weight', 'bias')}".removeprefix(".")
         fits = name in spec.layout and spec.layout[name] == (dims[self.out_dim],)
         self.bias = name if fits and name != self.weight else None
+        # a recurrent layer returns what its gates let through: fitted is what they are given
+        self.gated = site.call.partition(" ")[0] in _RECURRENT
+        self.norm = None if self.gated else site.norm
 
     def sums(
         self, now: Mapping[str, Tensor], batches: Sequence[Any], aims: _Aims
@@ -168,7 +173,7 @@ class _Reader:
         """The normal equations over batches; None where the call is of another form."""
         total: Equations | None = None
         for i, batch in enumerate(batches):
-            dense = aims.get((self.site.call, i))
+            dense = aims.get((self.site, i))
             current = next(iter(_seen(self.run, [self], now, batch).values()), None)
             if dense is None or current is None or dense.made.shape != current.made.shape:
                 return None
@@ -229,14 +234,17 @@ class _Reader:
         )
 
     def matched(self, caught: Mapping[str, Any]) -> _Seen | None:
+        """What was caught, if the call is of the form that is repaired."""
         rows, out, normed = caught["rows"], caught["out"], caught.get("norm")
         groups, positions = rows.shape[:2]
+        if self.gated:
+            return _Seen(rows, rows @ caught["weight"].mT.to(rows), None)
         kernel = len(self.spec.layout[self.weight]) - 2
         at = out.dim() - 1 - kernel
         made = out.movedim(at, -1).reshape(positions, -1) if _fits(out, at, positions) else None
         if made is None or made.shape[1] % groups:
             return None
-        weights, norm = None, self.site.norm
+        weights, norm = None, self.norm
         same = normed is not None and normed.numel() == made.numel() and not kernel
         if normed is not None and norm is not None and same and normed.shape[-1] == made.shape[1]:
             made = normed.reshape(positions, -1)
@@ -246,8 +254,11 @@ class _Reader:
         return _Seen(rows, made, weights)
 
 
-_Aims = Mapping[tuple[str, int], _Seen]
-"""By call and batch: what is to be as in the dense network."""
+_RECURRENT = {
+    f"{kind}{part}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for part in ("", "_cell")
+}
+_Aims = Mapping[tuple[Site, int], _Seen]
+"""By reader and batch: what is to be as in the dense network."""
 _Aimed = tuple[Sequence[Any], _Aims]
 
 
@@ -255,40 +266,44 @@ def _aims(run: Running, readers: Sequence[_Reader], batches: Sequence[Any]) -> _
     """What the dense network shows of all readers; their rows are not kept."""
     none = torch.empty(0)
     return {
-        (call, i): replace(seen, rows=none)
+        (site, i): replace(seen, rows=none)
         for i, batch in enumerate(batches)
-        for call, seen in _seen(run, readers, run.tensors, batch).items()
+        for site, seen in _seen(run, readers, run.tensors, batch).items()
     }
 
 
 def _seen(
     run: Running, readers: Sequence[_Reader], tensors: Mapping[str, Tensor], batch: Any
-) -> dict[str, _Seen]:
-    """What one forward shows of readers, by their calls; it runs no further than it must."""
-    waiting = {reader.site.call: reader for reader in readers}
-    caught: dict[str, dict[str, Any]] = {}
-    found: dict[str, _Seen | None] = {}
+) -> dict[Site, _Seen]:
+    """What one forward shows of readers; it runs no further than it must."""
+    waiting: dict[str, list[_Reader]] = {}  # the two directions of a recurrent layer are one call
+    for reader in readers:
+        waiting.setdefault(reader.site.call, []).append(reader)
+    caught: dict[Site, tuple[_Reader, dict[str, Any]]] = {}
+    found: dict[Site, _Seen | None] = {}
 
     def seen(name: str, given: list[Tensor], outs: list[Any], call: Any) -> None:
-        if (reader := waiting.get(name)) is not None and reader.site.operand is not None:
+        for reader in waiting.get(name, ()):
+            assert reader.site.operand is not None
             rows = placed_rows(wide(given[reader.site.operand]), reader.site, call)
-            caught[name] = {"rows": rows, "out": wide(outs[0])}
-        for site in (waiting[n].site for n in [*caught]):
-            if site.norm is None or site.norm.call == name:
-                mine = caught.pop(site.call)
-                if site.norm is not None:
-                    mine["norm"] = wide(given[site.norm.operand])
-                found[site.call] = waiting[site.call].matched(mine)
-        if len(found) == len(waiting):
+            mine = {"rows": rows, "out": wide(outs[0]), "weight": tensors[reader.weight]}
+            caught[reader.site] = reader, mine
+        for site, (reader, mine) in [*caught.items()]:
+            if reader.norm is None or reader.norm.call == name:
+                del caught[site]
+                if reader.norm is not None:
+                    mine["norm"] = wide(given[reader.norm.operand])
+                found[site] = reader.matched(mine)
+        if len(found) == len(readers):
             raise _Stop
 
-    calls = {*waiting, *(r.site.norm.call for r in readers if r.site.norm is not None)}
+    calls = {*waiting, *(r.norm.call for r in readers if r.norm is not None)}
     try:
         with watched(tensors, calls, seen):
             run.call(tensors, batch)
     except _Stop:
         pass
-    return {call: seen for call, seen in found.items() if seen is not None}
+    return {site: seen for site, seen in found.items() if seen is not None}
 
 
 def _fits(out: Tensor, at: int, positions: int) -> bool:
