@@ -125,7 +125,7 @@ class Recurrent(nn.Module):
 def test_a_recurrent_layer_reads_on_as_if_the_twin_were_there(
     kind: str, options: dict[str, bool]
 ) -> None:
-    net = randomise(Recurrent(kind, **options))
+    net: Any = randomise(Recurrent(kind, **options))
     with torch.no_grad():
         for p in net.first.parameters():
             p[1] = p[0]
