@@ -181,6 +181,8 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     criterion = "output_taylor, in steps"
     if task.steps and not task.few and (criterion, LEVELS[-1]) not in done:
         for level, masks in in_steps(task, params, spec):
+            if (criterion, level) in done:
+                continue
             yield point(task, params, spec, masks, (criterion, level))
 
 

@@ -43,7 +43,7 @@ def norms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
                 "lp_norm": lambda p=p: pt.lp_norm(params, spec, p=p),
                 "vector_norm": lambda p=p: [torch.linalg.vector_norm(t, p) for t in tensors],
             },
-            10,
+            20,
         )
         found[f"lp_norm(p={p})"] = took["lp_norm"]
         found[f"vector_norm({p})"] = took["vector_norm"]

@@ -155,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--budget", type=float, default=1.0, help="epochs of the dense network")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], metavar="WAY")
     parser.add_argument("--runs", type=Path, default=ROOT / "examples" / "out" / "equal_time.jsonl")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -162,12 +163,12 @@ def main() -> None:
     found = [json.loads(line) for line in lines]
     start: Any = CASES["resnet8"]().model
     for seed in args.seeds:
-        for way, run in WAYS.items():
+        for way in args.ways:
             if (seed, way, args.budget) in {(r["seed"], r["way"], r["budget"]) for r in found}:
                 continue
             torch.manual_seed(seed)
             course = Course(start.net, seed, args.budget)
-            run(course)
+            WAYS[way](course)
             cost = pt.cost(course.spec, course.masks)
             row = {"seed": seed, "way": way, "budget": args.budget, "accuracy": course.accuracy()}
             row |= {"parameters": cost.parameters, "macs": cost.macs}
