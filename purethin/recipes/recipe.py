@@ -217,7 +217,8 @@ def load_recipe(source: str | Path) -> Recipe:
     except (OSError, ValueError) as error:  # a ValueError where no file can have such a name
         why = getattr(error, "strerror", None) or error
         raise RecipeError(
-            f"{title[:500]}: cannot be read: {why}; give a path, or the YAML text itself"
+            f"{title[:500] or repr(title)}: cannot be read: {why}; give a path, or the YAML text "
+            "itself"
         ) from error
     return Recipe.from_yaml(text, title)
 
