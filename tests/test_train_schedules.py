@@ -14,6 +14,7 @@ from scheduled import Experts, Groups, Heads, Units, loss_fn, scene
 from torch import Tensor, nn
 
 import purethin as pt
+from purethin.recipes.functions import PUBLIC
 from purethin.recipes.regrowth import growth
 from purethin.training.train import Trainer, When
 
@@ -140,6 +141,28 @@ def test_what_is_measured_draws_nothing_and_changes_nothing() -> None:
         t.fit(data, 3)
         ends.append(torch.cat([p.detach().flatten() for p in t.params.values()]))
     assert torch.equal(ends[0], ends[1]) and torch.equal(ends[1], ends[2])
+
+
+CONVOLVED = nn.Sequential(
+    *(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU()),
+    *(nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(16, 3)),
+).double()
+IMAGES = [(torch.randn(4, 2, 4, 4).double(), torch.arange(4) % 3) for _ in range(2)]
+CONVOLVED_SPEC = pt.infer(CONVOLVED, pt.params_of(CONVOLVED), IMAGES[0][0])
+
+
+@pytest.mark.parametrize("criterion", sorted(PUBLIC["criterion"]))
+def test_each_public_criterion_ranks_in_a_training(criterion: str) -> None:
+    options: Any = {"criterion": criterion, "curve": "one_shot", "gram": True}
+    if criterion == "obd":  # of a diagonal that nobody else knows
+        with pytest.raises(pt.RecipeError, match="asks for 'diagonal', which is not known"):
+            pt.schedule(CONVOLVED_SPEC, 0.5, **options)
+        return
+    recipe = pt.schedule(CONVOLVED_SPEC, {"0.weight": 0.5}, **options)
+    t = trainer(CONVOLVED, CONVOLVED_SPEC, recipe)
+    t.fit(IMAGES, 1)
+    assert {name: int(m.sum()) for name, m in t.masks.items()} == {"0.weight": 3}
+    assert t.params["0.weight"].shape[0] == 3
 
 
 # ---- regrowth

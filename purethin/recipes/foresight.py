@@ -145,7 +145,7 @@ def _thinnings(recipe: Recipe) -> list[int]:
 def _not_known(recipe: Recipe) -> Iterator[str]:
     for name, pruner in recipe.pruners.items():
         by = pruner.by_axis
-        of_data = pruner.criterion in KINDS if by is None else looks_at_data(by)
+        of_data = pruner.criterion in KINDS if by is None else by.regrow or looks_at_data(by)
         if of_data and _policies(recipe, pruner):
             counted = by is None or (by.scope == "local" and pruner.target is None)
             many = "how many is certain" if counted else "how many of each axis, too"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from types import MappingProxyType
 from typing import Any, Literal
 
 import yaml
@@ -24,16 +23,13 @@ Role = Literal["criterion", "curve"]
 
 
 def _public(module: Any, result: str) -> dict[str, Callable[..., Any]]:
+    """The functions of a module that say that they return this."""
     return {
         name: f
         for name, f in vars(module).items()
-        if inspect.isfunction(f) and not name.startswith("_") and returns(f) == result
+        if inspect.isfunction(f) and not name.startswith("_")
+        if f.__annotations__.get("return") == result
     }
-
-
-def returns(function: Callable[..., Any]) -> str:
-    """What a function says that it returns, as it is written."""
-    return str(getattr(function, "__annotations__", {}).get("return"))
 
 
 PUBLIC: Mapping[Role, Mapping[str, Callable[..., Any]]] = {
@@ -55,7 +51,7 @@ class Function:
     """
 
     name: str
-    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    options: Mapping[str, Any] = field(default_factory=dict)
     given: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     place: str = field(default="", compare=False, repr=False)
 

@@ -75,13 +75,9 @@ def asked(criterion: Callable[..., Any]) -> tuple[str, ...]:
     >>> asked(lambda params, spec, stats, *, p=2: {}), asked(lambda tree, table: {})
     (('params', 'spec', 'stats'), ('params', 'spec'))
     """
-    try:
-        parameters = inspect.signature(criterion).parameters.values()
-    except (TypeError, ValueError):  # a builtin's
-        return OF_WEIGHTS
     wanted = tuple(
         p.name
-        for p in parameters
+        for p in inspect.signature(criterion).parameters.values()
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
     )
     unknown = [name for name in wanted if name not in OF_WEIGHTS + OF_DATA]
