@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import distill
 import in_use
 import pytest
 import torch
@@ -159,3 +160,23 @@ def test_a_network_of_a_library_is_thinned_trained_and_exported_and_runs_elsewhe
     assert thin <= dense / 2 and after < before
     assert float(found["thinned against masked"][0]) < 1e-5
     assert float(found["onnxruntime against torch"][0]) < 1e-5
+
+
+def test_a_teacher_that_a_student_agrees_with_adds_nothing_to_its_loss() -> None:
+    x, y, teacher = torch.randn(5, 4), torch.arange(5) % 3, nn.Linear(4, 3)
+    same, other = teacher(x), nn.Linear(4, 3)(x)
+    labels = distill.by_labels(same, (x, y))
+    torch.testing.assert_close(distill.by_teacher(teacher, same, (x, y)), 0.1 * labels)
+    assert distill.by_teacher(teacher, other, (x, y)) > 0.1 * distill.by_labels(other, (x, y))
+
+
+@pytest.mark.survey
+def test_the_distillation_example_prints_the_teacher_and_both_students(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--images", "128", "--epochs", "5", "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", ["distill.py", *few])
+    distill.main()
+    rows = [row.split("%") for row in capsys.readouterr().out.splitlines()]
+    sizes = [int(size.split()[0].replace(",", "")) for _, size in rows]
+    assert sizes[1] == sizes[2] < 0.3 * sizes[0]

@@ -114,6 +114,18 @@ def test_masks_that_would_stay_in_the_tensors_are_refused() -> None:
         narrow_along(pt.begin(SPEC, RECIPE), Net(), epoch=0)
 
 
+def test_a_criterion_that_looks_at_data_is_given_its_scores() -> None:
+    recipe = pt.schedule(SPEC, 0.5, criterion="taylor", begin=0, end=1)
+    state, model = pt.begin(SPEC, recipe, thin="now"), Net()
+    with pytest.raises(pt.PurethinError, match="scores"):
+        narrow_along(state, model, epoch=0)
+    (pruner,) = state.pruning.scored_at(0)
+    scores = {pruner.name: pt.lp_norm(pt.params_of(model), SPEC)}
+    state, changed = narrow_along(state, model, epoch=0, scores=scores)
+    assert changed
+    assert (model.up.out_features, model.mid.out_features) == (8, 6)
+
+
 @pytest.mark.survey
 def test_accelerate_trains_what_was_prepared(tmp_path: Path) -> None:
     accelerator = pytest.importorskip("accelerate").Accelerator(cpu=True)

@@ -221,6 +221,25 @@ def test_a_graph_that_is_still_alive_does_not_stop_the_next_step() -> None:
     assert loss.grad_fn is not None
 
 
+class Branched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.last(self.first(x).relu())
+
+
+def test_a_branch_that_loses_all_its_units_is_narrowed_in_place() -> None:
+    model, x = Branched().eval(), torch.randn(1, 3, 6, 6)
+    spec = pt.infer(model, pt.params_of(model), x, branches=True)
+    masks = {"first": torch.zeros(4, dtype=torch.bool)}
+    small, _ = thin_module(model, spec, masks)
+    narrow(model, spec, masks)
+    assert model.first.out_channels == 0
+    torch.testing.assert_close(model(x), small(x))
+
+
 def test_an_average_thins_with_its_model_and_goes_on_averaging() -> None:
     model = network()
     average = torch.optim.swa_utils.AveragedModel(model, avg_fn=lambda a, b, _: 0.5 * a + 0.5 * b)

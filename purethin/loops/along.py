@@ -6,20 +6,21 @@ Invariant: the network is always as small as its masks: nothing has to be kept a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from purethin.arguments import explained
 from purethin.checks import check_fits
 from purethin.errors import RecipeError, SpecError
 from purethin.loops.narrow import narrow
+from purethin.measures import Measure
 from purethin.modules import params_of
 from purethin.optimizers.probe import unwrapped
 from purethin.recipes.schedulers import Scheduler
-from purethin.spec import Masks
+from purethin.spec import Masks, Scores
 from purethin.training.core import State, advance
 
 
@@ -31,6 +32,8 @@ def narrow_along(
     *,
     epoch: int,
     averages: Sequence[nn.Module] = (),
+    statistics: Mapping[Measure, Tensor] | None = None,
+    scores: Mapping[str, Scores] | None = None,
 ) -> tuple[State, bool]:
     """What a recipe does as an epoch begins, done in place to a module and its optimizer.
 
@@ -40,13 +43,15 @@ def narrow_along(
         optimizer: which steps it.
         epoch: counted from 0. A loop that counts steps alone calls so many of them an epoch.
         averages: modules of the same sizes that are thinned with it: an `AveragedModel.module`.
+        statistics: as `advance` takes them, where pruners rank by data.
+        scores: alike.
 
     Returns:
         `(state, changed)`: the next state, and whether the network has become smaller.
 
     Raises:
-        RecipeError: the recipe asks for what only a loop of purethin's own does (measuring on
-            data, single weights, penalties, learning rates), or `begin` was not told "now".
+        RecipeError: the recipe asks for what only a loop of purethin's own does (single weights,
+            penalties, learning rates), or `begin` was not told "now".
         SpecError, MaskError: as `narrow` and `advance`.
 
     >>> import torch
@@ -63,12 +68,9 @@ def narrow_along(
     False 2
     """
     check_state(state)
-    if needed := state.pruning.measures_at(epoch):
-        raise RecipeError(
-            f"the pruners of epoch {epoch} rank by '{needed[0].kind}', which is measured on data: "
-            "rank by weights (criterion l1, l2, …) here, or train with pt.Trainer"
-        )
-    next_state, change = advance(state, params_of(model), epoch=epoch)
+    next_state, change = advance(
+        state, params_of(model), epoch=epoch, statistics=statistics, scores=scores
+    )
     if change.thinned:
         for average in averages:
             check_fits(change.spec, params_of(average))
