@@ -128,7 +128,9 @@ def test_a_loop_of_ones_own_gives_scores_of_the_network_as_it_is() -> None:
         state, change = pt.advance(state, params, epoch=epoch, scores=scores)
         params = change.params(params)
     assert state.spec.sizes["heads"] == 2
-    with pytest.raises(pt.MaskError, match="'wanda' asks for data: give masks_at `scores`"):
+    with pytest.raises(
+        pt.MaskError, match="'wanda' asks for data, which the Trainer measures: in a loop"
+    ):
         state.pruning.masks_at(2, pt.params_of(net), {})
 
 

@@ -120,7 +120,10 @@ def scores_by(
     criterion, name = by.criterion.load("criterion"), by.criterion.name
     wanted = asked(criterion)
     if data is None and {*wanted} & {*OF_DATA}:
-        raise MaskError(f"the criterion '{name}' asks for data: give masks_at `scores`")
+        raise MaskError(
+            f"the criterion '{name}' asks for data, which the Trainer measures: in a loop of your "
+            "own give advance, or masks_at, `scores`"
+        )
     plain = {"params": params, "spec": spec}
     given = [data.give(w, params, spec) if data else plain[w] for w in wanted]
     draws = "generator" in inspect.signature(criterion).parameters
