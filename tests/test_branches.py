@@ -497,3 +497,20 @@ def test_a_schedule_may_end_without_the_branch(thin: Any) -> None:
     assert small.get_submodule("at.up.0").in_channels == 0
     masked = pt.expand(trainer.params, spec, none_of(spec, *spec.branches))
     torch.testing.assert_close(small(x), pt.rebuild(model, masked, {})(x))
+
+
+@pytest.mark.survey
+@pytest.mark.parametrize("named", ["a bottleneck", "attention of grouped"])
+def test_an_onnx_file_has_nothing_of_a_branch_that_is_gone(named: str, tmp_path: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    model, params, spec, x = known(next(c for c in CASES if c.name.startswith(named)))
+    small = pt.rebuild(model, *pt.thin(params, spec, none_of(spec, *spec.branches)))
+    path = str(tmp_path / "small.onnx")
+    torch.onnx.export(small.float(), (x.float(),), path, dynamo=True, verbose=False)
+    graph = onnx.load(path).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("Conv") == (1 if named == "a bottleneck" else 0)
+    assert not {"Softmax", "LayerNormalization"} & {*kinds}
+    assert all(0 not in tensor.dims for tensor in graph.initializer)
+    assert len(kinds) < (8 if named == "a bottleneck" else 12), kinds
