@@ -32,8 +32,10 @@ def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]
             message = f"module '{package}' has no attribute '{name}'"
             raise AttributeError(message, name=name, obj=module)
         where, original = places[name]
-        inner = importlib.import_module(f"{where}.{original}" if where == package else where)
-        value = inner if where == package else getattr(inner, original)
+        inner = None if where == package else importlib.import_module(where)
+        value = getattr(inner, original, None)
+        if value is None:  # a module of the package
+            value = importlib.import_module(f"{where}.{original}")
         vars(module)[name] = value  # the next look-up does not come here
         return value
 

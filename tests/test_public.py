@@ -26,7 +26,7 @@ def test_importing_purethin_imports_neither_torch_nor_its_own_modules() -> None:
 def test_dir_shows_the_public_names_and_no_other_module_whatever_was_imported() -> None:
     values = {name: getattr(pt, name) for name in dir(pt)}
     modules = {name for name, value in values.items() if isinstance(value, ModuleType)}
-    assert modules == {"criteria", "laws", "plot"}
+    assert modules == {"criteria", "curves", "laws", "plot"}
     assert dir(pt) == sorted(values) == pt.__all__  # type: ignore[attr-defined]
     assert {"infer", "thin", "Trainer", "__version__"} < values.keys()
     assert values["Axis"] is pt.spec.Axis  # type: ignore[attr-defined]
