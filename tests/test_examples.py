@@ -13,6 +13,7 @@ import in_use
 import pytest
 import torch
 from criteria import ranks, spearman, written
+from curves import table
 from resnet_cifar import resnet20
 from torch import nn
 
@@ -111,6 +112,17 @@ def test_the_correlation_of_the_criteria_example_is_spearmans_with_mean_ranks_of
     assert abs(spearman(one, other) - 0.9487) < 1e-4  # scipy.stats.spearmanr
     assert spearman(one, -one) == -1
     assert spearman(one, torch.zeros(4)) == 0
+
+
+def test_the_table_of_curves_has_the_mean_over_seeds_of_each_way_and_a_dash_for_none() -> None:
+    row = {"network": "mlp", "criterion": "wanda", "level": 0.7, "dense": 0.5}
+    rows = [{**row, "seed": 0, "masked": 0.25}, {**row, "seed": 1, "masked": 0.5}]
+    rows.append({**row, "seed": 0, "criterion": "gate", "masked": 0.5, "repaired": 0.75})
+    assert table(rows, 0.7).splitlines()[2:] == [
+        "| dense | 0.50 |",
+        "| wanda | 0.38 / – / – / – |",
+        "| gate | 0.50 / – / 0.75 / – |",
+    ]
 
 
 def test_the_table_of_the_criteria_example_has_a_column_for_each_network() -> None:
