@@ -5,16 +5,20 @@ numbers.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from matplotlib.figure import Figure
+from pages import alone
 
 import purethin as pt
 from purethin import plot
 
+DOCS = Path(__file__).parents[1] / "docs"
 SPEC = pt.Spec.from_layout(
     {"a.w": "a 3", "b.w": "b a"}, {"a.w": torch.ones(8, 3), "b.w": torch.ones(4, 8)}
 )
@@ -169,3 +173,17 @@ def test_the_graph_has_a_node_an_axis_and_an_arrow_a_layer() -> None:
 def test_names_with_quotes_are_written_so_that_they_can_be_read() -> None:
     spec = pt.Spec.from_layout({'a"b.w': "h 3"}, {'a"b.w': torch.ones(4, 3)})
     assert '[label="a\\"b"]' in plot.dot(spec)
+
+
+def test_the_page_of_pictures_runs_and_its_pictures_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (DOCS / "plots.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (block,) = alone(text)
+    assert block.shown
+    shown = block.run(tmp_path, {})
+    assert shown.printed == shown.shown
+    files = re.findall(r"\((pictures/\S+)\)", text)
+    assert len(files) == 5
+    assert all((DOCS / file).stat().st_size < 60_000 for file in files)
