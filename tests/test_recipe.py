@@ -512,7 +512,7 @@ def test_a_product_of_axes_is_refused_with_the_way_to_name_one() -> None:
     with pytest.raises(
         pt.RecipeError,
         match=r"recipe:7:15: .*'\(heads dim\)', a product"
-        r".*pt\.select\(scores, \{'heads': 0\.5, 'dim'",
+        r".*`axes: \{heads: 0\.5, dim",
     ):
         pt.plan(pt.load_recipe(pruning("[qkv.weight]", "Rows")), params, spec)
 

@@ -315,3 +315,17 @@ def test_an_inexact_axis_is_pruned_where_it_is_named() -> None:
     plan = pt.plan(pt.schedule(inexact, {"a": 0.5}, end=1), params, inexact)
     assert int(plan.masks["a"].sum()) == 2
     assert "the axis 'a' is inexact: a mean" in plan.notes
+
+
+def test_a_weight_of_several_axes_is_answered_by_the_axes_to_list() -> None:
+    params = {"q": torch.ones(6, 3), "o": torch.ones(2, 6), "d": torch.ones(2)}
+    layout = {"q": "(heads dim) 3", "o": "2 (heads dim)", "d": "dim"}
+    spec = pt.Spec.from_layout(layout, params)
+    weight = "{class: L1RankedFilterPruner, desired_sparsity: 0.5, weights: [q]}"
+    with pytest.raises(pt.RecipeError, match=r"recipe:1:77: .*`axes: \{heads: 0.5, dim: 0.5\}`"):
+        pt.load_recipe(f"pruners: {{p: {weight}}}\n").on(spec)
+    recipe = pt.load_recipe("pruners: {p: {axes: {heads: 0.5, dim: 0.5}}}\n")
+    assert {n: int(m.sum()) for n, m in pt.plan(recipe, params, spec).masks.items()} == {
+        "heads": 2,
+        "dim": 1,
+    }

@@ -284,12 +284,12 @@ def _axes(group_type: str, listed: Listed, spec: Spec) -> list[str]:
     expr, other = spec.layout[weight][dim], spec.layout[weight][1 - dim]
     where = f"{weight} cannot be pruned by {group_type}: its dim {dim} is"
     if crossed := _crossed(expr):
-        example = ", ".join(f"'{name}': 0.5" for name in dict.fromkeys(ax.names(crossed)))
+        example = ", ".join(f"{name}: 0.5" for name in dict.fromkeys(ax.names(crossed)))
         fail(
             listed.place,
             f"{where} '{expr}', a product of several axes, and which of them should lose units is "
-            "not said; remove it from the list, and prune them by name: pt.select(scores, "
-            f"{{{example}}})",
+            "not said; remove it from the list, and list them in a pruner of axes: `axes: "
+            f"{{{example}}}`",
         )
     reasons = [f.reason for f in spec.frozen if (f.parameter, f.dim) == (weight, dim)]
     kind = _OTHER.get(group_type, "Channels")
