@@ -854,3 +854,34 @@ def test_a_metric_that_is_no_number_is_refused_and_its_epoch_is_kept() -> None:
     steps = t.step
     (record,) = t.fit(batches(torch.float64), 1, lambda _: 1.0)
     assert t.step == steps and record.metric == 1.0
+
+
+class Counting(nn.Module):
+    """A forward that puts a new tensor in its buffer's place."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.count = self.count + 1
+        return self.two(F.relu(self.one(x)))
+
+
+def test_a_buffer_that_the_forward_replaces_is_the_trainers() -> None:
+    recipe = "policies: []\n"
+    t = trainer_of(
+        Counting(),
+        pt.load_recipe(recipe),
+        lambda y, _: y.square().mean(),
+        OPTIMIZERS["SGD"],
+        torch.ones(1, 3),
+        callbacks=(),
+    )
+    t.fit([torch.ones(4, 3)] * 5, 2)
+    assert float(t.params["count"]) == 10
+    assert float(dict(t.model().named_buffers())["count"]) == 10

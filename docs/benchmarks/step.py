@@ -2,14 +2,15 @@
 thinned.
 
     python docs/benchmarks/step.py [--models resnet20 mlp transformer] [--rounds 30] [--steps 5]
-    [--threads 1]
+    [--repeats 3] [--threads 1]
 
 Half of every exact axis that a recipe can name is masked (and not thinned), then thinned. The loop
 is zero_grad, forward, backward and step on the dense network, or on the thinned one; "re-masked"
 also multiplies the masks into the weights after each step, as a loop that prunes by hand must. All
-take turns in short blocks, in random order; the medians of the blocks are compared, and between the
-quartiles of the rounds' ratios lies the noise of the machine. With one thread the time is the
-CPU's.
+take turns in short blocks, in random order; all are made anew a few times, since where memory
+happens to lie makes some percent. Compared are the fastest steps, which other work on the machine
+disturbs least, and the medians of the blocks, with the quartiles of the rounds' ratios. With one
+thread the time is the CPU's.
 """
 
 from __future__ import annotations
@@ -27,28 +28,30 @@ from torch import Tensor, nn
 
 import purethin as pt
 
-Block = Callable[[], float]
-"""Trains a few steps; the seconds of one."""
+Block = Callable[[], list[float]]
+"""Trains a few steps; the seconds of each."""
 
 
 class Timed:
-    """Batches, and the seconds of a step from the first one until the next after the last is asked
+    """Batches, and the seconds of each step, from when its batch is given until the next is asked
     for.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
         self.batches = batches
-        self.seconds = 0.0
+        self.seconds: list[float] = []
 
     def __iter__(self) -> Iterator[Batch]:
         clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-        start = clock()
-        yield from self.batches
-        self.seconds = (clock() - start) / len(self.batches)
+        self.seconds = []
+        for batch in self.batches:
+            start = clock()
+            yield batch
+            self.seconds.append(clock() - start)
 
 
 def by_trainer(trainer: pt.Trainer, batches: Timed) -> Block:
-    def block() -> float:
+    def block() -> list[float]:
         trainer.fit(batches, 1)
         return batches.seconds
 
@@ -62,7 +65,7 @@ def by_hand(model: nn.Module, batches: Timed, kept: Sequence[tuple[Tensor, Tenso
     model.train()
     optimizer = sgd(list(model.parameters()))
 
-    def block() -> float:
+    def block() -> list[float]:
         for batch in batches:
             optimizer.zero_grad()
             loss_fn(model(batch[0]), batch).backward()
@@ -75,9 +78,9 @@ def by_hand(model: nn.Module, batches: Timed, kept: Sequence[tuple[Tensor, Tenso
     return block
 
 
-def in_turns(blocks: Sequence[Block], rounds: int) -> list[list[float]]:
-    """Seconds of a step for each, by round; the first round, which warms up, is left out."""
-    found: list[list[float]] = [[] for _ in blocks]
+def in_turns(blocks: Sequence[Block], rounds: int) -> list[list[list[float]]]:
+    """Seconds of each step, by block and round; the first round, which warms up, is left out."""
+    found: list[list[list[float]]] = [[] for _ in blocks]
     order = random.Random(0)
     for turn in range(rounds + 1):
         for which in order.sample(range(len(blocks)), len(blocks)):
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--steps", type=int, default=5, help="in a block")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -132,22 +136,27 @@ def main() -> None:
         f"torch {torch.__version__}, {args.threads} thread(s), {args.rounds} rounds of "
         f"{args.steps} steps"
     )
-    rows: list[tuple[str, str, float, float, float, float, float]] = []
+    print(f"\n{'network':<13}{'':<24}{'loop, ms':>10}{'fastest':>9}{'medians':>9}   quartiles")
     for name in args.models:
-        compared = contestants(name, args.steps)
-        blocks = list(dict.fromkeys(block for _, *pair in compared for block in pair))
-        seconds = dict(zip(blocks, in_turns(blocks, args.rounds), strict=True))
-        for what, trainer, loop in compared:
-            ratios = [a / b for a, b in zip(seconds[trainer], seconds[loop], strict=True)]
-            low, _, high = statistics.quantiles(ratios, n=4)
-            ours, theirs = statistics.median(seconds[trainer]), statistics.median(seconds[loop])
-            rows.append((name, what, 1000 * theirs, 1000 * ours, ours / theirs, low, high))
-    print(f"\n{'network':<13}{'':<24}{'loop, ms':>10}{'trainer, ms':>13}{'ratio':>8}   quartiles")
-    for name, what, theirs, ours, ratio, low, high in rows:
-        print(
-            f"{name:<13}{what:<24}{theirs:>10.2f}{ours:>13.2f}{ratio:>8.3f}   {low:.3f} to "
-            f"{high:.3f}"
-        )
+        taken: dict[str, tuple[list[list[float]], list[list[float]]]] = {}
+        for _ in range(args.repeats):
+            compared = contestants(name, args.steps)
+            blocks = list(dict.fromkeys(block for _, *pair in compared for block in pair))
+            seconds = dict(zip(blocks, in_turns(blocks, args.rounds), strict=True))
+            for what, trainer, loop in compared:
+                ours, theirs = taken.setdefault(what, ([], []))
+                ours += seconds[trainer]
+                theirs += seconds[loop]
+        for what, (ours, theirs) in taken.items():
+            means = [(sum(a) / len(a), sum(b) / len(b)) for a, b in zip(ours, theirs, strict=True)]
+            low, _, high = statistics.quantiles([a / b for a, b in means], n=4)
+            best, fastest = min(map(min, theirs)), min(map(min, ours)) / min(map(min, theirs))
+            middle = statistics.median(a for a, _ in means) / statistics.median(b for _, b in means)
+            print(
+                f"{name:<13}{what:<24}{1000 * best:>10.2f}{fastest:>9.3f}{middle:>9.3f}   "
+                f"{low:.3f} to {high:.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -98,10 +98,11 @@ class State:
         Args:
             tree: as `thin_tree` takes it, at the shapes of the tensors as they are now.
         """
-        return _zeroed(tree, self._kept, self.singles)
+        return _zeroed(tree, self.kept, self.singles)
 
     @cached_property
-    def _kept(self) -> Kept:
+    def kept(self) -> Kept:
+        """What `pending` keeps of each dim."""
         return Kept(self.spec, self.pending)
 
 

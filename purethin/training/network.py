@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from purethin.modules import tensors_of
 
@@ -50,11 +49,22 @@ class Engine:
         wraps its forward.
         """
         params = dict(tensors_of(module, duplicates=False))
+        held = [
+            (name, owner._buffers, key)
+            for path, owner in module.named_modules()
+            for key in owner._buffers
+            if (name := f"{path}.{key}".removeprefix(".")) in params
+        ]
+        run = transform(module) if transform else module
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            return functional_call(module, params, args, kwargs)
+            outputs = run(*args, **kwargs)
+            for name, buffers, key in held:  # a forward may put another tensor in a buffer's place
+                if (now := buffers[key]) is not params[name] and now is not None:
+                    params[name] = now
+            return outputs
 
-        return Network(module, params, transform(forward) if transform else forward)
+        return Network(module, params, forward)
 
     def shown(self, module: nn.Module) -> nn.Module:
         """A module of whole tensors, where those who validate it expect it."""

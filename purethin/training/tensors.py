@@ -8,14 +8,16 @@ spread over processes, no process holds all of them whole at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
 from purethin.errors import CheckpointError
+from purethin.kept import along
 from purethin.modules import params_of, rebuild
 from purethin.thinning import Config, Thinning, config_of
 from purethin.training import moments
@@ -41,8 +43,8 @@ class Tensors:
             back; else none.
         average: the exponential moving average of parameters and buffers by name, or None.
         optimizer: over the network's parameters; it stays the same object.
-        keep_gradients: `{parameter: 1 where an entry stays, else 0}`, which its gradient is
-            multiplied by before a step.
+        keep_gradients: `{parameter: factors, 1 where an entry stays, else 0}`, which its gradient
+            is multiplied by before a step: one for each dim that loses units, or a whole one.
         keep_values: the same, of what a step may move away from zero: running statistics, and under
             other than elementwise optimizers the parameters. What masking spares stays there.
     """
@@ -58,8 +60,8 @@ class Tensors:
         decay: float | None,
     ) -> None:
         self.pruned, self.engine = pruned, engine
-        self.keep_gradients: dict[str, Tensor] = {}
-        self.keep_values: dict[str, Tensor] = {}
+        self.keep_gradients: dict[str, Sequence[Tensor]] = {}
+        self.keep_values: dict[str, Sequence[Tensor]] = {}
         self._dense, self._transform, self._decay = model, transform, decay
         self._rebuild(params_of(model))
         self.asleep = copied(dict(self.params)) if pruned.pruning.regrows else {}
@@ -121,8 +123,10 @@ class Tensors:
     def penalised(self) -> Mapping[str, Tensor]:
         """The parameters that a penalty reads: zero wherever units are removed, differentiable."""
         spared = {n for n, _ in self.pruned.pruning.spec.spared} & self.keep_gradients.keys()
-        factors = self.keep_gradients
-        return {n: t * factors[n] if n in spared else t for n, t in self.params.items()}
+        return {
+            n: prod(self.keep_gradients[n], start=t) if n in spared else t
+            for n, t in self.params.items()
+        }
 
     def read(self, names: Collection[str]) -> dict[str, Tensor]:
         """The parameters as they are, whole; of those not named the shapes alone, on meta."""
@@ -266,14 +270,30 @@ class Tensors:
         for tensors in moments.state_tensors(self.optimizer, self.params):
             clear(tensors, gone)
         trained = {name for name, tensor in self.params.items() if tensor.requires_grad}
-        self.keep_gradients = self._factors(gone, trained)
+        self.keep_gradients = self._factors(gone, trained, spare=False)
         stays = type(self.optimizer) in _ELEMENTWISE
         moved = dead.keys() - self.keep_gradients.keys() if stays else dead.keys()
-        self.keep_values = self._factors(dead, moved)
+        self.keep_values = self._factors(dead, moved, spare=True)
 
-    def _factors(self, dead: Mapping[str, Tensor], names: Collection[str]) -> dict[str, Tensor]:
-        """1 where entries stay, else 0."""
-        return {n: (~d).to(self.params[n].dtype) for n, d in dead.items() if n in names}
+    def _factors(
+        self, dead: Mapping[str, Tensor], names: Collection[str], *, spare: bool
+    ) -> dict[str, Sequence[Tensor]]:
+        """1 where entries stay, else 0: by dim, which reads half the memory, where that says all
+        and the tensor lies whole here.
+        """
+        found: dict[str, Sequence[Tensor]] = {}
+        for name in (n for n in dead if n in names):
+            tensor = self.params[name]
+            if name in self.pruned.singles or type(tensor) not in (Tensor, nn.Parameter):
+                found[name] = [(~dead[name]).to(tensor.dtype)]
+                continue
+            keeps = [self.pruned.kept.keep(name, d, spare=spare) for d in range(tensor.dim())]
+            found[name] = [
+                along(keep, d, tensor.dim()).to(tensor)
+                for d, keep in enumerate(keeps)
+                if keep is not None and not bool(keep.all())
+            ]
+        return found
 
     def _rebuild(self, params: Mapping[str, Tensor]) -> None:
         """The network anew, of these tensors."""

@@ -125,15 +125,17 @@ class Update:
                     loss = loss + more
                 scaler.scale(loss).backward()
         scaler.unscale_(optimizer)
-        gradients = {name: network.params[name].grad for name in tensors.keep_gradients}
-        multiply(gradients, tensors.keep_gradients)
+        if keep := tensors.keep_gradients:
+            multiply({name: network.params[name].grad for name in keep}, keep)
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(
                 [p for p in network.params.values() if p.requires_grad], self.clip_norm
             )
         scaler.step(optimizer)
         scaler.update()
-        multiply(network.params, tensors.keep_values)
-        tensors.move_average()
+        if tensors.keep_values:
+            multiply(network.params, tensors.keep_values)
+        if tensors.average is not None:
+            tensors.move_average()
         assert total is not None
         return total

@@ -6,7 +6,7 @@ Invariant: on exact axes these zeros stay by themselves under elementwise optimi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -85,13 +85,14 @@ def clear(tensors: Mapping[str, Tensor], dead: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def multiply(tensors: Mapping[str, Tensor | None], factors: Mapping[str, Tensor]) -> None:
+def multiply(tensors: Mapping[str, Tensor | None], factors: Mapping[str, Sequence[Tensor]]) -> None:
     """Multiply in place, by 1 where entries stay and 0 where they are dead: much faster than
     `clear`, in each step.
     """
-    for name, factor in factors.items():
+    for name, each in factors.items():
         if (tensor := tensors.get(name)) is not None:
-            tensor.mul_(factor)
+            for factor in each:
+                tensor.mul_(factor)
 
 
 def remaining_cost(spec: Spec, masks: Masks, elements: Elements) -> tuple[Cost, float]:
