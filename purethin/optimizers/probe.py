@@ -5,7 +5,8 @@ so that shapes tell which dims of its parameter a tensor has.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -21,7 +22,7 @@ Slot = tuple[int | None, ...]
 """For each dim of a tensor, the parameter's dim that it is; None for one of size 1."""
 
 _SIZES = (3, 5, 2, 7, 4)
-_ELEMENTWISE = ("torch.optim.", "torchao.")  # torchao compiles its step, which takes seconds
+_ELEMENTWISE = "torch.optim."
 
 
 def unwrapped(optimizer: Optimizer) -> Optimizer:
@@ -72,19 +73,41 @@ def probed(optimizer: Optimizer) -> dict[tuple[int, str], Slot | None]:
     return found
 
 
+def twin_of(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> Optimizer:
+    """An optimizer over other parameters, without its state, its hooks and what wraps its step.
+
+    Args:
+        optimizer: it is not changed. (A copy of one lacks attributes of its own.)
+        groups: the options and parameters of each group.
+    """
+    twin = object.__new__(type(optimizer))
+    mine = {k: v for k, v in vars(optimizer).items() if k not in ("step", "state", "param_groups")}
+    own = {k: copied(v) if type(v) in (dict, list) else v for k, v in mine.items()}
+    hooks = {k: OrderedDict() for k in own if k.endswith("_hooks")}
+    vars(twin).update(own | hooks)
+    twin.state = defaultdict(dict)
+    twin.param_groups = [
+        {
+            **copied({k: v for k, v in group.items() if k not in ("params", "param_names")}),
+            "params": [*group["params"]],
+        }
+        for group in groups
+    ]
+    return twin
+
+
 def _stepped(optimizer: Optimizer) -> dict[Tensor, dict[str, Any]]:
     """The state of a twin after one step."""
-    twin = object.__new__(type(optimizer))
-    mine = {"state", "param_groups", "defaults", "step"}  # a scheduler wraps the step of its own
-    own = {k: v for k, v in vars(optimizer).items() if k not in mine and "hooks" not in k}
-    vars(twin).update(copied(own))
     groups = []
     for group in optimizer.param_groups:
-        options = {k: v for k, v in group.items() if k not in ("params", "param_names")}
         dims = sorted({p.dim() for p in group["params"]} & {*range(1, len(_SIZES) + 1)})
-        groups.append({**copied(options), "params": [_parameter(n) for n in dims]})
-    Optimizer.__init__(twin, groups, copied(optimizer.defaults))
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        groups.append({**group, "params": [_parameter(n) for n in dims]})
+    twin = twin_of(optimizer, groups)
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        torch.compiler.set_stance("force_eager"),  # some compile their step
+    ):
         warnings.simplefilter("ignore")
         type(twin).step(twin)
     return dict(twin.state)

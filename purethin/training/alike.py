@@ -5,15 +5,12 @@ small tensor, whatever the optimizer's name.
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from purethin.tree import copied
+from purethin.optimizers.probe import twin_of
 
 _SHAPE, _KEPT = (12, 4), (5, 3)  # of other proportions: a factor of the shape shows
 _TOLERANCE = 0.01
@@ -70,21 +67,9 @@ def _steps(optimizer: Optimizer) -> tuple[Tensor, Tensor]:
         (start[:rows, :columns], [g[:rows, :columns] for g in gradients]),
     ):
         parameter = torch.nn.Parameter(tensor.clone())
-        twin = _twin(optimizer, parameter, options)
+        twin = twin_of(optimizer, [{**options, "params": [parameter]}])
         for grad in grads:
             parameter.grad = grad.clone()
             type(twin).step(twin)
         moved.append((parameter.detach() - tensor)[:rows, :columns])
     return moved[0], moved[1]
-
-
-def _twin(optimizer: Optimizer, parameter: Tensor, options: Mapping[str, Any]) -> Optimizer:
-    """The optimizer over one parameter, without its state, its hooks and what wraps its step."""
-    twin = object.__new__(type(optimizer))  # a copy of an optimizer lacks attributes of its own
-    own = {k: v for k, v in vars(optimizer).items() if k != "step"}
-    hooks = {k: OrderedDict() for k in own if k.endswith("_hooks")}
-    vars(twin).update(own | hooks)
-    twin.state = defaultdict(dict)
-    kept = {k: v for k, v in options.items() if k not in ("params", "param_names")}
-    twin.param_groups = [{**copied(kept), "params": [parameter]}]
-    return twin
