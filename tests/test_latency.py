@@ -126,7 +126,9 @@ def test_a_depthwise_convolution_is_cut_with_its_input() -> None:
     assert seen == [32, 64, 31, 30, 28, 24]  # then those with few divisors, below three quarters
 
 
-@pytest.mark.parametrize("backend", ["eager", "compiled", "onnxruntime"])
+@pytest.mark.parametrize(
+    "backend", ["eager", "compiled", pytest.param("onnxruntime", marks=pytest.mark.survey)]
+)
 def test_each_backend_makes_a_table(backend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "onnxruntime":
         pytest.importorskip("onnxruntime")

@@ -46,7 +46,7 @@ RUNTIMES: Mapping[str, Needs] = {
     "torch.compile": Needs(channels=8, otherwise=_STEPS),
     "aotinductor": Needs(channels=8, otherwise=_STEPS),
     "onnxruntime": Needs(channels=8, otherwise=_PLAIN),
-    "onnxruntime int8": Needs(channels=8, otherwise=_STEPS),
+    "onnxruntime int8": Needs(),
     "openvino": Needs(channels=8, otherwise=_STEPS),
     "executorch": Needs(),
     "torchao int8": Needs(),
