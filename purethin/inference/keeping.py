@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 MANY = 10_000
 """Entries of a container up to which what they hold is looked into."""
+_LIBRARIES = {"torch", *sys.stdlib_module_names} - {"__main__", "types"}
 _ATOMS = (str, bytes, int, float, complex, type(None), Tensor, type, types.ModuleType)
 
 
@@ -126,9 +127,7 @@ def _of_a_library(x: Any) -> bool:
     home = getattr(kind, "__module__", None) or ""
     first = home.partition(".")[0]
     plain = isinstance(x, dict | list | set | deque | tuple | nn.Module | functools.partial)
-    return not plain and (
-        first == "torch" or first in sys.stdlib_module_names - {"__main__", "types"}
-    )
+    return not plain and first in _LIBRARIES
 
 
 def _nothing(x: Any) -> None: ...
