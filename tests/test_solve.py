@@ -142,6 +142,24 @@ def test_several_budgets_hold_at_once_and_the_network_runs() -> None:
     assert_thinned_equals_masked(net, params, spec, masks, x)
 
 
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_by_rank_each_axis_loses_the_same_part(part: float) -> None:
+    _, params, spec, _ = network()
+    dense, found = (
+        pt.cost(spec).macs,
+        pt.solution(
+            {n: v * 100.0**i for i, (n, v) in enumerate(pt.lp_norm(params, spec).items())},
+            spec,
+            pt.Options(normalize="rank"),
+            {"macs": part},
+        ),
+    )
+    assert 0.9 * part * dense < found.cost.macs <= part * dense
+    kept = [float(mask.double().mean()) for mask in found.masks.values()]
+    assert len(kept) == len(spec.exact)
+    assert max(kept) - min(kept) <= 2 / 16  # a unit of the narrower axis, and one put back
+
+
 def test_units_go_by_score_and_options_by_axis_or_pattern_hold() -> None:
     _, params, spec, _ = network()
     scores = pt.lp_norm(params, spec)

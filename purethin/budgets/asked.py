@@ -17,7 +17,7 @@ from purethin.spec import Scores, Spec
 
 KINDS = ("macs", "parameters", "bytes")
 """What a budget may be of."""
-Normalize = Literal["share"] | None
+Normalize = Literal["share", "rank"] | None
 RoundTo = int | Mapping[str, int] | Literal["auto"]
 
 

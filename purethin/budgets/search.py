@@ -27,10 +27,11 @@ _TRIES = 8
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """A ladder and the costs of its rungs."""
+    """A ladder and the costs of its rungs; `even`: each axis loses the same part of its units."""
 
     ladder: Ladder
     costs: Costs
+    even: bool = False
 
     def of(self, rungs: Tensor) -> Tensor:
         """`DoubleTensor[candidates, budgets]` of `LongTensor[candidates, axes]`."""
@@ -38,6 +39,9 @@ class Search:
 
     def greedy(self) -> Tensor:
         """`LongTensor[axes]`: rungs within the budgets, which the lowest rungs must be."""
+        if self.even:
+            path = self._evenly()
+            return self.filled(path(self._first_within(path)))
         best = kept = self.filled(self._down())
         value = -torch.inf
         for _ in range(_TRIES):
@@ -49,7 +53,10 @@ class Search:
         return kept
 
     def filled(self, rungs: Tensor) -> Tensor:
-        """These rungs, and what still fits put back, the largest score per cost first."""
+        """These rungs, and what still fits put back: the largest score per cost first, or that of
+        the axis which lost most where each loses the same part.
+        """
+        widths, widest = self.ladder.widths, self.ladder.widths.gather(1, self.ladder.top[:, None])
         while True:
             up = (rungs + 1).minimum(self.ladder.top)
             each = rungs.repeat(len(rungs), 1)
@@ -61,8 +68,9 @@ class Search:
             if not bool(fits.any()):
                 return rungs
             price = (costs - self.of(rungs[None])).clamp(min=0).amax(-1)
-            worth = torch.where(fits, gain / price.clamp(min=1e-300), -torch.inf)
-            rungs = each[int(worth.argmax())]
+            gone = 1 - (widths.gather(1, rungs[:, None]) / widest)[:, 0]
+            worth = gone if self.even else gain / price.clamp(min=1e-300)
+            rungs = each[int(torch.where(fits, worth, -torch.inf).argmax())]
 
     def _down(self) -> Tensor:
         """From the dense widths down into the budgets, prices counted anew on the way."""
@@ -96,9 +104,7 @@ class Search:
         taken to rungs; those down to `since` come first.
         """
         top, widths, values = self.ladder.top, self.ladder.widths, self.ladder.values
-        step = torch.arange(widths.shape[1] - 1, device="cpu")[None]
-        before = (top[:, None] - step).clamp(min=0)
-        after = (before - 1).clamp(min=0)
+        step, before, after = self._steps()
         units = widths.gather(1, before) - widths.gather(1, after)
         lost = values.gather(1, before) - values.gather(1, after)
         real = step < top[:, None]
@@ -106,6 +112,25 @@ class Search:
         key = torch.where(prices[:, None] > 0, density / prices[:, None], torch.inf)
         if since is not None:
             key = torch.where(step < (top - since)[:, None], -torch.inf, key)
+        return self._along(key)
+
+    def _evenly(self) -> Callable[[Tensor], Tensor]:
+        """All steps down in the order of the part of the axis that is gone after each."""
+        widths, top = self.ladder.widths, self.ladder.top[:, None]
+        return self._along(1 - widths.gather(1, self._steps()[2]) / widths.gather(1, top))
+
+    def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`LongTensor[1, steps]`, and the rungs `LongTensor[axes, steps]` before and after each."""
+        step = torch.arange(self.ladder.widths.shape[1] - 1, device="cpu")[None]
+        before = (self.ladder.top[:, None] - step).clamp(min=0)
+        return step, before, (before - 1).clamp(min=0)
+
+    def _along(self, key: Tensor) -> Callable[[Tensor], Tensor]:
+        """All steps down in ascending order of a key `[axes, steps]`, which ascends in each axis,
+        as a function from how many are taken to rungs.
+        """
+        top = self.ladder.top
+        real = self._steps()[0] < top[:, None]
         order = torch.where(real, key, torch.inf).flatten().argsort(stable=True)
         rank = torch.empty_like(order)
         rank[order] = torch.arange(len(order), device="cpu")

@@ -112,8 +112,9 @@ def solve(
         normalize: what makes scores of different axes comparable. `"share"`: an axis is worth the
             part of its scores that stays, and the product of all these parts is made large: a norm
             of a filter says how it compares to its neighbours, not to filters of another fan-in,
-            and the last tenth of an axis is worth more than the first. None: scores are losses that
-            add up, as those of `sensitivity`, and their sum is made large.
+            and the last tenth of an axis is worth more than the first. `"rank"`: a unit is worth
+            its rank in its axis, whatever it costs, so each axis loses the same part. None: scores
+            are losses that add up, as those of `sensitivity`, and their sum is made large.
         budgets: `macs`, `parameters`, `bytes`, one or several: a float from 0 to 1 is a fraction of
             the dense cost, a larger number is the cost itself. `latency` too, a fraction or
             milliseconds, with the `table` of `latency_table` that predicts it.
@@ -166,17 +167,15 @@ def solution(
     check_masks(spec, masks)
     function = cost_function(spec)
     costs = _costs(function, spec, budgets.get("table"))
-    movable, shares = (
-        movable_of(scores, spec, options, function, budgets.get("table")),
-        options.normalize is not None,
-    )
+    movable = movable_of(scores, spec, options, function, budgets.get("table"))
+    shares, even = options.normalize is not None, options.normalize == "rank"
     left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
         rungs_of = ladder(left, spec, function, movable, function.counts(masks), shares=shares)
-        search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
+        search = Search(rungs_of, lambda counts: _parts(costs, limits, counts), even)
         _refuse_infeasible(search, costs, function, limits, spec)
         greedy = search.greedy()
-        best = _best(search, function, limits, greedy)
+        best = None if even else _best(search, function, limits, greedy)
         rungs = greedy if best is None else best
         found = {**masks, **rungs_of.masks(rungs, spec)}
         if (narrower := _narrower(spec, found, movable, left)) is None:
@@ -190,7 +189,7 @@ def solution(
     part = partial(_part, whole=whole, axes=len(movable), shares=shares)
     kept, known = (part(float(rungs_of.value(r[None])[0])) for r in (rungs, greedy))
     bound = None if best is None else kept
-    if best is None and not function.uneven and bool((rungs_of.widths > 0).all()):
+    if best is None and not (even or function.uneven) and bool((rungs_of.widths > 0).all()):
         bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
     after = costs["latency"](function.counts(found)[None]) if "latency" in limits else None
     seconds = None if after is None else float(after[0])
