@@ -654,6 +654,7 @@ def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
     assert torch.equal(weight.detach(), value)
 
 
+@pytest.mark.filterwarnings("ignore:Adafactor multiplies its step")  # said as it is made
 def test_an_optimizer_whose_state_no_thinning_can_carry_is_refused_at_its_first_step() -> None:
     with pytest.raises(
         pt.SpecError,
