@@ -176,6 +176,7 @@ def main() -> None:
                 torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
             ),
             update=pt.Update(lambda outputs, batch: F.cross_entropy(outputs, batch[1])),
+            epochs=args.epochs,
         )
 
     accuracy = accuracy_on(*test)
