@@ -66,8 +66,13 @@ def test_the_function_at_what_masks_keep_is_the_cost_of_the_masks(
     assert same(spec_of(" ".join(dims), dims[0]), {n: torch.tensor(m) for n, m in kept.items()})
 
 
-@pytest.mark.survey
-@pytest.mark.parametrize("name", CLASSIFICATION)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.nightly if i % 6 else pytest.mark.survey)
+        for i, name in enumerate(CLASSIFICATION)
+    ],
+)
 def test_the_cost_of_a_network_equals_the_flop_counter_at_twenty_masks(name: str) -> None:
     with torch.device("meta"):
         model = torchvision.models.get_model(name, weights=None).eval()
