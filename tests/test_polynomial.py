@@ -74,8 +74,7 @@ def test_the_function_at_what_masks_keep_is_the_cost_of_the_masks(
     ],
 )
 def test_the_cost_of_a_network_equals_the_flop_counter_at_twenty_masks(name: str) -> None:
-    with torch.device("meta"):
-        model = torchvision.models.get_model(name, weights=None).eval()
+    model = torchvision.models.get_model(name, weights=None).eval().to("meta")
     side = 299 if name == "inception_v3" else 224
     x = torch.empty(1, 3, side, side, device="meta")
     params = pt.params_of(model)
