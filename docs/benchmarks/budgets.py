@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torchvision
+from fastest import fastest
 from torch import Tensor
 
 import purethin as pt
@@ -73,17 +72,6 @@ def solved(spec: pt.Spec, scores: dict[str, Tensor], kind: str, part: float) -> 
     return f"{hit:.5f} | {1e3 * seconds:.0f} | {found.kept:.4f} | {bound}"
 
 
-def fastest(works: dict[str, Callable[[], Any]], rounds: int = 15) -> dict[str, float]:
-    """The least seconds of each, run in turn."""
-    least = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            least[name] = min(least[name], time.process_time() - start)
-    return least
-
-
 def timed(name: str) -> str:
     """One row of the second table."""
     spec, scores = network(name)
@@ -97,7 +85,8 @@ def timed(name: str) -> str:
             "cost": lambda: pt.cost(spec, masks),
             "one": lambda: [function(one) for _ in range(20)],
             "many": lambda: function(many),
-        }
+        },
+        15,
     )
     one_us, many_us = 1e6 * took["one"] / 20, 1e6 * took["many"] / 4096
     return (

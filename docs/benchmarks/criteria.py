@@ -6,28 +6,13 @@ beside the forwards that it watches. Run: `python docs/benchmarks/criteria.py`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torchvision
+from fastest import fastest
 from torch import nn
 
 import purethin as pt
 from purethin.table import Table
-
-
-def seconds(ways: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """The best time of each way on the processor, all taken in turns."""
-    best = dict.fromkeys(ways, float("inf"))
-    for turn in range(runs + 1):
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            if turn:  # the first warms up
-                best[name] = min(best[name], time.process_time() - start)
-    return best
 
 
 def norms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
@@ -38,12 +23,12 @@ def norms(model: nn.Module, x: torch.Tensor) -> dict[str, float]:
     tensors = [params[name] for name in names]
     found = {}
     for p in (1, 2):
-        took = seconds(
+        took = fastest(
             {
                 "lp_norm": lambda p=p: pt.lp_norm(params, spec, p=p),
                 "vector_norm": lambda p=p: [torch.linalg.vector_norm(t, p) for t in tensors],
             },
-            20,
+            21,
         )
         found[f"lp_norm(p={p})"] = took["lp_norm"]
         found[f"vector_norm({p})"] = took["vector_norm"]
@@ -60,8 +45,8 @@ def measured(model: nn.Module, x: torch.Tensor, batches: int) -> dict[str, float
             for _ in range(batches):
                 model(x)
 
-    return seconds(
-        {"measure": lambda: pt.measure(model, params, spec, [x] * batches), "forward": plain}, 2
+    return fastest(
+        {"measure": lambda: pt.measure(model, params, spec, [x] * batches), "forward": plain}, 3
     )
 
 

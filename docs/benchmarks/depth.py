@@ -17,13 +17,13 @@ import importlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from fastest import fastest
 from torch import Tensor, nn
 
 import purethin as pt
@@ -72,17 +72,6 @@ def network(name: str) -> tuple[nn.Module, Tensor]:
     return model.eval(), torch.randn(size)
 
 
-def seconds(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The least processor seconds of each, run in turn."""
-    least = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            least[name] = min(least[name], time.process_time() - start)
-    return least
-
-
 def exported(model: nn.Module, x: Tensor, path: str) -> tuple[int, Callable[[], Any]]:
     """The number of nodes in the file, and a call of its session."""
     torch.onnx.export(model, (x,), path, dynamo=True, verbose=False)
@@ -108,8 +97,8 @@ def measured(name: str, rounds: int) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         files = {n: exported(net, x, os.path.join(folder, "a.onnx")) for n, net in nets.items()}
     with torch.no_grad():
-        eager = seconds({n: (lambda net=net: net(x)) for n, net in nets.items()}, rounds)
-    session = seconds({n: call for n, (_, call) in files.items()}, rounds)
+        eager = fastest({n: (lambda net=net: net(x)) for n, net in nets.items()}, rounds)
+    session = fastest({n: call for n, (_, call) in files.items()}, rounds)
     wide = {n: t.double() if t.is_floating_point() else t for n, t in params.items()}
     model, given = model.double(), x.double() if x.is_floating_point() else x
     rows = []

@@ -15,29 +15,18 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
+from fastest import fastest
 
 import purethin as pt
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["resnet50", "densenet201", "vit_b_16"]
-
-
-def fastest(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """The least milliseconds of each, run in turn."""
-    least = dict.fromkeys(works, float("inf"))
-    for _ in range(rounds):
-        for name, work in works.items():
-            start = time.process_time()
-            work()
-            least[name] = min(least[name], 1e3 * (time.process_time() - start))
-    return least
 
 
 def measured(name: str, rounds: int) -> dict[str, float]:
@@ -55,7 +44,7 @@ def measured(name: str, rounds: int) -> dict[str, float]:
         "mask": lambda: pt.mask(params, spec, masks),
         "copy of masked": lambda: [t.clone() for t in masked.values()],
     }
-    return fastest(works, rounds)
+    return {name: 1e3 * seconds for name, seconds in fastest(works, rounds).items()}
 
 
 def rows_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
