@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import combinations
 from typing import Any
 
@@ -96,6 +97,20 @@ def twin_of(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> Optimi
     return twin
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Where twins step: no warning is heard, no random number is drawn from the user's generator,
+    nothing is compiled.
+    """
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        torch.compiler.set_stance("force_eager"),  # some compile their step
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _stepped(optimizer: Optimizer) -> dict[Tensor, dict[str, Any]]:
     """The state of a twin after one step."""
     groups = []
@@ -103,12 +118,7 @@ def _stepped(optimizer: Optimizer) -> dict[Tensor, dict[str, Any]]:
         dims = sorted({p.dim() for p in group["params"]} & {*range(1, len(_SIZES) + 1)})
         groups.append({**group, "params": [_parameter(n) for n in dims]})
     twin = twin_of(optimizer, groups)
-    with (
-        warnings.catch_warnings(),
-        torch.random.fork_rng(devices=[]),
-        torch.compiler.set_stance("force_eager"),  # some compile their step
-    ):
-        warnings.simplefilter("ignore")
+    with aside():
         type(twin).step(twin)
     return dict(twin.state)
 

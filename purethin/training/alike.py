@@ -4,13 +4,11 @@ small tensor, whatever the optimizer's name.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from purethin.optimizers.probe import twin_of
+from purethin.optimizers.probe import aside, twin_of
 
 _SHAPE, _KEPT = (12, 4), (5, 3)  # of other proportions: a factor of the shape shows
 _TOLERANCE = 0.01
@@ -24,12 +22,7 @@ def unlike(optimizer: Optimizer) -> str | None:
         optimizer: made, and not stepped yet; it is not changed.
     """
     try:
-        with (
-            warnings.catch_warnings(),
-            torch.random.fork_rng(devices=[]),
-            torch.compiler.set_stance("force_eager"),  # some compile their step
-        ):
-            warnings.simplefilter("ignore")
+        with aside():
             masked, thinned = _steps(optimizer)
     except Exception:  # whatever a class of others needs beside gradients
         return None
