@@ -188,7 +188,7 @@ def test_a_recipe_is_printed_or_written_and_plans(
     plan = pt.plan(
         pt.load_recipe(Path("r.yaml")), params, pt.infer(model, params, torch.zeros(3, 6))
     )
-    assert printed == f"{plan}\n"
+    assert printed == f"{plan.by_axis()}\n{plan.outcome}\n"
     assert int(plan.masks["a"].sum()) == 9
     assert ran(capsys, "plan", "r.yaml", *NET) == f"{plan.by_epoch()}\n{plan.outcome}\n"
     assert "the last of 5 epochs is 4: it never fires" in ran(

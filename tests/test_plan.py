@@ -29,10 +29,23 @@ def test_a_plan_says_why_each_axis_is_pruned() -> None:
     assert [r.why for r in pt.plan(led, PARAMS, SPEC).rows] == ["Filters, led by conv2.weight"]
 
 
-def test_a_plan_prints_as_an_aligned_table_with_the_cost_after_each_step() -> None:
-    text = edited(*AGP[:2], ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 4"))
-    plan = planned(text)
+STEPS = edited(*AGP[:2], ("epochs: [0]", "starting_epoch: 1\n    ending_epoch: 4"))
+
+
+def test_a_plan_prints_a_short_line_for_each_epoch_and_says_where_the_axes_are() -> None:
+    plan = planned(STEPS)
     lines = str(plan).splitlines()
+    head = ["epoch", "units", "removed", "parameters", "left", "MACs", "left"]
+    assert lines[0].split() == head
+    assert [line.split()[:2] for line in lines[1:4]] == [["1", "0"], ["2*", "2"], ["3", "3"]]
+    assert lines[4] == "each axis at each epoch: print(plan.by_axis())"
+    assert "\n".join(lines[5:]) == plan.outcome
+    assert max(map(len, lines[:5])) <= 100
+
+
+def test_a_plan_by_axis_is_an_aligned_table_with_the_cost_after_each_step() -> None:
+    plan = planned(STEPS)
+    lines = str(plan.by_axis()).splitlines()
     head = [
         "epoch",
         "pruner",
@@ -55,8 +68,8 @@ def test_a_plan_prints_as_an_aligned_table_with_the_cost_after_each_step() -> No
     for line, removed in zip(lines[1:4], (0, 2, 3), strict=True):
         cost = pt.cost(SPEC, {"conv3": torch.arange(6) >= removed})
         assert line.split()[10:] == [f"{cost.parameters:,}", f"{cost.macs:,}"]
-    assert len({len(line) for line in lines[:4]}) == 1
-    assert lines[4:] == [
+    assert len(lines) == 4 and len({*map(len, lines)}) == 1
+    assert plan.outcome.splitlines() == [
         "* thinned as the epoch begins: 2",
         f"dense {plan.before.parameters:,} parameters, {plan.before.macs:,} MACs; "
         f"at the end {plan.after.parameters:,} and {plan.after.macs:,}",

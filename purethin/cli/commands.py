@@ -57,11 +57,8 @@ def _plan(options: argparse.Namespace) -> None:
     recipe = pt.load_recipe(Path(options.recipe))
     params, spec, _ = inferred(make(options.model, dict(options.arg))[0], options)
     plan = pt.plan(recipe, params, spec, epochs=options.epochs)
-    if options.by_axis:
-        print(plan)
-    else:
-        show(plan.by_epoch())
-        print(plan.outcome)
+    show(plan.by_axis() if options.by_axis else plan.by_epoch())
+    print(plan.outcome)
 
 
 def _recipe(options: argparse.Namespace) -> None:

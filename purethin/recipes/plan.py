@@ -46,11 +46,12 @@ class Plan:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """The plan as an aligned table, a line for each axis at each epoch."""
-        return f"{self._by_axis()}\n{self.outcome}"
+        """A line for each epoch, and what it comes to."""
+        more = "each axis at each epoch: print(plan.by_axis())\n" if self.rows else ""
+        return f"{self.by_epoch()}\n{more}{self.outcome}"
 
     def __repr__(self) -> str:
-        """What it comes to; `print(plan)` shows each axis at each epoch."""
+        """What it comes to; `print(plan)` shows each epoch, `print(plan.by_axis())` each axis."""
         acting = [row.epoch for row in self.rows]
         when = f"epochs {acting[0]} to {acting[-1]}, " if acting else ""
         return f"Plan: {when}{len(self.masks)} axes pruned\n{indent(self.outcome, '  ')}"
@@ -58,10 +59,11 @@ class Plan:
     def _repr_html_(self) -> str:
         """As a notebook shows it: the outcome, by epoch, and by axis to unfold."""
         first, *more = self.outcome.splitlines()
-        tables = {"by epoch": self.by_epoch(), "by axis": self._by_axis(), "more": "\n".join(more)}
+        tables = {"by epoch": self.by_epoch(), "by axis": self.by_axis(), "more": "\n".join(more)}
         return folded(first, tables, opened=("by epoch", "more"))
 
-    def _by_axis(self) -> Table:
+    def by_axis(self) -> Table:
+        """The plan in full: a line for each axis at each epoch, and why that axis."""
         head = (*WORDS, *NUMBERS)
         cells = [row.cells for row in self.rows]
         return Table(head, cells, numbers=range(len(WORDS), len(head)))
@@ -97,7 +99,8 @@ def plan(recipe: Recipe, params: TensorTree, spec: Spec, *, epochs: int | None =
             All, where it is not given.
 
     Returns:
-        A plan: `.rows` by epoch, `.masks` and `.elements` at the end; it prints as a table.
+        A plan: `.rows` by epoch, `.masks` and `.elements` at the end. It prints a line an epoch;
+        `print(plan.by_axis())`, one for each axis at each epoch.
 
     Raises:
         RecipeError: the recipe does not fit the network.
