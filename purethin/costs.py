@@ -1,5 +1,5 @@
-"""Cost without running: multiply-accumulates, parameters and bytes as exact integers, polynomials
-in the axes' sizes.
+"""Cost without running: multiply-accumulates, parameters, their bytes and those of activations as
+exact integers, polynomials in the axes' sizes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,18 @@ class Cost:
     input, its whole batch: four images have four times the MACs of one.
 
     `parameters`: elements of all parameters, buffers aside. `bytes`: of parameters and buffers.
+
+    `activation_bytes`: of the outputs of the operators whose MACs are counted, for the same input.
+    So activations are counted by Radosavovic et al., Designing Network Design Spaces
+    (arXiv 2003.13678, section 3.1) and by fvcore's `ActivationCountAnalysis`, there in entries:
+    what networks on accelerators take time and memory for, MACs aside. The outputs of norms and
+    nonlinearities, which training keeps as well, have the same widths.
     """
 
     macs: int
     parameters: int
     bytes: int
+    activation_bytes: int
 
 
 @explained
@@ -46,8 +53,13 @@ def cost(spec: Spec, masks: Masks | None = None) -> Cost:
         check_masks(spec, masks)
     kept = kept_sizes(spec, masks)
     elements = {name: prod(map(kept, dims)) for name, dims in spec.layout.items()}
+    macs, activation_bytes = (
+        sum(k * prod(map(kept, dims)) for k, dims in terms)
+        for terms in (spec.macs, spec.activation_bytes)
+    )
     return Cost(
-        macs=sum(k * prod(map(kept, dims)) for k, dims in spec.macs),
+        macs=macs,
         parameters=sum(n for name, n in elements.items() if name not in spec.buffers),
         bytes=sum(n * getattr(torch, spec.dtypes[name]).itemsize for name, n in elements.items()),
+        activation_bytes=activation_bytes,
     )

@@ -13,6 +13,8 @@ from purethin.errors import SpecError
 from purethin.notation import parse, parse_layout
 from purethin.records import Activation, Axis, Condition, Frozen, Norm, Site, placed
 
+_TERMS = ("macs", "activation_bytes")
+
 
 def written(spec: Mapping[str, Any]) -> str:
     """The fields of a spec as text, which `read` gives back equal."""
@@ -21,7 +23,7 @@ def written(spec: Mapping[str, Any]) -> str:
         "layout": {name: layout_text(dims) for name, dims in spec["layout"].items()},
         "axes": {axis.name: _axis_data(axis) for axis in spec["axes"].values()},
         "buffers": sorted(spec["buffers"]),
-        "macs": [[k, layout_text(dims)] for k, dims in spec["macs"]],
+        **{n: [[k, layout_text(dims)] for k, dims in spec[n]] for n in _TERMS},
     }
     data = {name: data[name] if name in data else _plain(spec[name]) for name in ["version", *spec]}
     return yaml.safe_dump(
@@ -60,7 +62,7 @@ def read(text: str) -> dict[str, Any]:
                 Condition(parse(left), relation, parse(right), held, place)
                 for left, relation, right, held, place in data.get("conditions", ())
             ),
-            "macs": tuple((k, parse_layout(dims)) for k, dims in data.get("macs", ())),
+            **{n: tuple((k, parse_layout(dims)) for k, dims in data.get(n, ())) for n in _TERMS},
             "ties": {name: tuple(places) for name, places in data.get("ties", {}).items()},
             "branches": {name: tuple(o) for name, o in data.get("branches", {}).items()},
             "needed": data.get("needed", {}),

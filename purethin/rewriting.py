@@ -34,6 +34,7 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
         positions={n: new(e) for n, e in spec.positions.items()},
         conditions=tuple(replace(c, left=new(c.left), right=new(c.right)) for c in spec.conditions),
         macs=tuple((k, new(d)) for k, d in spec.macs),
+        activation_bytes=tuple((k, new(d)) for k, d in spec.activation_bytes),
         branches={
             n: tuple(o for o in others if sizes.get(o))
             for n, others in spec.branches.items()

@@ -52,6 +52,7 @@ class Spec:
         conditions: comparisons of sizes that the forward made.
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
             expressions' sizes.
+        activation_bytes: alike, the bytes of what the operators with MACs give.
         ties: `{axis: (operator and source line where two tensors meet along it, …)}`, for messages.
         branches: `{axis: (axes that go with it, …)}` of those that may lose all units, where
             `infer(…, branches=True)` tried: what goes with it is then read by nothing.
@@ -75,6 +76,7 @@ class Spec:
     positions: Mapping[str, Axes] = field(default_factory=dict)
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
+    activation_bytes: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
     ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needed: Mapping[str, str] = field(default_factory=dict)

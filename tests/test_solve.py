@@ -134,8 +134,9 @@ def network() -> tuple[nn.Module, dict[str, Tensor], pt.Spec, Tensor]:
 def test_several_budgets_hold_at_once_and_the_network_runs() -> None:
     net, params, spec, x = network()
     dense, scores = pt.cost(spec), pt.lp_norm(params, spec)
-    masks = pt.solve(scores, spec, macs=0.4, parameters=3000, bytes=0.9)
+    masks = pt.solve(scores, spec, macs=0.4, parameters=3000, bytes=0.9, activation_bytes=0.45)
     after = pt.cost(spec, masks)
+    assert after.activation_bytes <= 0.45 * dense.activation_bytes
     assert after.macs <= 0.4 * dense.macs
     assert after.parameters <= 3000
     assert after.bytes <= 0.9 * dense.bytes

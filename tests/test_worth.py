@@ -30,6 +30,7 @@ def test_a_unit_costs_what_the_network_costs_less_without_it(pattern: Pattern) -
             assert unit.macs == now.macs - after.macs
             assert unit.parameters == now.parameters - after.parameters
             assert unit.bytes == now.bytes - after.bytes
+            assert unit.activation_bytes == now.activation_bytes - after.activation_bytes
     for kind in ("macs", "parameters", "bytes"):
         assert sum(getattr(layer, kind) for layer in worth.layers) == getattr(now, kind)
 
@@ -38,9 +39,9 @@ def test_the_tables_say_what_a_unit_and_a_layer_cost() -> None:
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
     spec = pt.infer(net, pt.params_of(net), torch.rand(4, 3))
     assert str(pt.worth(spec)) == (
-        "one unit of  units  MACs  parameters  bytes  share\n"
-        "0.weight         8    44          12     48  84.6%\n"
-        "2.weight         8    40          11     44  76.9%\n"
+        "one unit of  units  MACs  parameters  bytes  activation bytes  share\n"
+        "0.weight         8    44          12     48                16  84.6%\n"
+        "2.weight         8    40          11     44                16  76.9%\n"
         "\n"
         "layer  widths  MACs  parameters  bytes  share\n"
         "0      8         96          32    128  23.1%\n"

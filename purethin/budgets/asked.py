@@ -15,7 +15,7 @@ from purethin.errors import MaskError, nearest
 from purethin.finding import find
 from purethin.spec import Scores, Spec
 
-KINDS = ("macs", "parameters", "bytes")
+KINDS = ("macs", "parameters", "bytes", "activation_bytes")
 """What a budget may be of."""
 Normalize = Literal["share", "rank"] | None
 RoundTo = int | Mapping[str, int] | Literal["auto"]
@@ -30,6 +30,7 @@ class Budgets(TypedDict, total=False):
     macs: float
     parameters: float
     bytes: float
+    activation_bytes: float
     latency: float
     table: LatencyTable
 

@@ -7,7 +7,7 @@ positive terms is larger than the sum. A network that costs more is computed in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from purethin.arguments import explained
+from purethin.axes import Axes
 from purethin.budgets.forms import Linear, Monomial, Reader, Uneven
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.spec import Masks, Spec
@@ -31,6 +32,7 @@ class Amounts(NamedTuple):
     macs: Tensor
     parameters: Tensor
     bytes: Tensor
+    activation_bytes: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +86,7 @@ class CostFunction:
             rows = flat.reshape(prod(flat.shape[:-1]), flat.shape[-1]).split(_CHUNK)
             out = torch.cat([self._of(chunk.t()) for chunk in rows], 1)
         out = out.to(torch.int64) if whole else out
-        macs, parameters, size = out if flat.dim() == 1 else out.view(3, *flat.shape[:-1])
-        return Amounts(macs, parameters, size)
+        return Amounts(*(out if flat.dim() == 1 else out.view(len(out), *given.shape[:-1])))
 
     def counts(self, masks: Masks) -> Tensor:
         """`LongTensor[axes + uneven takes]`: what masks keep of each axis and of each uneven take;
@@ -107,7 +108,7 @@ class CostFunction:
         return torch.stack([c.to(kind) for c in torch.broadcast_tensors(*columns)], -1)
 
     def _of(self, given: Tensor) -> Tensor:
-        """`Tensor[3, candidates]` of `Tensor[axes, candidates]`; both may lack the candidates."""
+        """`Tensor[costs, candidates]` of `Tensor[axes, candidates]`; the candidates may lack."""
         kind, ends = given.dtype, self._ends
         ends = ends if ends.dtype == kind else ends.to(kind)
         forms = [
@@ -165,26 +166,29 @@ def cost_function(spec: Spec) -> CostFunction:
     reader = Reader(spec.sizes)
     table: dict[Monomial, list[int]] = {}
 
-    def add(polynomial: Mapping[Monomial, int], times: tuple[int, int, int]) -> None:
-        for monomial, k in polynomial.items():
-            row = table.setdefault(monomial, [0, 0, 0])
+    def add(dims: Iterable[Axes], *times: int) -> None:
+        for monomial, k in reader.product(dims).items():
+            row = table.setdefault(monomial, [0] * len(times))
             row[:] = [r + k * t for r, t in zip(row, times, strict=True)]
 
     for k, dims in spec.macs:
-        add(reader.product(dims), (k, 0, 0))
+        add(dims, k, 0, 0, 0)
+    for k, dims in spec.activation_bytes:
+        add(dims, 0, 0, 0, k)
     for name, dims in spec.layout.items():
         width = getattr(torch, spec.dtypes[name]).itemsize
-        add(reader.product(dims), (0, int(name not in spec.buffers), width))
+        add(dims, 0, int(name not in spec.buffers), width, 0)
     return _compiled(spec.sizes, tuple(reader.uneven.values()), table)
 
 
 def _compiled(
     sizes: Mapping[str, int], uneven: tuple[Uneven, ...], table: dict[Monomial, list[int]]
 ) -> CostFunction:
-    table = table or {(): [0, 0, 0]}
+    table = table or {(): [0] * len(Amounts._fields)}
+    costs = [*zip(*table.values(), strict=True)]
     dense = [*sizes.values(), *(take.kept({}, sizes) for take in uneven), 1]
     values = {m: prod(sum(k * dense[u] for u, k in form) for form in m) for m in table}
-    largest = max(sum(values[m] * row[i] for m, row in table.items()) for i in range(3))
+    largest = max(sum(values[m] * k for m, k in zip(table, row, strict=True)) for row in costs)
     if largest >= _LARGEST:
         raise SpecError(
             f"a cost of {largest:,} is beyond int64: use cost(spec, masks), or a smaller "
@@ -213,7 +217,7 @@ def _compiled(
             [*(start for start, _ in places.values()), *(end for _, end in places.values())]
         ),
         _factors=tuple(map(whole, zip(*factors, strict=True))),
-        _coefficients=whole([*table.values()]).t().to(kind).contiguous(),
+        _coefficients=whole(costs).to(kind),
     )
 
 

@@ -115,9 +115,9 @@ def solve(
             and the last tenth of an axis is worth more than the first. `"rank"`: a unit is worth
             its rank in its axis, whatever it costs, so each axis loses the same part. None: scores
             are losses that add up, as those of `sensitivity`, and their sum is made large.
-        budgets: `macs`, `parameters`, `bytes`, one or several: a float from 0 to 1 is a fraction of
-            the dense cost, a larger number is the cost itself. `latency` too, a fraction or
-            milliseconds, with the `table` of `latency_table` that predicts it.
+        budgets: `macs`, `parameters`, `bytes`, `activation_bytes`, one or several: a float from 0
+            to 1 is a fraction of the dense cost, a larger number is the cost itself. `latency` too,
+            a fraction or milliseconds, with the `table` of `latency_table` that predicts it.
 
     Returns:
         `{axis: BoolTensor[size]}`, True = keep; an axis that keeps all is left out. No comparison

@@ -36,6 +36,7 @@ class Unit(NamedTuple):
     macs: int
     parameters: int
     bytes: int
+    activation_bytes: int
     share: float
 
 
@@ -63,12 +64,16 @@ class Worth:
 
     def tables(self) -> tuple[Table, Table]:
         """One row an axis; one row a layer."""
-        axes = [(u.axis, f"{u.units:,}", *_cells(u)) for u in self.axes]
+        axes = [(u.axis, f"{u.units:,}", *_cells(u, u.activation_bytes)) for u in self.axes]
         layers = [(_some(r.modules), r.widths, *_cells(r)) for r in self.layers]
-        costs = ("MACs", "parameters", "bytes", "share")
+        costs = ("MACs", "parameters", "bytes")
         return (
-            Table(("one unit of", "units", *costs), axes, numbers=range(1, 6)),
-            Table(("layer", "widths", *costs), layers, numbers=range(2, 6)),
+            Table(
+                ("one unit of", "units", *costs, "activation bytes", "share"),
+                axes,
+                numbers=range(1, 7),
+            ),
+            Table(("layer", "widths", *costs, "share"), layers, numbers=range(2, 6)),
         )
 
     def __str__(self) -> str:
@@ -101,14 +106,14 @@ def worth(spec: Spec, masks: Masks | None = None) -> Worth:
 
     >>> params = {"w": torch.zeros(4, 3), "v": torch.zeros(2, 4)}
     >>> print(worth(Spec.from_layout({"w": "h 3", "v": "2 h"}, params)).tables()[0])
-    one unit of  units  MACs  parameters  bytes   share
-    h                4     0           5     20  100.0%
+    one unit of  units  MACs  parameters  bytes  activation bytes   share
+    h                4     0           5     20                 0  100.0%
     """
     check_masks(spec, masks or {})
     function = cost_function(spec)
     now = function.counts(masks or {})
     costs = function(now)
-    total = Cost(int(costs.macs), int(costs.parameters), int(costs.bytes))
+    total = Cost(*map(int, costs))
     return Worth(_units(function, now), tuple(_layers(spec, masks or {}, total)), total)
 
 
@@ -122,7 +127,7 @@ def _units(function: CostFunction, now: Tensor) -> tuple[Unit, ...]:
     for i, axis in enumerate(function.axes):
         one = [round(float(c - left[i])) for c, left in zip(costs, less, strict=True)]
         share = float(costs[kind] - none[kind][i]) / whole
-        out.append(Unit(axis, int(now[i]), one[0], one[1], one[2], share))
+        out.append(Unit(axis, int(now[i]), one[0], one[1], one[2], one[3], share))
     return tuple(out)
 
 
@@ -183,8 +188,9 @@ def _named(dims: tuple[Axes, ...]) -> tuple[Axes, ...]:
     return tuple(sorted((d for d in dims if not isinstance(d, Fixed)), key=str))
 
 
-def _cells(row: Unit | Layer) -> tuple[str, ...]:
-    return f"{row.macs:,}", f"{row.parameters:,}", f"{row.bytes:,}", f"{row.share:.1%}"
+def _cells(row: Unit | Layer, *more: int) -> tuple[str, ...]:
+    numbers = (row.macs, row.parameters, row.bytes, *more)
+    return *(f"{n:,}" for n in numbers), f"{row.share:.1%}"
 
 
 def _some(modules: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ import purethin
 from purethin.cli.given import parse_argument, parse_input, parse_model
 
 DEFAULT_INPUT = "1,3,224,224"
-BUDGETS = ("macs", "parameters", "bytes")
+BUDGETS = ("macs", "parameters", "bytes", "activation_bytes")
 CRITERIA: Mapping[str, str] = {
     "lp_norm": "mean",
     "geometric_median": "mean",
@@ -183,8 +183,10 @@ def _add_amount(group: Any, *, budgets: bool) -> None:
         "--sparsity", type=_amount, metavar="[PATTERN=]FRACTION", help=amount, **_MANY
     )
     for kind in BUDGETS if budgets else ():
-        what = f"at most this part of the dense {kind}, or this number; the widths are solved"
-        group.add_argument(f"--{kind}", type=_budget, metavar="PART", help=what)
+        words = kind.replace("_", " ")
+        what = f"at most this part of the dense {words}, or this number; the widths are solved"
+        option = f"--{words.replace(' ', '-')}"
+        group.add_argument(option, type=_budget, metavar="PART", help=what)
     axes = "these axes only, as 'layer3.*' or filters; repeatable (default: all exact ones)"
     group.add_argument("--axes", metavar="PATTERN", help=axes, **_MANY)
     if budgets:

@@ -93,10 +93,13 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
     trace.makes(outs, inputs)
     rule, law = known.rule
     call = Call(op, known.name, args, kwargs, out, trace, law, place(known.name), trace.python)
+    terms = len(trace.macs)
     for o, dims in zip(call.outs, _dims_out(rule, known, call), strict=False):
         if isinstance(o, Tensor):
             written = any(o is x for x in inputs) and not isinstance(call.law, Moved)
             _give(trace, o, dims, call if written else None)
+            if len(trace.macs) > terms:
+                trace.counted.append((o.element_size(), tuple(dims)))
     trace.tape.append(call)
     return out
 

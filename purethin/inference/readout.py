@@ -79,6 +79,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         },
         conditions=tuple(_conditions(trace, text)),
         macs=_merged((k, tuple(map(text, ds))) for k, ds in trace.macs),
+        activation_bytes=_merged((k, tuple(map(text, ds))) for k, ds in trace.counted),
         ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )
@@ -192,7 +193,7 @@ def _freeze_uncarried(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
     carried = {v for ds in dims.values() for d in ds for v in leaves(d)}
     spoken = [a.node for a in traced.attributes]
     spoken += [side for left, _, right, *_ in trace.ledger.comparisons for side in (left, right)]
-    spoken += [d for _, ds in trace.macs for d in ds]
+    spoken += [d for _, ds in (*trace.macs, *trace.counted) for d in ds]
     spoken += [node for node, _ in trace.position_buffers.values()]
     for v in [v for node in spoken for v in leaves(node) if v not in carried]:
         freeze(v, "a size that no parameter carries")

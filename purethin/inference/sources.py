@@ -286,10 +286,11 @@ def _returned(
     forward = function.forward if isinstance(function, nn.Module) else function
     found: dict[str, Any] = {}
     for number, (args, kwargs, method) in enumerate(examples):
-        macs = len(trace.macs)
+        first = len(trace.macs), len(trace.counted)
         of = f" of example {number}" if number else ""
         with _calling(function, method):
             out = function(*args, **kwargs)
         found |= {where + of: x for where, x in results(forward, args, kwargs, out)}
-        del trace.macs[macs if number else len(trace.macs) :]
+        if number:
+            del trace.macs[first[0] :], trace.counted[first[1] :]
     return found

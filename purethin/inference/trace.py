@@ -44,7 +44,8 @@ class Seen:
 @dataclass(eq=False, repr=False)
 class Trace:
     """One forward. `python`, `measured`: the call of Python's that runs now, and the sizes that
-    rules read in it. `read`: the tensors out of which Python took a number. `own`, `overwritten`:
+    rules read in it. `counted`: the outputs of operators with MACs, each entry's bytes before its
+    dims. `read`: the tensors out of which Python took a number. `own`, `overwritten`:
     real memory that the trace made, and other memory that the forward wrote to, as it was.
     """
 
@@ -53,6 +54,7 @@ class Trace:
     tape: list[Call] = field(default_factory=list)
     ties: list[tuple[Node, Place]] = field(default_factory=list)
     macs: list[tuple[int, tuple[Node, ...]]] = field(default_factory=list)
+    counted: list[tuple[int, tuple[Node, ...]]] = field(default_factory=list)
     roles: list[tuple[Node, str]] = field(default_factory=list)
     deferred: list[tuple[Call, Callable[[], object]]] = field(default_factory=list)
     read: list[Tensor] = field(default_factory=list)

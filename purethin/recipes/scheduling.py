@@ -47,6 +47,7 @@ class Choices(TypedDict, total=False):
     macs: float
     parameters: float
     bytes: float
+    activation_bytes: float
     name: str
 
 
@@ -84,9 +85,9 @@ def schedule(
             `scope`, `normalize`, `round_to`, `min_keep`, `max_sparsity` and `keep`, as `select` has
             them; `gram=True` for criteria of second moments; `regrow`, the part of the units that
             stay which is exchanged at each step for units that were gone (`docs/schedules.md`);
-            `macs`, `parameters`, `bytes`: what
-            the network may cost at the end, as `solve` takes it, in place of fractions: the cost
-            then falls along the curve; `name`, of the pruner.
+            `macs`, `parameters`, `bytes`, `activation_bytes`: what the network may cost at the end,
+            as `solve` takes it, in place of fractions: the cost then falls along the curve; `name`,
+            of the pruner.
 
     Raises:
         RecipeError: an axis, an option or a time that does not fit; says what to write.

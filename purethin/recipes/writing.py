@@ -68,8 +68,9 @@ def recipe_for(
         begin: the first epoch.
         end: the epoch after the last (exclusive), at which the network is thinned.
         frequency: epochs between steps.
-        target: `macs`, `parameters`, `bytes`: what the network may cost at the end, in place of
-            `sparsity` and `initial`, as `solve` takes it: the recipe's own `target`.
+        target: `macs`, `parameters`, `bytes`, `activation_bytes`: what the network may cost at the
+            end, in place of `sparsity` and `initial`, as `solve` takes it: the recipe's own
+            `target`.
 
     Returns:
         YAML text. Each axis has a comment with its size, how many units go, and which weights share
