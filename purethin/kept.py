@@ -39,6 +39,11 @@ class Kept:
         """`BoolTensor[size]` of a parameter's dim; None where no bool mask touches it."""
         return self._keep(name, dim, self._spared(name, dim, spare=spare))
 
+    def touches(self, name: str) -> bool:
+        """Whether a bool mask touches a parameter."""
+        dims = range(len(self.spec.layout.get(name, ())))
+        return any(self.keep(name, dim) is not None for dim in dims)
+
     def gates(self, name: str, dim: int) -> Tensor | None:
         """`Tensor[size]` of factors; None where no float mask gates it."""
         if not self._gates:

@@ -9,6 +9,7 @@ from typing import Any
 
 import optree
 from torch import Tensor
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass, transform_subclass
 
 TensorTree = Any
 """Any nesting of dicts, lists, tuples and named tuples whose leaves are tensors; most often `{name:
@@ -46,12 +47,22 @@ def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree
 def copied(values: Any) -> Any:
     """Nested data whose tensors are copies."""
     if isinstance(values, Tensor):
-        return values.detach().clone()
+        return packed_copy(values) if is_packed(values) else values.detach().clone()
     if isinstance(values, Mapping):
         return {key: copied(value) for key, value in values.items()}
     if type(values) in (list, tuple):
         return type(values)(map(copied, values))
     return values
+
+
+def is_packed(tensor: Tensor) -> bool:
+    """Whether a tensor is of a class of its own around others, as rounded ones are."""
+    return is_traceable_wrapper_subclass(tensor) and not hasattr(tensor, "placements")
+
+
+def packed_copy(tensor: Any, device: str | None = None) -> Any:
+    """A copy of a packed tensor: such classes need not know how to clone themselves."""
+    return transform_subclass(tensor, lambda _, inner: inner.detach().to(device, copy=True))
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -655,12 +655,15 @@ def test_what_the_optimizer_trains_beside_the_network_is_kept() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Adafactor multiplies its step")  # said as it is made
-def test_an_optimizer_whose_state_no_thinning_can_carry_is_refused_at_its_first_step() -> None:
-    with pytest.raises(
-        pt.SpecError,
-        match=r"Adafactor keeps 'row_var' of shape \(.*only state shaped like its parameter",
-    ):
-        trainer("now", make=lambda params: Adafactor(params)).fit(batches(torch.float64), 1)
+def test_the_rows_and_columns_that_an_optimizer_keeps_are_thinned() -> None:
+    t = trainer("now", make=lambda params: Adafactor(params))
+    t.fit(batches(torch.float64), 7)
+    for name, p in t.params.items():
+        state = t.optimizer.state.get(p, {})
+        for key, dim in (("row_var", -1), ("col_var", -2)):
+            if key in state:
+                assert state[key].shape == p.sum(dim, keepdim=True).shape, name
+    assert t.params["a.conv1.weight"].shape == (6, 4, 3, 3)
 
 
 def test_a_parameter_without_a_gradient_is_thinned_and_left() -> None:

@@ -74,8 +74,17 @@ def probed(optimizer: Optimizer) -> dict[tuple[int, str], Slot | None]:
     return found
 
 
+def set_mode(optimizer: Optimizer, *, training: bool) -> None:
+    """Train or eval mode of an optimizer that has the two: in eval mode schedule-free ones show
+    the averaged weights.
+    """
+    if callable(change := getattr(optimizer, "train" if training else "eval", None)):
+        change()
+
+
 def twin_of(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> Optimizer:
-    """An optimizer over other parameters, without its state, its hooks and what wraps its step.
+    """An optimizer over other parameters, in train mode, without its state, its hooks and what
+    wraps its step.
 
     Args:
         optimizer: it is not changed. (A copy of one lacks attributes of its own.)
@@ -94,6 +103,7 @@ def twin_of(optimizer: Optimizer, groups: Sequence[Mapping[str, Any]]) -> Optimi
         }
         for group in groups
     ]
+    set_mode(twin, training=True)
     return twin
 
 

@@ -7,11 +7,12 @@ dims (Adafactor's rows and columns) loses the units of those. What has another s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_unflatten
 
@@ -29,6 +30,12 @@ _REMEDY = (
 )
 
 
+Change = Callable[[str, Tensor, Slot], Tensor]
+"""From a parameter's name, a tensor of its state, and which dims of the parameter that has, to the
+tensor in its place.
+"""
+
+
 @explained
 def check_optimizer(optimizer: Optimizer) -> None:
     """That what an optimizer will keep can be thinned, asked before it has made a step.
@@ -39,7 +46,8 @@ def check_optimizer(optimizer: Optimizer) -> None:
         optimizer: any; it is not changed.
 
     Raises:
-        SpecError: it keeps what mixes units, as Shampoo and SOAP do.
+        SpecError: it keeps what mixes units, as Shampoo and SOAP do; or it wraps another one, whose
+            state would be left behind.
 
     >>> import torch
     >>> check_optimizer(torch.optim.Adam([torch.zeros(2, 2)]))
@@ -49,6 +57,7 @@ def check_optimizer(optimizer: Optimizer) -> None:
             f"optimizer is a {type(optimizer).__name__}: give one that is made, "
             "torch.optim.SGD(model.parameters(), lr=0.1)"
         )
+    _check_whole(optimizer)
     for (dims, key), slot in probed(optimizer).items():
         if slot is None:
             raise SpecError(
@@ -87,22 +96,53 @@ def thin_state(
             [3.]])
     """
     check_masks(spec, masks)
-    work = _Work(unwrapped(optimizer), Kept(spec, masks), probed(optimizer))
+    _check_whole(optimizer)
+    kept = Kept(spec, masks)
+    less = {name: values for name, values in state.items() if kept.touches(name)}
+    after = state_after(optimizer, less, kept, lambda *leaf: taken(kept, *leaf))
+    return {name: dict(values) for name, values in state.items()} | after
+
+
+def state_after(
+    optimizer: Optimizer, state: Mapping[str, Mapping[str, Any]], kept: Kept, change: Change
+) -> dict[str, dict[str, Any]]:
+    """An optimizer's state with each tensor of several elements changed.
+
+    Args:
+        optimizer: whose state it is.
+        state: as `thin_state` takes it.
+        kept: the parameters' spec, and what masks keep, which says whether it matters which dims a
+            tensor has.
+        change: what stands in place of each tensor.
+
+    Raises:
+        SpecError: as `thin_state`.
+    """
+    work = _Work(unwrapped(optimizer), kept, probed(optimizer), change)
     return {
-        name: work.thinned(name, values) if name in spec.layout else dict(values)
+        name: work.changed(name, values) if name in kept.spec.layout else dict(values)
         for name, values in state.items()
     }
 
 
+def taken(kept: Kept, name: str, leaf: Tensor, slot: Slot) -> Tensor:
+    """A tensor of a parameter's state without the units that go."""
+    for dim, of in enumerate(slot):
+        if of is not None and (places := kept.places(name, of)) is not None:
+            leaf = leaf.index_select(dim, places.to(leaf.device))
+    return leaf
+
+
 @dataclass(frozen=True)
 class _Work:
-    """One optimizer, what is kept, and what the probe learnt of its keys."""
+    """One optimizer, what is kept, what the probe learnt of its keys, and what is done."""
 
     optimizer: Optimizer
     kept: Kept
     known: Mapping[tuple[int, str], Slot | None]
+    change: Change
 
-    def thinned(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    def changed(self, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """The state of one parameter."""
         plain = read(values)
         out: dict[str, Any] = {}
@@ -115,18 +155,19 @@ class _Work:
     def _leaf(self, name: str, key: str, leaf: Any) -> Any:
         if leaf is None or isinstance(leaf, int | float | complex | str):
             return leaf
-        if not isinstance(leaf, Tensor):
+        if not isinstance(leaf, Tensor) or not self._readable(name, leaf):
             raise SpecError(
-                f"{_named(self.optimizer, key)} for {name}, a {type(leaf).__name__}: what that "
+                f"{_named(self.optimizer, key)} for {name} in a {type(leaf).__name__}: what that "
                 f"holds can't be thinned; {_REMEDY}"
             )
-        if leaf.numel() <= 1:
-            return leaf
-        slot = self._slot(name, key, leaf)
-        for dim, of in enumerate(slot):
-            if of is not None and (places := self.kept.places(name, of)) is not None:
-                leaf = leaf.index_select(dim, places.to(leaf.device))
-        return leaf
+        return leaf if leaf.numel() <= 1 else self.change(name, leaf, self._slot(name, key, leaf))
+
+    def _readable(self, name: str, leaf: Tensor) -> bool:
+        """Whether a tensor is a plain one; or spread over processes as its parameter is."""
+        if hasattr(leaf, "placements"):
+            shaped = tuple(leaf.shape) == self.kept.spec.shapes[name]
+            return shaped and type(leaf.to_local()) is Tensor  # type: ignore[attr-defined]
+        return type(leaf) in (Tensor, Parameter)
 
     def _slot(self, name: str, key: str, leaf: Tensor) -> Slot:
         """The dims of the parameter that a tensor of its state has.
@@ -155,6 +196,21 @@ class _Work:
         return tuple(
             None if s or of is None else numbers[of] for s, of in zip(stays, way, strict=True)
         )
+
+
+def _check_whole(optimizer: Optimizer) -> None:
+    """That an optimizer's state is all that it has of state.
+
+    Raises:
+        SpecError: it wraps another one, which has a state of its own.
+    """
+    for key, value in vars(optimizer).items():
+        if isinstance(value, Optimizer) and value.state is not optimizer.state:
+            kind = type(value).__name__
+            raise SpecError(
+                f"{type(optimizer).__name__} wraps {kind} ('{key}'), whose state cannot be thinned "
+                f"with the parameters: give {kind} itself, or {_REMEDY}"
+            )
 
 
 def _named(optimizer: Optimizer, key: str) -> str:

@@ -18,11 +18,12 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor
+from torch.serialization import get_safe_globals
 
 from purethin.errors import CheckpointError
 from purethin.storage import written_whole
 from purethin.training.network import Engine
-from purethin.tree import map_named, named
+from purethin.tree import is_packed, map_named, named, packed_copy
 
 STATE = "state.pt"
 _VERSION = 2
@@ -164,6 +165,8 @@ def _portable(value: Any, path: str) -> Any:
         return value.detach()
     if isinstance(value, Tensor) and type(plain := value.detach()) is Tensor:
         return plain.to("cpu", copy=True).contiguous()
+    if isinstance(value, Tensor) and is_packed(value) and type(value) in get_safe_globals():
+        return packed_copy(value, "cpu")
     if isinstance(value, Mapping):
         return {_portable(k, path): _portable(v, f"{path}/{k}") for k, v in value.items()}
     if isinstance(value, list | tuple):

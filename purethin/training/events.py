@@ -30,7 +30,7 @@ class Record:
         parameters: elements that remain.
         macs: multiply-accumulates that remain, for the example input.
         seconds: wall time of the epoch's training, validation aside.
-        lr: the learning rate of the first parameter group.
+        lr: the learning rate of the first parameter group; nan where the optimizer finds its own.
         masked_parameters: elements of removed units that are zero and still in the tensors:
             `parameters + masked_parameters` is what the network holds.
         masked_macs: alike, of the MACs.

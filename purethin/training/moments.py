@@ -7,7 +7,7 @@ and hooks simply go on.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -125,73 +125,15 @@ def restore(
                 group[name].copy_(saved["others"][name])
 
 
-def state_tensors(
-    optimizer: Optimizer, params: Mapping[str, Tensor]
-) -> Iterator[dict[str, Tensor]]:
-    """The tensors of the state, key by key: `{name: Tensor}`, themselves and not copies."""
-    states = by_name(optimizer, params)
-    for key in dict.fromkeys(key for state in states.values() for key in state):
-        yield {
-            name: state[key] for name, state in states.items() if isinstance(state.get(key), Tensor)
-        }
-
-
-def check_kind(optimizer: Optimizer) -> None:
-    """That a training can step an optimizer, and finds all its state in it.
+def check_steps(optimizer: Optimizer) -> None:
+    """That a training can step an optimizer.
 
     Raises:
-        SpecError: it steps by a closure, or wraps another one, whose state would be left behind.
+        SpecError: it steps by a closure.
     """
-    name = type(optimizer).__name__
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise SpecError(
-            f"{name} steps by a closure that it calls several times, which a Trainer does not "
-            f"give: {_ELSE}"
+            f"{type(optimizer).__name__} steps by a closure that it calls several times, which a "
+            "Trainer does not give: use one that steps by gradients (SGD, Adam, AdamW, RMSprop, …)"
         )
-    for key, value in vars(optimizer).items():
-        if isinstance(value, Optimizer) and value.state is not optimizer.state:
-            raise SpecError(
-                f"{name} wraps {type(value).__name__} ('{key}'), whose state cannot be thinned "
-                f"with the parameters: give {type(value).__name__} itself, or {_ELSE}"
-            )
-
-
-def check_state(optimizer: Optimizer, params: Mapping[str, Tensor]) -> None:
-    """That the state can be thinned with the parameters, once a step has made it.
-
-    Raises:
-        SpecError: a tensor of several elements is not shaped like its parameter, is of a class of
-            its own, or tensors lie in a list or an object.
-    """
-    for name, p in params.items():
-        for key, value in optimizer.state.get(p, {}).items():
-            if (odd := _odd(value, p)) is not None:
-                raise SpecError(
-                    f"{type(optimizer).__name__} keeps '{key}' {odd} for {name}, which is "
-                    f"{tuple(p.shape)}: only state shaped like its parameter can be thinned with "
-                    f"it; {_ELSE}"
-                )
-
-
-def set_mode(optimizer: Optimizer, *, training: bool) -> None:
-    """Train or eval mode of an optimizer that has the two: in eval mode schedule-free ones show the
-    averaged weights.
-    """
-    if callable(change := getattr(optimizer, "train" if training else "eval", None)):
-        change()
-
-
-_ELSE = "use an elementwise one (SGD, Adam, AdamW, RMSprop, …)"
-
-
-def _odd(value: object, parameter: Tensor) -> str | None:
-    """What keeps a value of the state from being thinned, as words."""
-    if isinstance(value, Tensor):
-        if type(value) not in (Tensor, torch.nn.Parameter) and not hasattr(value, "placements"):
-            return f"as {type(value).__name__}, a class of tensors of its own,"
-        if value.numel() > 1 and value.shape != parameter.shape:
-            return f"of shape {tuple(value.shape)}"
-        return None
-    plain = value is None or isinstance(value, bool | int | float | complex | str)
-    return None if plain else f"in a {type(value).__name__}"

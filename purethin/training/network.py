@@ -79,10 +79,10 @@ class Engine:
         return whole
 
     def spread(self, whole: Tensor, like: Tensor) -> Tensor:
-        """A whole tensor, laid out as a parameter of its shape is; one of another shape stays as it
-        is.
+        """A whole tensor, laid out as a parameter of its shape is; one of another shape lies there
+        too, and a single number stays where it is.
         """
-        return whole.to(like.device) if whole.shape == like.shape else whole
+        return whole.to(like.device) if whole.numel() > 1 else whole
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over the processes."""

@@ -6,6 +6,7 @@ Made before, it would set its first rate too early.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,12 @@ class Rates:
         """Step those whose policy acts at this epoch."""
         for policy in self._recipe.at(epoch, Scheduler):
             self._make(policy.instance.name).step()
+
+    @property
+    def first(self) -> float:
+        """That of the first parameter group; nan where the optimizer finds its own."""
+        rate = self._optimizer.param_groups[0].get("lr")
+        return math.nan if rate is None else float(rate)
 
     @property
     def state(self) -> dict[str, Any]:

@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
+from torch.utils._pytree import tree_map_only
 
 from purethin.errors import CheckpointError
-from purethin.kept import along
+from purethin.kept import Kept, along
 from purethin.modules import params_of, rebuild
+from purethin.optimizers.probe import Slot
+from purethin.optimizers.slots import check_optimizer, state_after, taken
 from purethin.thinning import Config, Thinning, config_of
 from purethin.training import moments
 from purethin.training.alike import unlike
@@ -75,7 +78,8 @@ class Tensors:
                 "model's: make it over the list that it is given, "
                 "optimizer=lambda params: torch.optim.SGD(params, lr=0.1)"
             )
-        moments.check_kind(self.optimizer)
+        moments.check_steps(self.optimizer)
+        check_optimizer(self.optimizer)
 
     @property
     def notes(self) -> list[str]:
@@ -190,17 +194,31 @@ class Tensors:
 
     def _shrink(self, change: Change) -> None:
         """Take the masked units out of parameters, average and the optimizer's state."""
-        thinning = Thinning(change.spec, change.masks)
+        kept, thinning = Kept(change.spec, change.masks), Thinning(change.spec, change.masks)
         old, state = self.params, moments.by_name(self.optimizer, self.params)
+        self.check_state(kept)
 
-        def thinned(name: str, value: Any) -> Any:
-            shaped = isinstance(value, Tensor) and name in old and value.shape == old[name].shape
-            return thinning.leaf(name, self.engine.full(value.detach())) if shaped else value
+        def thinned(name: str, tensor: Tensor) -> Tensor:
+            return thinning.leaf(name, self.engine.full(tensor.detach()))
+
+        def cut(name: str, leaf: Tensor, slot: Slot) -> Tensor:
+            return self._spread(name, taken(kept, name, self.engine.full(leaf.detach()), slot))
 
         self._rebuild({name: thinned(name, tensor) for name, tensor in old.items()})
         if self.average is not None:
             self.average = {n: self._spread(n, thinned(n, t)) for n, t in self.average.items()}
-        moments.swap(self.optimizer, old, self.params, self._spread_state(state, thinned))
+        less = {n: values for n, values in state.items() if kept.touches(n)}
+        after = state_after(self.optimizer, less, kept, cut)
+        moments.swap(self.optimizer, old, self.params, state | after)
+
+    def check_state(self, kept: Kept | None = None) -> None:
+        """That the optimizer's state can be thinned, by these masks.
+
+        Raises:
+            SpecError: it cannot be.
+        """
+        state, same = moments.by_name(self.optimizer, self.params), lambda _name, leaf, _slot: leaf
+        state_after(self.optimizer, state, kept or Kept(self.pruned.spec, {}), same)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -253,7 +271,7 @@ class Tensors:
         if self.average is not None:
             self.average = {n: self._spread(n, tensor) for n, tensor in state["average"].items()}
         self.asleep = {n: self._spread(n, t) for n, t in state.get("asleep", {}).items()}
-        kept = self._spread_state(state["optimizer"]["state"], lambda _, value: value)
+        kept = {n: self._spread(n, values) for n, values in state["optimizer"]["state"].items()}
         moments.restore(self.optimizer, old, self.params, {**state["optimizer"], "state": kept})
         self._zero()
 
@@ -267,13 +285,29 @@ class Tensors:
             gone = dead_entries(self.params, spec, masks, single, self.engine.spread, spare=False)
         clear(self.params, dead)
         clear(self.average or {}, dead)
-        for tensors in moments.state_tensors(self.optimizer, self.params):
-            clear(tensors, gone)
+        self._zero_state(gone)
         trained = {name for name, tensor in self.params.items() if tensor.requires_grad}
         self.keep_gradients = self._factors(gone, trained, spare=False)
         stays = type(self.optimizer) in _ELEMENTWISE
         moved = dead.keys() - self.keep_gradients.keys() if stays else dead.keys()
         self.keep_values = self._factors(dead, moved, spare=True)
+
+    @torch.no_grad()
+    def _zero_state(self, gone: Mapping[str, Tensor]) -> None:
+        """Zeros in the optimizer's state: in a tensor of rows or columns alone, where those are
+        masked whole.
+        """
+
+        def zero(name: str, leaf: Tensor, slot: Slot) -> Tensor:
+            where = gone[name]
+            if lacking := tuple(d for d in range(where.dim()) if d not in slot):
+                where = where.all(lacking, keepdim=len(slot) == where.dim())
+            return leaf.masked_fill_(where, 0)
+
+        held = moments.by_name(self.optimizer, self.params)
+        state, kept = {n: held[n] for n in gone.keys() & held.keys()}, self.pruned.kept
+        for name, values in state_after(self.optimizer, state, kept, zero).items():
+            held[name].update(values)
 
     def _factors(
         self, dead: Mapping[str, Tensor], names: Collection[str], *, spare: bool
@@ -301,15 +335,7 @@ class Tensors:
         self.network = self.engine.network(module, self._transform)
 
     def _spread(self, name: str, value: Any) -> Any:
-        """What belongs to a parameter, laid out as that is now."""
-        if isinstance(value, Tensor) and name in self.params:
-            return self.engine.spread(value, self.params[name])
-        return value
-
-    def _spread_state(
-        self, state: Mapping[str, Any], change: Callable[[str, Any], Any]
-    ) -> dict[str, dict[str, Any]]:
-        return {
-            n: {key: self._spread(n, change(n, value)) for key, value in values.items()}
-            for n, values in state.items()
-        }
+        """What belongs to a parameter, nested or not, laid out as that is now."""
+        if (like := self.params.get(name)) is None:
+            return value
+        return tree_map_only(Tensor, lambda leaf: self.engine.spread(leaf, like), value)

@@ -19,11 +19,11 @@ from purethin.arguments import explained
 from purethin.checks import check_fits
 from purethin.errors import OptionError
 from purethin.modules import params_of
+from purethin.optimizers.probe import set_mode
 from purethin.recipes.foresight import too_late, unfired
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Elements, Masks, Spec
 from purethin.thinning import Config
-from purethin.training import moments
 from purethin.training.batches import grouped, length, no_batch, set_epoch
 from purethin.training.begun import Begun
 from purethin.training.core import Change, State, When, begin, finish
@@ -96,7 +96,7 @@ class Trainer:
             engine: `ddp()` or `fully_sharded()` on several processes; by default one process.
 
         Raises:
-            SpecError: the spec is of another network.
+            SpecError: the spec is of another network, or the optimizer's state cannot be thinned.
             RecipeError: the recipe does not fit the network, or would mask an axis whose masks make
                 infinities.
             PurethinError: a callback is under a name that is not an event's, or is not callable.
@@ -210,7 +210,7 @@ class Trainer:
 
         Raises:
             MaskError: thinning would change the branch that the forward takes.
-            SpecError: the optimizer's state cannot be thinned.
+            SpecError: the optimizer's state cannot be thinned; after the first step at the latest.
             PurethinError: the loader yields no batch, or `validate` gives no number.
         """
         epochs = check_fit(epochs, self._epochs, self.epoch)
@@ -260,7 +260,7 @@ class Trainer:
         accumulate, start = self._update.accumulate, time.perf_counter()
         steps, groups = length(loader, accumulate), grouped(begun.rest(loader), accumulate)
         together = groups if steps is not None else self._engine.together(groups)
-        moments.set_mode(self.optimizer, training=True)
+        set_mode(self.optimizer, training=True)
         try:
             for i, batches in enumerate(together, begun.count // accumulate):
                 for j in range(begun.count, begun.count + len(batches)):
@@ -269,20 +269,20 @@ class Trainer:
                 begun.add(self._step(batches), len(batches))
                 self._tell("step", step=i, steps=steps, loss=begun.loss)
         finally:
-            moments.set_mode(self.optimizer, training=False)
+            set_mode(self.optimizer, training=False)
             begun.seconds += time.perf_counter() - start
         if not begun.count:
             self._run.begun = None
             raise no_batch(self.epoch)
         self._tensors.agree()
-        begun.lr, begun.over = float(self.optimizer.param_groups[0]["lr"]), True
+        begun.lr, begun.over = self._rates.first, True
         self._rates.end(self.epoch)
 
     def _step(self, batches: list[Any]) -> Tensor:
         """One optimizer step; the sum of the batches' losses."""
         loss = self._update.step(self._tensors, batches, self._penalty, self._scaler)
         if self.step == 0:
-            moments.check_state(self.optimizer, self.params)
+            self._tensors.check_state()
         self._run.step += 1
         return loss
 
