@@ -201,7 +201,13 @@ def walk(expr: Axes) -> Iterator[Axes]:
 
 def names(expr: Axes) -> Iterator[str]:
     """Every axis name in the expression, left to right, repeats included."""
-    return (e.name for e in walk(expr) if isinstance(e, Name))
+    left = [expr]
+    while left:
+        part = left.pop()
+        if type(part) is Name:
+            yield part.name
+        else:
+            left += parts(part)[::-1]
 
 
 def size(expr: Axes, sizes: Mapping[str, int]) -> int:
@@ -232,6 +238,8 @@ def _entries(
     expr: Axes, leaf: Callable[[Name | Fixed], Tensor], times: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     """A value for each entry: of names and integers by `leaf`; `times` joins those of factors."""
+    if type(expr) is Name:
+        return leaf(expr)
     match expr:
         case Sum(terms):
             return torch.cat([_entries(t, leaf, times) for t in terms])
@@ -258,18 +266,18 @@ def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> T
     >>> keep(parse("(a 2)"), {"a": torch.tensor([True, False])}, {"a": 2})
     tensor([ True,  True, False, False])
     """
-    touched = [masks[n] for n in names(expr) if n in masks]
+    touched = [mask for n in names(expr) if (mask := masks.get(n)) is not None]
     if not touched:
         return None
     like = next((m for m in touched if m.dtype != torch.bool), touched[0])
 
     def leaf(part: Name | Fixed) -> Tensor:
-        if isinstance(part, Fixed) or part.name not in masks:
+        mask = masks.get(part.name) if type(part) is Name else None
+        if mask is None:
             return torch.ones(size(part, sizes), dtype=like.dtype, device=like.device)
-        mask, want = masks[part.name], (sizes[part.name],)
-        if mask.shape != want:
+        if mask.shape != (want := (sizes[str(part)],)):
             raise MaskError(f"the mask of '{part}' has shape {tuple(mask.shape)}, not {want}")
-        return mask.to(like.dtype)
+        return mask if mask.dtype == like.dtype else mask.to(like.dtype)
 
     return _entries(expr, leaf, operator.mul)
 

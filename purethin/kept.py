@@ -19,6 +19,7 @@ from purethin.errors import MaskError
 from purethin.spec import Masks, Spec
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_NONE: frozenset[str] = frozenset()
 _BLOCK = 2**18  # bytes of a tensor that stay in the cache between two passes
 
 
@@ -33,7 +34,8 @@ class Kept:
         self._gates = {n: m for n, m in masks.items() if n not in self._bools}
         self._keeps: dict[tuple[int, frozenset[str]], Tensor | None] = {}
         self._places: dict[int, Tensor | None] = {}
-        self._lanes: dict[tuple[int, frozenset[str], torch.dtype], Tensor] = {}
+        self._empty: set[int] = set()
+        self._lanes: dict[tuple[int, frozenset[str], torch.dtype], Tensor | None] = {}
 
     def keep(self, name: str, dim: int, *, spare: bool = False) -> Tensor | None:
         """`BoolTensor[size]` of a parameter's dim; None where no bool mask touches it."""
@@ -61,14 +63,15 @@ class Kept:
         number = self.spec.numbers[name][dim]
         if number not in self._places:
             keep = self.keep(name, dim)
-            self._places[number] = None if keep is None else keep.nonzero()[:, 0]
-        places = self._places[number]
-        if places is not None and not len(places) and not self._vanishes(name, dim):
+            places = self._places[number] = None if keep is None else keep.nonzero().flatten()
+            if places is not None and not places.shape[0]:
+                self._empty.add(number)
+        if number in self._empty and not self._vanishes(name, dim):
             raise MaskError(
                 f"dim {dim} of {name}, '{self.spec.layout[name][dim]}', would have no unit left: "
                 "keep one"
             )
-        return places
+        return self._places[number]
 
     @cached_property
     def _emptied(self) -> set[str]:
@@ -99,20 +102,18 @@ class Kept:
 
     def zeroed(self, name: str, tensor: Tensor, *, spare: bool = True) -> Tensor:
         """A tensor of a parameter's shape with zeros for the entries that go."""
-        dims = [d for d in range(tensor.dim()) if self.keep(name, d, spare=spare) is not None]
         word = _WORDS.get(tensor.element_size())
-        if not dims or word is None or not _plain(tensor):
-            for dim in dims:
-                keep = self.keep(name, dim, spare=spare)
-                assert keep is not None
-                tensor = _chosen(tensor, along(keep, dim, tensor.dim()))
+        if word is None or not _plain(tensor):
+            for dim in range(tensor.dim()):
+                if (keep := self.keep(name, dim, spare=spare)) is not None:
+                    tensor = _chosen(tensor, along(keep, dim, tensor.dim()))
             return tensor
-        lanes = {
-            dim: along(
-                self._lane(name, dim, word, spare=spare).to(tensor.device), dim, tensor.dim()
-            )
-            for dim in dims
-        }
+        lanes = {}
+        for dim in range(tensor.dim()):
+            if (lane := self._lane(name, dim, word, spare=spare)) is not None:
+                lanes[dim] = lane if lane.device == tensor.device else lane.to(tensor.device)
+        if not lanes:
+            return tensor
         return _anded(tensor.detach().view(word), lanes).view(tensor.dtype)
 
     def _keep(self, name: str, dim: int, spared: frozenset[str]) -> Tensor | None:
@@ -125,15 +126,14 @@ class Kept:
         return self._keeps[key]
 
     def _spared(self, name: str, dim: int, *, spare: bool) -> frozenset[str]:
-        return self.spec.spared.get((name, dim), frozenset()) if spare else frozenset()
+        return self.spec.spared.get((name, dim), _NONE) if spare else _NONE
 
-    def _lane(self, name: str, dim: int, word: torch.dtype, *, spare: bool) -> Tensor:
-        """All bits where an entry stays, none where it goes."""
+    def _lane(self, name: str, dim: int, word: torch.dtype, *, spare: bool) -> Tensor | None:
+        """All bits where an entry stays, none where it goes; None where no bool mask touches it."""
         key = self.spec.numbers[name][dim], self._spared(name, dim, spare=spare), word
         if key not in self._lanes:
             keep = self._keep(name, dim, key[1])
-            assert keep is not None
-            self._lanes[key] = keep.to(word).neg()
+            self._lanes[key] = None if keep is None else keep.to(word).neg()
         return self._lanes[key]
 
 
@@ -160,23 +160,28 @@ def _anded(words: Tensor, lanes: dict[int, Tensor]) -> Tensor:
     """The words whose bits all lanes have; rows and columns block by block, so that each block is
     read from memory once.
     """
-    if not words.numel() or not words.is_contiguous() or words.dim() < 2:
-        for lane in lanes.values():
-            words = words & lane
+    if words.dim() == 1:
+        return words & lanes[0]
+    if not words.numel() or not words.is_contiguous():
+        for dim, lane in lanes.items():
+            words = words & along(lane, dim, words.dim())
         return words
-    first, rest = lanes.get(0), [lane for dim, lane in lanes.items() if dim]
-    if not rest:
-        return words if first is None else words & first
-    row = rest[0].expand(1, *words.shape[1:])
-    for lane in rest[1:]:
-        row = row & lane
-    flat, row = words.view(len(words), -1), row.reshape(-1)
-    if first is None:
-        return (flat & row).view(words.shape)
-    out, column = torch.empty_like(flat), first.reshape(-1, 1)
-    step = max(1, _BLOCK // max(1, flat.element_size() * flat.shape[1]))
-    for i in range(0, len(flat), step):
-        part = out[i : i + step]
-        torch.bitwise_and(flat[i : i + step], row, out=part)
-        part &= column[i : i + step]
+    first, row = lanes.pop(0, None), None
+    for dim, lane in lanes.items():
+        wide = along(lane, dim, words.dim())[0]
+        row = wide if row is None else row & wide
+    flat = words.view(words.shape[0], -1)
+    row = None if row is None else row.expand(words.shape[1:]).reshape(-1)
+    column = None if first is None else first.view(-1, 1)
+    if row is None or column is None:
+        lane = column if row is None else row
+        assert lane is not None
+        return (flat & lane).view(words.shape)
+    step = max(1, _BLOCK // (flat.element_size() * flat.shape[1]))
+    if step >= flat.shape[0]:
+        return (flat & row).bitwise_and_(column).view(words.shape)
+    out = torch.empty_like(flat)
+    for i in range(0, flat.shape[0], step):
+        part = torch.bitwise_and(flat[i : i + step], row, out=out[i : i + step])
+        part.bitwise_and_(column[i : i + step])
     return out.view(words.shape)

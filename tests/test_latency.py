@@ -42,7 +42,7 @@ def test_every_layer_is_cut_to_each_point_of_its_grid() -> None:
             seen.append((type(module).__name__, tuple(module.weight.shape[:2])))
         return module
 
-    table = pt.latency_table(NET, SPEC, (X,), fractions=(0.25, 0.5), ready=ready, seconds=1e-4)
+    table = pt.latency_table(NET, SPEC, (X,), fractions=(0.25, 0.5), backend=ready, seconds=1e-4)
     assert [layer.module for layer in table.layers] == ["0", "1", "3", "7"]
     assert [len(layer.seconds) for layer in table.layers] == [3, 3, 9, 3]
     assert all(s > 0 for layer in table.layers for s in layer.seconds)
@@ -62,7 +62,7 @@ def test_layers_of_one_shape_are_timed_once() -> None:
         pt.infer(net, pt.params_of(net), x),
         (x,),
         fractions=(0.5,),
-        ready=lambda module: (calls.append(module), module)[1],
+        backend=lambda module: (calls.append(module), module)[1],
         seconds=1e-4,
     )
     assert len(table.layers) == 4
@@ -122,8 +122,66 @@ def test_a_depthwise_convolution_is_cut_with_its_input() -> None:
         return module
 
     spec = pt.infer(net, pt.params_of(net), x)
-    pt.latency_table(net, spec, (x,), fractions=(0.5,), ready=ready, seconds=1e-4)
+    pt.latency_table(net, spec, (x,), fractions=(0.5,), backend=ready, seconds=1e-4)
     assert seen == [32, 64, 31, 30, 28, 24]  # then those with few divisors, below three quarters
+
+
+class Attending(nn.Module):
+    """Attention, a layer before it and one behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(self.attention(x, x, x)[0])
+
+
+def test_attention_is_cut_with_all_that_it_is_given() -> None:
+    block, x, seen = Attending().eval(), torch.rand(1, 3, 3), set()
+
+    def ready(module: nn.Module) -> nn.Module:
+        if isinstance(module, nn.MultiheadAttention):
+            seen.add((module.num_heads, module.embed_dim, module.out_proj.in_features))
+        return module
+
+    spec = pt.infer(block, pt.params_of(block), x)
+    table = pt.latency_table(block, spec, (x,), backend=ready, fractions=(0.5,), seconds=1e-4)
+    assert seen == {(1, 4, 2), (1, 8, 2), (2, 4, 8), (2, 8, 8)}  # half the heads of half the width
+    assert {layer.module for layer in table.layers} == {"first", "attention", "last"}
+
+
+def weighed(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """From now on a millionth of a second for each parameter; of a network, twice as much. The
+    networks that are timed whole.
+    """
+    found: list[nn.Module] = []
+
+    def timed(module: nn.Module, *_: object) -> float:
+        whole = isinstance(module, nn.Sequential)
+        found.extend([module] if whole else [])
+        return 1e-6 * sum(p.numel() for p in module.parameters()) * (1 + whole)
+
+    monkeypatch.setattr("purethin.budgets.timing._timed", timed)
+    return found
+
+
+def test_with_scores_the_networks_that_solve_finds_are_timed_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, scores = weighed(monkeypatch), pt.lp_norm(PARAMS, SPEC)
+    table = pt.latency_table(NET, SPEC, (X,), fractions=(0.25, 0.5), scores=scores, seconds=1e-4)
+    assert table.dense == pytest.approx(2e-6 * sum(p.numel() for p in NET.parameters()))
+    dense, half, quarter = (2e-6 * sum(p.numel() for p in net.parameters()) for net in found)
+    assert 0.2 * dense < quarter < 0.3 * dense and 0.4 * dense < half < 0.55 * dense
+    assert [seconds for _, seconds in table.whole] == pytest.approx([quarter, half])
+    masks = pt.solve(scores, SPEC, latency=0.4, table=table)
+    small = pt.rebuild(NET, *pt.thin(PARAMS, SPEC, masks))
+    kept: dict[str, Tensor | int] = {n: int(m.sum()) for n, m in masks.items()}
+    real = 2e-6 * sum(p.numel() for p in small.parameters())
+    assert float(table.seconds(SPEC, kept)) == pytest.approx(real, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from purethin import axes as ax
 from purethin.arguments import explained
 from purethin.axes import Axes
-from purethin.budgets.backends import Backend, Ready, clock, ready_of
+from purethin.budgets.backends import Backend, Ready, clock, ready_of, settle
 from purethin.budgets.latency import (
     LatencyTable,
     LayerTime,
@@ -24,10 +24,11 @@ from purethin.budgets.latency import (
     machine,
     narrowed,
 )
+from purethin.budgets.solve import solve
 from purethin.errors import MaskError, SpecError
 from purethin.kept import Kept
 from purethin.modules import params_of, rebuild
-from purethin.spec import Spec
+from purethin.spec import Scores, Spec
 from purethin.thinning import config_of, thin
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -36,6 +37,8 @@ Groups = Sequence[Sequence[Axes]]
 KINDS = 4
 """Odd widths, and those that 2, 4 and 8 divide, but no larger power of two."""
 ROUNDS = 5
+WHOLE = 20
+"""How many times as long as a layer a whole network is timed, and in four times as many rounds."""
 
 
 @explained
@@ -44,25 +47,29 @@ def latency_table(
     spec: Spec,
     example: Sequence[Tensor],
     *,
-    backend: Backend = "eager",
+    backend: Backend | Ready = "eager",
     fractions: Sequence[float] = (0.125, 0.25, 0.5, 0.75, 1.0),
-    ready: Ready | None = None,
+    scores: Scores | None = None,
     seconds: float = 0.05,
 ) -> LatencyTable:
     """Time each layer of a network at a grid of widths, and at widths with few divisors; then the
-    whole network cut to each fraction.
+    whole network, cut at each fraction.
 
     The time is the processor's where torch has one thread and no GPU, else the wall's; the least of
-    several rounds.
+    several rounds, in a process whose memory is settled: what a call frees, the next one uses.
 
     Args:
         model: the dense network.
         spec: its spec, inferred (it says where weights meet the data).
         example: its inputs, of the batch and on the device that count.
-        backend: what runs the layers: `"eager"`, `"compiled"` by torch.compile, or `"onnxruntime"`.
+        backend: what runs the layers: `"eager"`, `"compiled"` by torch.compile, `"onnxruntime"`, or
+            a function from a module to what is called and timed.
         fractions: the parts of the dense widths that are timed; 1 is added.
-        ready: another backend: a function from a module to what is called and timed.
-        seconds: how long each point is timed for at least (`torch.utils.benchmark`).
+        scores: the whole networks that are timed are then those that `solve` finds with these
+            scores for the fractions as parts of the dense latency; else all exact axes are cut
+            alike.
+        seconds: how long each point is timed for at least (`torch.utils.benchmark`); a whole
+            network twenty times as long.
 
     Returns:
         A table that `solve(latency=…, table=…)` takes; layers of one class and equal shapes are
@@ -72,20 +79,25 @@ def latency_table(
         SpecError: no layer of the network was called; no such backend, or it is not installed.
     """
     points = tuple(sorted({*fractions, 1.0}))
-    ready = ready or ready_of(backend)
+    ready = ready_of(backend) if isinstance(backend, str) else backend
+    settle()
     with torch.no_grad():
         layers = tuple(_layers(model, spec, example, points, ready, seconds))
         if not layers:
             raise SpecError("no layer with named dimensions was called: there is nothing to time")
-        whole_call: Call = (tuple(example), {})
-        dense = _timed(model, whole_call, ready, seconds)
-        cuts = _networks(model, spec, points[:-1])
-        whole = [
-            (float(added(layers, widths, spec.sizes)), _timed(cut, whole_call, ready, seconds))
-            for widths, cut in cuts
-        ]
-    described = {**machine(), "backend": backend if ready is ready_of(backend) else "own"}
-    return LatencyTable(layers, dense, described, tuple(sorted(whole)))
+
+        def timed(network: nn.Module) -> float:
+            return _timed(network, (tuple(example), {}), ready, WHOLE * seconds, 4 * ROUNDS)
+
+        described = {**machine(), "backend": backend if isinstance(backend, str) else "own"}
+        table = LatencyTable(layers, timed(model), described)
+        for fraction in reversed(points[:-1]):
+            if (widths := _narrow(spec, fraction, table, scores)) and (
+                cut := _network(model, spec, widths)
+            ):
+                whole = float(added(layers, _tensors(widths, spec), spec.sizes)), timed(cut)
+                table = replace(table, whole=tuple(sorted((*table.whole, whole))))
+    return table
 
 
 def _layers(
@@ -164,18 +176,28 @@ def _masks(widths: Mapping[str, int], spec: Spec) -> dict[str, Tensor]:
     return {n: torch.arange(spec.sizes[n], device="cpu") < width for n, width in widths.items()}
 
 
-def _networks(
-    model: nn.Module, spec: Spec, fractions: Sequence[float]
-) -> Iterator[tuple[dict[str, Tensor], nn.Module]]:
-    """The network with these parts of all exact axes, where its forward allows it."""
-    exact, params = [ax.Name(name) for name in spec.exact], params_of(model)
-    for fraction in fractions if exact else ():
-        widths = _widths([exact], [fraction], spec, step=16)
-        try:
-            cut = rebuild(model, *thin(params, spec, _masks(widths, spec)))
-        except MaskError:  # a comparison of sizes that this would change
-            continue
-        yield _tensors(widths, spec), cut
+def _narrow(
+    spec: Spec, fraction: float, table: LatencyTable, scores: Scores | None
+) -> dict[str, int]:
+    """The widths of a network that is timed whole: this part of all exact axes, or what `solve`
+    finds for this part of the latency; none where it finds nothing.
+    """
+    if scores is None:
+        exact = [ax.Name(name) for name in spec.exact]
+        return _widths([exact], [fraction], spec, step=16)
+    try:
+        masks = solve(scores, spec, latency=fraction, table=table)
+    except MaskError:  # the narrowest takes longer
+        return {}
+    return {n: int(m.sum()) for n, m in masks.items()}
+
+
+def _network(model: nn.Module, spec: Spec, widths: Mapping[str, int]) -> nn.Module | None:
+    """The network of these widths, where its forward allows it."""
+    try:
+        return rebuild(model, *thin(params_of(model), spec, _masks(widths, spec)))
+    except MaskError:  # a comparison of sizes that this would change
+        return None
 
 
 def _calls(model: nn.Module, spec: Spec, example: Sequence[Tensor]) -> dict[str, Call]:
@@ -230,24 +252,26 @@ def _cut(
 ) -> tuple[nn.Module, Call]:
     """A layer and its inputs with the first units of each axis, so many of them."""
     masks = _masks(widths, spec)
+    mine = {p for p in spec.attributes if f"{p}.".startswith(f"{path}.")}
     own = replace(
         spec,
-        attributes={path: spec.attributes.get(path, {})},
+        attributes={p: spec.attributes[p] for p in mine},
         caches={},
-        stand_ins={p: c for p, c in spec.stand_ins.items() if p == path},
+        stand_ins={p: c for p, c in spec.stand_ins.items() if p in mine},
+        empty_layers={},
     )
     module, kept = model.get_submodule(path), Kept(spec, masks)
     thinned = {n: kept.taken(f"{path}.{n}", t) for n, t in params_of(module).items()}
-    args, kwargs = [*call[0]], dict(call[1])
+    args, kwargs = call
     for argument, at, channels in _taken(module, path, spec):
-        given: Any = args if isinstance(argument, int) else kwargs
+        given = args[argument] if isinstance(argument, int) else kwargs[argument]
         keep = ax.keep(channels, masks, spec.sizes)
-        tensor = given[argument]
-        if keep is not None and tensor.shape[at] == len(keep):
-            given[argument] = tensor.index_select(at, keep.nonzero()[:, 0].to(tensor.device))
-    changed = config_of(own, masks).get(path)
-    config = {"": changed} if changed else {}
-    return rebuild(module, thinned, config).eval(), (tuple(args), kwargs)
+        if keep is not None and given.shape[at] == len(keep):
+            cut = given.index_select(at, keep.nonzero()[:, 0].to(given.device))
+            args = tuple(cut if a is given else a for a in args)  # attention is given one thrice
+            kwargs = {name: cut if a is given else a for name, a in kwargs.items()}
+    config = {p[len(path) + 1 :]: changed for p, changed in config_of(own, masks).items()}
+    return rebuild(module, thinned, config).eval(), (args, kwargs)
 
 
 def _taken(module: nn.Module, path: str, spec: Spec) -> Iterator[tuple[int | str, int, Axes]]:
@@ -263,7 +287,9 @@ def _taken(module: nn.Module, path: str, spec: Spec) -> Iterator[tuple[int | str
         yield 0, -1 - len(module.kernel_size), channels
 
 
-def _timed(module: nn.Module, call: Call, ready: Ready, seconds: float) -> float:
+def _timed(
+    module: nn.Module, call: Call, ready: Ready, seconds: float, rounds: int = ROUNDS
+) -> float:
     """The least seconds of one call, over rounds."""
     from torch.utils.benchmark import Timer  # it looks for compilers as it is imported, and warns
 
@@ -279,5 +305,5 @@ def _timed(module: nn.Module, call: Call, ready: Ready, seconds: float) -> float
     names, threads = {"run": run}, torch.get_num_threads()
     timer = Timer("run()", timer=clock(), globals=names, num_threads=threads)
     once = timer.timeit(1).mean
-    number = max(1, int(seconds / ROUNDS / max(once, 1e-7)))
-    return min(timer.timeit(number).mean for _ in range(ROUNDS))
+    number = max(1, int(seconds / rounds / max(once, 1e-7)))
+    return min(timer.timeit(number).mean for _ in range(rounds))
