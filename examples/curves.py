@@ -37,13 +37,17 @@ DOCS = Path(__file__).parents[1] / "docs"
 WAYS = ("masked", "fresh", "repaired", "repaired, fresh")
 SUMS = ("gate, each example", "output_taylor")
 """Criteria whose scores are losses, which add up over axes: tried as such too."""
+RANKED = ("lp_norm", "output_taylor")
+"""Criteria that are tried by ranks too: each axis loses the same part."""
 COLOURS = {
     "random": "#222222",
     "lp_norm": "#b7472a",
+    "lp_norm, by ranks": "#ed8936",
     "wanda": "#d69e2e",
     "gate, each example": "#38b2ac",
     "gate, each example, added": "#2f855a",
     "output_taylor": "#2b6cb0",
+    "output_taylor, by ranks": "#63b3ed",
     "output_taylor, added": "#1a365d",
     "output_taylor, measured": "#b83280",
     "output_taylor, in steps": "#ed64a6",
@@ -64,6 +68,8 @@ def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[
     given = {n: s.detach().double().clamp(min=0) for n, s in scores.items() if n in spec.exact}
     if name.endswith((", added", ", measured")):
         return pt.solve(given, spec, macs=macs, normalize=None)
+    if name.endswith(", by ranks"):
+        return pt.solve(given, spec, macs=macs, normalize="rank")
     return pt.solve(given, spec, macs=macs)
 
 
@@ -72,7 +78,7 @@ def levels_of(task: Task, criterion: str, seed: int) -> Sequence[float]:
     if not task.slow:
         return LEVELS
     if task.few:
-        return LEVELS[:3:2] if criterion in COLOURS and not seed else ()
+        return LEVELS if criterion in COLOURS else ()
     return LEVELS[::2] if criterion in COLOURS else () if seed else LEVELS[2:3]
 
 
@@ -166,6 +172,7 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     how = few_scores if task.few else scores_of
     found = how(task, params, spec)
     found |= {f"{c}, added": found[c] for c in SUMS if c in found}
+    found |= {f"{c}, by ranks": found[c] for c in RANKED}
     for criterion in ("taylor", "gate"):  # better of each example, where that is to be had
         if f"{criterion}, each example" in found:
             del found[criterion]

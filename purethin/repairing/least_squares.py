@@ -1,14 +1,15 @@
 """Repair by least squares, reader after reader, on the network as it is by then.
 
 Each reader of removed units learns to give what it gave in the dense network, from what is left; in
-a residual stream, what the next norm reads. Invariant: on the held-out batches no step makes a
-reader's error larger, and the whole is given back only if the outputs are nearer to the dense ones.
+a residual stream, what the next norm reads. Invariant: a step is made only if it takes the outputs
+of the held-out batches nearer to the dense ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf, isfinite, prod
 from typing import Any
 
 import torch
@@ -53,8 +54,9 @@ def repair(
     so far: it minimises Σ w·‖y_dense − y‖² + the ridge towards the old weights over what is left of
     its inputs, and its bias where it has one. y is what it returns; where a norm follows, what that
     norm reads (the residual stream), so that errors of earlier layers are made up for too, and each
-    position has the weight 1/variance by which the norm divides. Each reader takes the ridge by
-    which it is nearest to that on held-out batches, and stays as it is where none gains anything.
+    position has the weight 1/variance by which the norm divides. Each reader takes the ridge that
+    brings the outputs of held-out batches nearest to the dense ones, and stays as it is where none
+    does; with that ridge it is then fitted to these batches too.
 
     Linear layers and convolutions, grouped, dilated or transposed, are repaired, one reader of an
     axis after the other; of a recurrent layer what it reads, fitted to what its gates were given.
@@ -69,7 +71,7 @@ def repair(
         batches: inputs, as `measure` takes them; run once for each reader, while what the dense
             network gives at all readers is held in memory. Padded positions count as others
             do: give examples of one length together.
-        held_out: inputs to choose by; without them every third batch.
+        held_out: inputs to choose by, run once more for each ridge; without them every third batch.
         ridges: the strengths to choose from.
 
     Returns:
@@ -100,11 +102,20 @@ def repair(
     masked = {n: t.detach() for n, t in masked.items()}
     readers = [_Reader(run, spec, masks, site) for site in _readers(spec, masks)]
     aims = [_aims(run, readers, part) for part in (fit, held)]
-    now = dict(masked)
+    far = _distance(run, held)
+    now, start = dict(masked), far(masked)
+    reached = start
     for reader in readers:
-        now |= reader.repaired(now, ridges, (fit, aims[0]), (held, aims[1]))
-    nearer = _distance(run, now, held) < _distance(run, masked, held)
-    best = now if nearer else masked
+        own = reader.sums(now, fit, aims[0])
+        others = None if own is None else reader.sums(now, held, aims[1])
+        if own is None or others is None:
+            continue
+        tried = {r: far({**now, **reader.changed(now, own.solved(r))}) for r in ridges}
+        best = min(tried, key=lambda ridge: tried[ridge])
+        if tried[best] < reached:
+            now |= reader.changed(now, (own + others).solved(best))
+            reached = far(now)
+    best = now if reached < start else masked
     return map_named(lambda name, t: best[name], params)
 
 
@@ -155,7 +166,7 @@ class _Reader:
         self.weight, self.dim = site.weights[0]
         kept = ax.keep(site.channels, masks, spec.sizes)
         assert kept is not None
-        self.kept = kept
+        self.kept, self.places = kept, prod(run.tensors[self.weight].shape[2:])
         dims = spec.layout[self.weight]
         self.out_dim = 1 - self.dim  # of transposed convolutions it is dim 1
         self.out_kept = ax.keep(dims[self.out_dim], masks, spec.sizes)
@@ -183,33 +194,26 @@ class _Reader:
                 groups = len(keep) // lacking.shape[2]  # 1 where all groups share their units
                 keep = keep.reshape(groups, 1, -1)
                 lacking = torch.where(keep, lacking, torch.zeros_like(lacking))
-            more = equations(current.rows, lacking, dense.weights, shift=self.bias is not None)
+            keep = self.features(len(current.rows)).to(lacking.device)
+            rows = (current.rows * keep[:, None])[..., keep.any(0)]
+            more = equations(rows, lacking, dense.weights, shift=self.bias is not None)
             total = more if total is None else total + more
-        return None if total is None else self._restricted(total)
+        return total
 
-    def repaired(
-        self, now: Mapping[str, Tensor], ridges: Sequence[float], fit: _Aimed, held: _Aimed
-    ) -> dict[str, Tensor]:
-        """The weight and the bias, if that gains on held-out batches; else nothing."""
-        own = self.sums(now, *fit)
-        others = None if own is None else self.sums(now, *held)
-        if own is None or others is None:
-            return {}
-        best, most = {}, 0.0
-        for ridge in ridges:
-            change = own.solved(ridge)
-            if (gain := others.gain(change)) > most:
-                best, most = self.changed(now, change), gain
-        return best
+    def features(self, groups: int) -> Tensor:
+        """`BoolTensor[groups, features]`: those of units that stay."""
+        return self.kept.reshape(groups, -1).repeat_interleave(self.places, 1)
 
     def changed(self, now: Mapping[str, Tensor], change: Tensor) -> dict[str, Tensor]:
-        """The weight and the bias with a change `Tensor[groups, features, outputs]`."""
+        """The weight and the bias with a change `Tensor[groups, features that stay, outputs]`."""
         weight, out = now[self.weight], {}
         if self.bias is not None:
             bias = now[self.bias]
             out[self.bias] = (bias.double() + change[:, -1].flatten()).to(bias)
             change = change[:, :-1]
-        rows = change.mT  # groups, outputs, features
+        keep = self.features(len(change)).to(change.device)
+        rows = change.new_zeros(len(change), change.shape[2], keep.shape[1])
+        rows[..., keep.any(0)] = change.mT
         if weight.dim() == 2:
             delta = rows[0] if self.dim == 1 else rows[0].mT
         elif self.dim == 1:
@@ -218,20 +222,6 @@ class _Reader:
             places = rows.unflatten(2, (-1, *weight.shape[2:])).transpose(1, 2)
             delta = places.flip([*range(3, places.dim())]).reshape(weight.shape)
         return {**out, self.weight: (weight.double() + delta).to(weight)}
-
-    def _restricted(self, sums: Equations) -> Equations:
-        """Without the features of removed units."""
-        groups, features = sums.matrix.shape[:2]
-        features -= self.bias is not None
-        each = self.kept.reshape(groups, -1)
-        keep = each.repeat_interleave(features // each.shape[1], 1).to(sums.matrix)
-        if self.bias is not None:
-            keep = torch.cat([keep, torch.ones_like(keep[:, :1])], 1)
-        return replace(
-            sums,
-            matrix=sums.matrix * keep[:, :, None] * keep[:, None, :],
-            aims=sums.aims * keep[:, :, None],
-        )
 
     def matched(self, caught: Mapping[str, Any]) -> _Seen | None:
         """What was caught, if the call is of the form that is repaired."""
@@ -259,7 +249,6 @@ _RECURRENT = {
 }
 _Aims = Mapping[tuple[Site, int], _Seen]
 """By reader and batch: what is to be as in the dense network."""
-_Aimed = tuple[Sequence[Any], _Aims]
 
 
 def _aims(run: Running, readers: Sequence[_Reader], batches: Sequence[Any]) -> _Aims:
@@ -310,14 +299,21 @@ def _fits(out: Tensor, at: int, positions: int) -> bool:
     return out.numel() == positions * out.shape[at]
 
 
-def _distance(run: Running, tensors: Mapping[str, Tensor], batches: Sequence[Any]) -> float:
-    """Σ ‖outputs − dense outputs‖² over batches."""
-    total = 0.0
-    with torch.no_grad():
-        for batch in batches:
-            pairs = (run.call(t, batch) for t in (tensors, run.tensors))
-            ours, dense = ([leaf for _, leaf in output_leaves(out)] for out in pairs)
-            for a, b in zip(ours, dense, strict=True):
-                if isinstance(a, Tensor) and isinstance(b, Tensor) and a.is_floating_point():
-                    total += float((a.double() - b.double()).square().sum())
-    return total
+def _distance(run: Running, batches: Sequence[Any]) -> Callable[[Mapping[str, Tensor]], float]:
+    """From tensors to Σ ‖outputs − dense outputs‖² over batches."""
+
+    def outputs(tensors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        with torch.no_grad():
+            for batch in batches:
+                for _, leaf in output_leaves(run.call(tensors, batch)):
+                    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+                        yield leaf
+
+    dense = [*outputs(run.tensors)]
+
+    def far(tensors: Mapping[str, Tensor]) -> float:
+        pairs = zip(outputs(tensors), dense, strict=True)
+        total = sum(float((a.double() - b.double()).square().sum()) for a, b in pairs)
+        return total if isfinite(total) else inf
+
+    return far
