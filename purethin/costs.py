@@ -4,7 +4,7 @@ exact integers, polynomials in the axes' sizes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 
 import torch
@@ -26,12 +26,30 @@ class Cost:
     (arXiv 2003.13678, section 3.1) and by fvcore's `ActivationCountAnalysis`, there in entries:
     what networks on accelerators take time and memory for, MACs aside. The outputs of norms and
     nonlinearities, which training keeps as well, have the same widths.
+
+    `batch`: how many examples MACs and activations are of, as `spec.batch`; 0 where that is not
+    evident.
     """
 
     macs: int
     parameters: int
     bytes: int
     activation_bytes: int
+    batch: int = 1
+
+    def __repr__(self) -> str:
+        """The counts; the batch where it is not one example."""
+        shown = [f.name for f in fields(self) if f.name != "batch" or self.batch != 1]
+        return f"Cost({', '.join(f'{name}={getattr(self, name)}' for name in shown)})"
+
+
+def for_batch(batch: int) -> str:
+    """What stands behind MACs that are not of one example.
+
+    >>> for_batch(4), for_batch(1), for_batch(0)
+    (' for a batch of 4', '', ' for the example input')
+    """
+    return "" if batch == 1 else f" for a batch of {batch}" if batch else " for the example input"
 
 
 @explained
@@ -62,4 +80,5 @@ def cost(spec: Spec, masks: Masks | None = None) -> Cost:
         parameters=sum(n for name, n in elements.items() if name not in spec.buffers),
         bytes=sum(n * getattr(torch, spec.dtypes[name]).itemsize for name, n in elements.items()),
         activation_bytes=activation_bytes,
+        batch=spec.batch,
     )

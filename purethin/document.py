@@ -24,11 +24,11 @@ def written(spec: Mapping[str, Any]) -> str:
         "axes": {axis.name: _axis_data(axis) for axis in spec["axes"].values()},
         "buffers": sorted(spec["buffers"]),
         **{n: [[k, layout_text(dims)] for k, dims in spec[n]] for n in _TERMS},
+        "batch": None if spec["batch"] == 1 else spec["batch"],
     }
     data = {name: data[name] if name in data else _plain(spec[name]) for name in ["version", *spec]}
-    return yaml.safe_dump(
-        {k: v for k, v in data.items() if v}, sort_keys=False, width=1000, allow_unicode=True
-    )
+    said = {k: v for k, v in data.items() if v or v == 0}
+    return yaml.safe_dump(said, sort_keys=False, width=1000, allow_unicode=True)
 
 
 def read(text: str) -> dict[str, Any]:
@@ -63,6 +63,7 @@ def read(text: str) -> dict[str, Any]:
                 for left, relation, right, held, place in data.get("conditions", ())
             ),
             **{n: tuple((k, parse_layout(dims)) for k, dims in data.get(n, ())) for n in _TERMS},
+            "batch": data.get("batch", 1),
             "ties": {name: tuple(places) for name, places in data.get("ties", {}).items()},
             "branches": {name: tuple(o) for name, o in data.get("branches", {}).items()},
             "needed": data.get("needed", {}),

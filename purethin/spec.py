@@ -53,6 +53,8 @@ class Spec:
         macs: `(coefficient, expressions)`: multiply-accumulates, each the coefficient times the
             expressions' sizes.
         activation_bytes: alike, the bytes of what the operators with MACs give.
+        batch: how many examples these two are of: the example input's leading size; 0 where it is
+            not evident that this is a batch.
         ties: `{axis: (operator and source line where two tensors meet along it, …)}`, for messages.
         branches: `{axis: (axes that go with it, …)}` of those that may lose all units, where
             `infer(…, branches=True)` tried: what goes with it is then read by nothing.
@@ -77,6 +79,7 @@ class Spec:
     conditions: tuple[Condition, ...] = ()
     macs: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
     activation_bytes: tuple[tuple[int, tuple[Axes, ...]], ...] = ()
+    batch: int = 1
     ties: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     branches: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needed: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ import torchvision
 from networks import built, random_masks
 from patterns import PATTERNS, Pattern
 from survey import allowed
+from tables import case
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -138,3 +139,70 @@ def test_macs_of_each_pattern_equal_a_measured_count_dense_and_thinned(pattern: 
     assert pt.cost(spec, masks).macs == measured(small, *given, **kwargs)
     assert pt.cost(spec, masks).activation_bytes == given_bytes(small, *given, **kwargs)
     assert_same_cost(spec, masks)
+
+
+class Recurrent(nn.LSTM):
+    """An LSTM that returns its output alone."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x)[0]
+
+
+class Centred(nn.Linear):
+    """What is returned depends on all rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 3, 3))
+
+
+def encoder(*, batch_first: bool) -> nn.Module:
+    return nn.TransformerEncoderLayer(8, 2, 12, batch_first=batch_first)
+
+
+BATCHES = [
+    case("vectors", mlp(), (5, 3)).gives(5),
+    case("images", convolutions(), (3, 3, 7, 7)).gives(3),
+    case("one image", convolutions(), (1, 3, 7, 7)).gives(1),
+    case("sequences", encoder(batch_first=True), (4, 5, 8)).gives(4),
+    case("sequences of an LSTM", Recurrent(3, 6, batch_first=True), (4, 5, 3)).gives(4),
+    case("a vector", mlp(), (3,)).gives(0),
+    case("an image alone", convolutions(), (3, 7, 7)).gives(0),
+    case("sequences with time first", encoder(batch_first=False), (5, 4, 8)).gives(0),
+    case("a sequence alone", encoder(batch_first=True), (5, 8)).gives(0),
+    case("an LSTM with time first", Recurrent(3, 6), (5, 4, 3)).gives(0),
+    case("rows that are compared", Centred(3, 2), (5, 3)).gives(0),
+]
+
+
+@pytest.mark.parametrize(("net", "shape", "batch"), BATCHES)
+def test_a_spec_knows_of_how_many_examples_its_macs_are(
+    net: nn.Module, shape: tuple[int, ...], batch: int
+) -> None:
+    params, x = pt.params_of(net), torch.rand(shape)
+    spec = pt.infer(net, params, x)
+    assert (spec.batch, pt.cost(spec).batch) == (batch, batch)
+    assert pt.Spec.from_yaml(spec.to_yaml()) == spec
+    if batch:
+        assert pt.cost(spec).macs == batch * pt.cost(pt.infer(net, params, x[:1])).macs
+
+
+def test_several_inputs_are_a_batch_where_they_agree() -> None:
+    net = nn.Bilinear(3, 4, 5)
+    params = pt.params_of(net)
+    assert pt.infer(net, params, torch.rand(6, 3), torch.rand(6, 4)).batch == 6
+    spec = pt.infer(
+        net,
+        params,
+        torch.rand(6, 3),
+        torch.rand(6, 4),
+        examples=[(torch.rand(2, 3), torch.rand(2, 4))],
+    )
+    assert spec.batch == 0

@@ -330,7 +330,7 @@ def test_what_is_no_recipe_at_all_is_said_to_be_none(text: str, words: list[str]
     refused(text, words)
 
 
-@pytest.mark.parametrize("path", ["\0", "no such file", "a" * 5000])
+@pytest.mark.parametrize("path", ["\0", "no such file", "a" * 5000, "", " "])
 def test_a_file_that_cannot_be_read_is_an_error_that_fits_a_screen(path: str) -> None:
     with pytest.raises(
         pt.RecipeError, match=r"cannot be read: .*; give a path, or the YAML text itself"
@@ -385,6 +385,9 @@ FITTING = [
     ).says("no parameter is named 'module.conv33.weight'", "did you mean 'conv3.weight'?"),
     case("a module in place of its weight", "[§module.conv3]", "Filters", {}).says(
         "no parameter is named 'module.conv3'", "conv3.weight"
+    ),
+    case("a pattern", "[§module.*.weight]", "Filters", {}).says(
+        "'module.*.weight' is a pattern", "patterns of axes stand in `axes:`"
     ),
     case("a bias", "[§conv3.bias]", "Filters", {}).says(
         "conv3.bias has 1 dimensions and no Filters", "convolution or linear weight"

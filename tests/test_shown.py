@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import purethin as pt
+from purethin.training.progress import closing_table
 
 LAYOUT = {f"layers.{i}.weight": f"a_rather_long_name_of_axis_{i} 3" for i in range(40)}
 PARAMS = {name: torch.ones(4, 3) * torch.arange(1, 5).unsqueeze(1) for name in LAYOUT}
@@ -86,3 +87,37 @@ def test_the_tables_of_a_spec_have_every_axis_tensor_and_reason() -> None:
     assert {*SPEC.axes, *SPEC.layout} <= cells
     assert "inexact: a mean of <units> & more" in cells
     assert {f.reason for f in SPEC.frozen} <= cells
+
+
+def of_batch(examples: int) -> dict[str, str]:
+    """What is printed of a network whose example is a batch, where it says MACs."""
+    params, _ = small()
+    spec = pt.infer(function, params, torch.randn(examples, 3))
+    recipe = pt.load_recipe(pt.recipe_for(spec, begin=0, end=2))
+    cost = pt.cost(spec)
+    record = pt.Record(0, 1.0, None, 0.0, cost.parameters, cost.macs, 0.1, 0.1, batch=cost.batch)
+    solved = pt.solution(pt.lp_norm(params, spec), spec, pt.Options(), {"macs": 0.5})
+    return {
+        "plan": str(pt.plan(recipe, params, spec)),
+        "worth": str(pt.worth(spec)),
+        "solution": str(solved),
+        "record": str(record),
+        "closing table": closing_table(spec, {}, {}),
+        "recipe": pt.recipe_for(spec),
+        "recipe with a target": pt.recipe_for(spec, macs=0.5),
+        "picture": pt.plot.layers(spec).axes[0].get_title(loc="left"),
+    }
+
+
+def test_macs_of_a_batch_say_so_once_wherever_they_are_printed() -> None:
+    texts = of_batch(5)
+    assert {name: text.count("for a batch of 5") for name, text in texts.items()} == (
+        dict.fromkeys(texts, 1)
+    )
+    assert not [name for name, text in of_batch(1).items() if "batch" in text]
+
+
+def test_a_cost_shows_the_batch_that_it_is_of() -> None:
+    one, four = pt.Cost(8, 2, 8, 16), pt.Cost(8, 2, 8, 16, batch=4)
+    assert repr(one) == "Cost(macs=8, parameters=2, bytes=8, activation_bytes=16)"
+    assert repr(four) == "Cost(macs=8, parameters=2, bytes=8, activation_bytes=16, batch=4)"

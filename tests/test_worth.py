@@ -46,7 +46,9 @@ def test_the_tables_say_what_a_unit_and_a_layer_cost() -> None:
         "layer  widths  MACs  parameters  bytes  share\n"
         "0      8         96          32    128  23.1%\n"
         "2      8 × 8    256          72    288  61.5%\n"
-        "4      8         64          18     72  15.4%"
+        "4      8         64          18     72  15.4%\n"
+        "\n"
+        "MACs for a batch of 4"
     )
 
 

@@ -30,7 +30,7 @@ from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.budgets.search import Search
 from purethin.budgets.worth import fewer
 from purethin.checks import broken_condition, check_conditions, check_masks, joined
-from purethin.costs import Cost, cost
+from purethin.costs import Cost, cost, for_batch
 from purethin.errors import MaskError
 from purethin.spec import Masks, Scores, Spec
 from purethin.table import Table
@@ -74,10 +74,11 @@ class Solution:
         """The budgets and what was reached of each, and the part of the scores that stays."""
         reached = {kind: float(getattr(self.cost, kind)) for kind in KINDS}
         reached |= {"latency": self.latency or 0.0}
-        rows = [
-            (kind, _number(limit), _number(reached[kind]), f"{reached[kind] / limit:.4%}")
-            for kind, limit in self.limits.items()
-        ]
+        rows: list[tuple[str, ...]] = []
+        for kind, limit in self.limits.items():
+            name = kind + for_batch(self.cost.batch) * (kind in ("macs", "activation_bytes"))
+            now = reached[kind]
+            rows.append((name, _number(limit), _number(now), f"{now / limit:.4%}"))
         bound = "" if self.bound is None else f"; at most {self.bound:.4%} can"
         bound = f", the most that can; greedy {self.greedy:.4%}" if self.exact else bound
         table = Table(("budget of", "limit", "reached", "part"), rows, numbers=(1, 2, 3))

@@ -18,7 +18,7 @@ from purethin.arguments import explained
 from purethin.axes import Axes, Fixed
 from purethin.budgets.polynomial import CostFunction, cost_function
 from purethin.checks import check_masks, kept_sizes
-from purethin.costs import Cost
+from purethin.costs import Cost, for_batch
 from purethin.spec import Masks, Spec
 from purethin.table import Table, folded
 
@@ -77,8 +77,9 @@ class Worth:
         )
 
     def __str__(self) -> str:
-        """Both tables as text."""
-        return "\n\n".join(map(str, self.tables()))
+        """Both tables as text, and whose MACs they are where the example is a batch."""
+        whose = for_batch(self.total.batch)
+        return "\n\n".join([*map(str, self.tables()), *([f"MACs{whose}"] if whose else [])])
 
     def __repr__(self) -> str:
         """How many rows, and the whole; `print(worth)` shows the tables."""
@@ -113,7 +114,7 @@ def worth(spec: Spec, masks: Masks | None = None) -> Worth:
     function = cost_function(spec)
     now = function.counts(masks or {})
     costs = function(now)
-    total = Cost(*map(int, costs))
+    total = Cost(*map(int, costs), batch=spec.batch)
     return Worth(_units(function, now), tuple(_layers(spec, masks or {}, total)), total)
 
 

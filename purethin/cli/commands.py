@@ -9,6 +9,7 @@ import purethin as pt
 from purethin.cli.imported import inferred, make
 from purethin.cli.outputs import drawn, refuse_existing, show, writable_picture, write_text
 from purethin.cli.removal import sparsity_of, thin
+from purethin.costs import for_batch
 from purethin.table import Table
 
 
@@ -40,12 +41,13 @@ def _show(options: argparse.Namespace) -> None:
     parts += worth.tables()
     now = worth.total
     counts = f"{now.parameters:,} parameters, {now.macs:,} MACs, {now.bytes:,} bytes"
+    whose = for_batch(now.batch) or " of this input"
     notes = [f"note: {note}" for note in spec.notes]
     show(
         *parts,
         *notes,
         f"{len(spec.axes)} ax{'is' if len(spec.axes) == 1 else 'es'}, {len(spec.exact)} exact; "
-        f"{counts} (MACs of this input)",
+        f"{counts} (MACs{whose})",
     )
     if options.picture is not None:
         drawn(options.picture, pt.plot.worth(spec))

@@ -18,6 +18,7 @@ from purethin.cli.exported import onnx_packages, written_onnx
 from purethin.cli.imported import explained, inferred, make
 from purethin.cli.outputs import drawn, filled, refuse_existing, show, writable_picture
 from purethin.cli.weights import merged, readable, with_weights
+from purethin.costs import for_batch
 from purethin.recipes.fractions import fractions_of
 from purethin.table import Table
 
@@ -116,7 +117,8 @@ def _summary(spec: pt.Spec, masks: pt.Masks) -> tuple[Table, Table]:
     rows = []
     for name in ("parameters", "MACs", "bytes"):
         b, a = getattr(before, name.lower()), getattr(after, name.lower())
-        rows.append((name, f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}"))
+        whose = for_batch(before.batch) if name == "MACs" else ""
+        rows.append((f"{name}{whose}", f"{b:,}", f"{a:,}", f"{a / max(b, 1):.3f}"))
     return (
         Table(("axis", "units", "kept"), axes, numbers=(1, 2)),
         Table(("", "dense", "thinned", "ratio"), rows, numbers=(1, 2, 3)),

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from purethin.axes import Axes, Fixed
 from purethin.inference.attributes import Attribute, bind_derived, bind_wrapped
+from purethin.inference.batch import batch_of
 from purethin.inference.equations import is_size_only, resolve
 from purethin.inference.frames import activations_of
 from purethin.inference.gates import gates_of
@@ -56,7 +57,7 @@ def layout_of(traced: Traced) -> dict[str, tuple[Axes, ...]]:
 
 def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
     """The spec that a settled trace proves; reading it changes nothing."""
-    trace, dims = traced.trace, _dims(traced)
+    trace, dims, calls = traced.trace, _dims(traced), traced.calls
     names = axis_names(traced, dims)
 
     def text(n: Node) -> Axes:
@@ -73,13 +74,16 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         stand_ins=traced.stand_ins,
         caches=traced.caches,
         activations=activations_of(trace, traced.frames, traced.prunable, names),
-        sites=sites_of(trace, traced.calls, traced.named, names),
+        sites=sites_of(trace, calls, traced.named, names),
         positions={
             n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)
         },
         conditions=tuple(_conditions(trace, text)),
         macs=_merged((k, tuple(map(text, ds))) for k, ds in trace.macs),
         activation_bytes=_merged((k, tuple(map(text, ds))) for k, ds in trace.counted),
+        batch=batch_of(
+            trace, traced.inputs, [*traced.outputs.values()], [*traced.named.values()], calls
+        ),
         ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )

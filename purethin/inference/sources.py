@@ -34,7 +34,7 @@ from purethin.multihead import stand_in
 from purethin.outputs import results
 from purethin.spec import Masks, Spec
 from purethin.thinning import thin
-from purethin.tree import TensorTree, flatten, unflatten
+from purethin.tree import TensorTree, flatten, tensors_in, unflatten
 
 
 @dataclasses.dataclass
@@ -196,6 +196,7 @@ class Traced:
     frames: list[Frame]
     caches: dict[str, tuple[str, ...]]
     lists: frozenset[str]
+    inputs: tuple[Tensor, ...]
 
     @property
     def prunable(self) -> dict[str, Tensor]:
@@ -248,6 +249,7 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
         frames,
         caches,
         lists_of(ready.forward),
+        tuple(tensors_in(given[0])),
     )
 
 

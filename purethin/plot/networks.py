@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from purethin.budgets.worth import Layer
 from purethin.budgets.worth import worth as worth_of
 from purethin.checks import check_masks
+from purethin.costs import for_batch
 from purethin.plot.drawing import (
     DENSE,
     KEPT,
@@ -95,8 +96,9 @@ def layers(
         bars(panel, names, kept, color=KEPT, label="kept")
         ticks(panel, engineering)
         all_before, all_after = getattr(before.total, field), getattr(after.total, field)
-        left = f": {all_after / max(all_before, 1):.0%} of {engineering(all_before)}"
-        titled(panel, f"{title}{left if masks else f': {engineering(all_before)}'}")
+        part = f"{all_after / max(all_before, 1):.0%} of " if masks else ""
+        whose = for_batch(spec.batch) if field == "macs" else ""
+        titled(panel, f"{title}{whose}: {part}{engineering(all_before)}")
     if masks:
         legend_above(both[1])
     return figure

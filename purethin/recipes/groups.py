@@ -229,6 +229,8 @@ def resolve(name: str, place: str, spec: Spec) -> str:
         if candidate in spec.layout:
             return candidate
     alike = [known for known in spec.layout if _bare(known) == _bare(name)]
+    if len(alike) != 1 and set(name) & set("*?["):
+        fail(place, f"'{name}' is a pattern: weights are named; patterns of axes stand in `axes:`")
     if len(alike) != 1:
         fail(place, f"no parameter is named '{name}'; {nearest(bare, spec.layout)}")
     return alike[0]

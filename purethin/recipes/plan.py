@@ -13,7 +13,7 @@ from torch import Tensor
 
 from purethin.arguments import explained
 from purethin.checks import check_fits
-from purethin.costs import Cost, cost
+from purethin.costs import Cost, cost, for_batch
 from purethin.recipes.foresight import notes_of
 from purethin.recipes.masking import Evidence
 from purethin.recipes.policies import Thinner, sparsity_at
@@ -78,8 +78,9 @@ class Plan:
         lines = []
         if self.thinnings:
             lines.append(f"* thinned as the epoch begins: {', '.join(map(str, self.thinnings))}")
+        macs = f"{self.before.macs:,} MACs{for_batch(self.before.batch)}"
         lines.append(
-            f"dense {self.before.parameters:,} parameters, {self.before.macs:,} MACs; "
+            f"dense {self.before.parameters:,} parameters, {macs}; "
             f"at the end {self.after.parameters:,} and {self.after.macs:,}"
         )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])

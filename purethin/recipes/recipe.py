@@ -215,7 +215,7 @@ def load_recipe(source: str | Path) -> Recipe:
             f"{title}: is not text in UTF-8: {error.reason} at byte {error.start}"
         ) from error
     except (OSError, ValueError) as error:  # a ValueError where no file can have such a name
-        why = getattr(error, "strerror", None) or error
+        why = getattr(error, "strerror", None) or error if title.strip() else "it is empty"
         raise RecipeError(
             f"{title[:500] or repr(title)}: cannot be read: {why}; give a path, or the YAML text "
             "itself"

@@ -18,7 +18,7 @@ import yaml
 
 from purethin.arguments import explained
 from purethin.budgets.asked import Budgets, limits_of
-from purethin.costs import cost
+from purethin.costs import cost, for_batch
 from purethin.errors import RecipeError
 from purethin.recipes.carriers import Listing, listings, some
 from purethin.recipes.fractions import check_fraction, fractions_of
@@ -126,15 +126,15 @@ def _head(spec: Spec, pruned: Mapping[str, float], target: Budgets) -> list[str]
     lines = [
         f"{many} {sum(gone.values()):,} of {sum(spec.sizes[n] for n in pruned):,} units.",
         f"Parameters: {before.parameters:,}, at the end {after.parameters:,}. MACs: "
-        f"{before.macs:,}, at the end {after.macs:,}.",
+        f"{before.macs:,}, at the end {after.macs:,}{for_batch(spec.batch)}.",
     ]
     if target:
         many = "1 axis" if len(pruned) == 1 else f"{len(pruned)} axes"
         lines = [
             f"{many} of {sum(spec.sizes[n] for n in pruned):,} units lose as many as the target "
             "asks.",
-            f"Dense: {before.parameters:,} parameters, {before.macs:,} MACs, {before.bytes:,} "
-            "bytes.",
+            f"Dense: {before.parameters:,} parameters, {before.bytes:,} bytes, {before.macs:,} "
+            f"MACs{for_batch(spec.batch)}.",
         ]
     inexact = [name for name in spec.axes if name not in {*spec.exact, *pruned}]
     if inexact:

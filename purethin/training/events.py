@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Tensor
 
+from purethin.costs import for_batch
 from purethin.errors import PurethinError, nearest
 
 Event = Literal["fit", "step", "prune", "thin", "epoch", "best", "save", "end", "fail"]
@@ -28,12 +29,13 @@ class Record:
         metric: what `validate` returned, or None.
         sparsity: fraction of the dense network's parameters that is masked or gone.
         parameters: elements that remain.
-        macs: multiply-accumulates that remain, for the example input.
+        macs: multiply-accumulates that remain, for the spec's example input.
         seconds: wall time of the epoch's training, validation aside.
         lr: the learning rate of the first parameter group; nan where the optimizer finds its own.
         masked_parameters: elements of removed units that are zero and still in the tensors:
             `parameters + masked_parameters` is what the network holds.
         masked_macs: alike, of the MACs.
+        batch: how many examples the MACs are of; 0 where that is not evident.
     """
 
     epoch: int
@@ -46,6 +48,7 @@ class Record:
     lr: float
     masked_parameters: int = 0
     masked_macs: int = 0
+    batch: int = 1
 
     def __str__(self) -> str:
         metric = "" if self.metric is None else f"  metric {self.metric:.4f}"
@@ -53,9 +56,10 @@ class Record:
         if self.masked_parameters or self.masked_macs:
             parameters = f"masked to {parameters} of {self.parameters + self.masked_parameters:,}"
             macs = f"{macs} of {self.macs + self.masked_macs:,}"
+        macs += f" MACs{for_batch(self.batch)}"
         return (
             f"epoch {self.epoch:>3}  loss {self.loss:.4f}{metric}  lr {self.lr:.3g}  sparsity "
-            f"{self.sparsity:6.1%}  {parameters} parameters  {macs} MACs  {self.seconds:.1f} s"
+            f"{self.sparsity:6.1%}  {parameters} parameters  {macs}  {self.seconds:.1f} s"
         )
 
 

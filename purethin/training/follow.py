@@ -105,7 +105,7 @@ def tensorboard(folder: str | Path) -> Callbacks:
         fields = asdict(moment.record)
         at = fields.pop("epoch")
         for name, value in fields.items():
-            if value is not None and not name.startswith("masked"):
+            if value is not None and name != "batch" and not name.startswith("masked"):
                 writer.add_scalar(name, value, at)
         writer.flush()
 

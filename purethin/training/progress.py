@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, TextIO
 
 from purethin.arguments import explained
-from purethin.costs import cost
+from purethin.costs import cost, for_batch
 from purethin.spec import Masks, Spec
 from purethin.table import Table
 from purethin.training.events import Callbacks, Moment, Record
@@ -61,7 +61,7 @@ def closing_table(spec: Spec, masks: Masks, thinned_masks: Masks) -> str:
     pruned = {n: int(m.sum()) for n, m in masks.items() if not bool(m.all())}
     both = (
         ("parameters", dense.parameters, now.parameters),
-        ("MACs", dense.macs, now.macs),
+        (f"MACs{for_batch(dense.batch)}", dense.macs, now.macs),
         ("bytes", dense.bytes, now.bytes),
     )
     rows = [(name, f"{a:,}", f"{b:,}", f"{b / a:.3f}" if a else "") for name, a, b in both]

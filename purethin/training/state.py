@@ -83,6 +83,7 @@ class Run:
         masked = {
             "masked_parameters": held.parameters - now.parameters,
             "masked_macs": held.macs - now.macs,
+            "batch": now.batch,
         }
         sizes = (sparsity, now.parameters, now.macs)
         record = Record(self.epoch, loss, metric, *sizes, begun.seconds, begun.lr, **masked)
