@@ -151,6 +151,8 @@ class Report:
             ]
         wide = max(map(len, self.inexact), default=0)
         lines += [f"  {name:<{wide}}  inexact: {why}" for name, why in self.inexact.items()]
+        if self.inexact:
+            lines.append("  select(scores, sparsity, spec=spec) leaves inexact axes out")
         reasons: dict[str, int] = {}
         for f in self.frozen:
             reasons[f.reason] = reasons.get(f.reason, 0) + 1

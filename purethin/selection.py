@@ -65,6 +65,7 @@ def select(
             those in no group rank alone.
         spec: the network's spec. With it, only exact axes are pruned, unless `axes` or `sparsity`
             names others, and all texts mean axes as `find` has it: by name, pattern, weight, role.
+            Without it, all axes that have scores are, inexact ones too: scores do not say which.
         axes: the axes that may lose units; `"all"` for inexact ones too.
         round_to: keep a multiple of so many units, rounded up, where the axis has more than that;
             or `{axis: number}`, as `round_for` gives it: a multiple, or all.
