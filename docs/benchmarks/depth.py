@@ -35,13 +35,13 @@ MODELS = ["resnet56", "vit_b_16", "llama"]
 class Llama(nn.Module):
     """A Llama of 12 layers that returns logits alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int = 256) -> None:
         super().__init__()
         transformers: Any = importlib.import_module("transformers")
         config = transformers.LlamaConfig(
             vocab_size=1000,
-            hidden_size=256,
-            intermediate_size=688,
+            hidden_size=hidden,
+            intermediate_size=hidden * 43 // 16,
             num_hidden_layers=12,
             num_attention_heads=8,
             num_key_value_heads=4,
