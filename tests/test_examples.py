@@ -120,7 +120,7 @@ def test_the_table_of_curves_has_the_mean_over_seeds_of_each_way_and_a_dash_for_
     rows.append({**row, "seed": 0, "criterion": "gate", "masked": 0.5, "repaired": 0.75})
     assert table(rows, 0.7).splitlines()[2:] == [
         "| dense | 0.50 |",
-        "| wanda | 0.38 / – / – / – |",
+        "| wanda | 0.38 ± .18 / – / – / – |",
         "| gate | 0.50 / – / 0.75 / – |",
     ]
 
