@@ -4,9 +4,9 @@ with and without repair, with and without fresh batch-norm statistics.
     python examples/curves.py mlp resnet8 minilm lite0 --write
 
 The networks and what they are judged by are those of tasks.py. Widths are those of
-`pt.solve(scores, spec, macs=...)`. Scores, repair and statistics see some examples, drawn by a
-seed; others judge. Each point is kept as a line of out/curves.jsonl, so what was interrupted goes
-on; where no network is named, what is kept is shown. `--write` draws
+`pt.solve(scores, spec, macs=..., normalize="share")`. Scores, repair and statistics see some
+examples, drawn by a seed; others judge. Each point is kept as a line of out/curves.jsonl, so what
+was interrupted goes on; where no network is named, what is kept is shown. `--write` draws
 docs/pictures/curves-NETWORK.png and puts the table into docs/criteria.md.
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from agp_resnet20 import HERE
@@ -35,6 +35,8 @@ import purethin as pt
 KEPT = HERE / "out" / "curves.jsonl"
 DOCS = Path(__file__).parents[1] / "docs"
 WAYS = ("masked", "fresh", "repaired", "repaired, fresh")
+LAYERS = ("lp_norm", "wanda", "output_taylor")
+"""Criteria whose shares are counted once for each layer too, as `solve` does by default."""
 SUMS = ("gate, each example", "output_taylor")
 """Criteria whose scores are losses, which add up over axes: tried as such too."""
 RANKED = ("lp_norm", "output_taylor")
@@ -69,13 +71,14 @@ def masks_for(name: str, scores: pt.Scores, spec: pt.Spec, macs: float) -> dict[
     given = {n: s.detach().double().clamp(min=0) for n, s in scores.items() if n in spec.exact}
     if name.endswith((", added", ", measured", ", varied")):
         return pt.solve(given, spec, macs=macs, normalize=None)
-    if name.endswith(", by ranks"):
-        return pt.solve(given, spec, macs=macs, normalize="rank")
-    return pt.solve(given, spec, macs=macs)
+    hows: dict[str, Literal["rank", "layers"]] = {"by ranks": "rank", "layers": "layers"}
+    return pt.solve(given, spec, macs=macs, normalize=hows.get(name.rpartition(", ")[2], "share"))
 
 
 def levels_of(task: Task, criterion: str, seed: int) -> Sequence[float]:
     """The levels at which a criterion is tried."""
+    if criterion.endswith(", layers"):
+        return () if seed else LEVELS[::2]
     if not task.slow:
         return LEVELS
     if task.few:
@@ -175,6 +178,7 @@ def points(name: str, seed: int, done: set[tuple[str, float]]) -> Iterator[Row]:
     spec = pt.infer(task.case.model, params, *(x[:1] for x in task.case.given))
     how = few_scores if task.few else scores_of
     found = how(task, params, spec)
+    found |= {f"{c}, layers": found[c] for c in LAYERS}
     found |= {f"{c}, added": found[c] for c in SUMS if c in found}
     found |= {f"{c}, by ranks": found[c] for c in RANKED}
     for criterion in ("taylor", "gate"):  # better of each example, where that is to be had

@@ -164,7 +164,7 @@ def used(net: Net, steps: int) -> dict[str, str]:
     params, start = pt.params_of(model), time.process_time()
     spec = pt.infer(model, params, *inputs, **net.options)
     seconds = time.process_time() - start
-    masks = pt.solve(pt.lp_norm(params, spec), spec, macs=0.5)
+    masks = pt.solve(pt.lp_norm(params, spec), spec, macs=0.5, normalize="share")
     report = pt.check(model, params, spec, masks, *inputs, **net.options)
     small = pt.rebuild(model, *pt.thin(params, spec, masks))
     dense, thin = pt.cost(spec), pt.cost(spec, masks)

@@ -235,6 +235,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"scope": "globl"}, "no scope is named 'globl'; did you mean 'global'"),
     ({"scope": "global"}, "raw norms of thin and wide layers do not compare"),
     ({"scope": "global", "normalize": "share"}, "`normalize: share` is of a target"),
+    ({"scope": "global", "normalize": "layers"}, "`normalize: layers` is of a target"),
     ({"rounds": 4}, "schedule has no option 'rounds'; did you mean 'round_to'"),
     ({"round_to": 0}, "round_to is 0; it is a whole number from 1"),
     ({"round_to": torch.tensor(2)}, "an option is no plain value"),

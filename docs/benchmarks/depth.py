@@ -92,7 +92,7 @@ def measured(name: str, rounds: int) -> list[str]:
     deep = pt.drop(spec, branches[::3])
     macs = pt.cost(spec, deep).macs
     masks = {"dense": {}, "a third of the branches gone": deep}
-    masks["narrower"] = pt.solve(pt.lp_norm(params, spec), spec, macs=macs)
+    masks["narrower"] = pt.solve(pt.lp_norm(params, spec), spec, macs=macs, normalize="share")
     nets = {n: pt.rebuild(model, *pt.thin(params, spec, m)) for n, m in masks.items()}
     with tempfile.TemporaryDirectory() as folder:
         files = {n: exported(net, x, os.path.join(folder, "a.onnx")) for n, net in nets.items()}

@@ -71,13 +71,13 @@ def cuts(
     spec: pt.Spec, scores: Mapping[str, Tensor], table: pt.LatencyTable
 ) -> dict[str, dict[str, Tensor]]:
     """The masks of each way."""
-    fast = pt.round_for(table, spec)
+    fast, within = pt.round_for(table, spec), partial(pt.solve, scores, spec, normalize="share")
     return {
         "dense": {},
-        "half the MACs": pt.solve(scores, spec, macs=0.5),
-        "half the MACs, rounded": pt.solve(scores, spec, macs=0.5, round_to=fast),
-        "half the latency": pt.solve(scores, spec, latency=0.5, table=table),
-        "0.6 of the latency": pt.solve(scores, spec, latency=0.6, table=table),
+        "half the MACs": within(macs=0.5),
+        "half the MACs, rounded": within(macs=0.5, round_to=fast),
+        "half the latency": within(latency=0.5, table=table),
+        "0.6 of the latency": within(latency=0.6, table=table),
     }
 
 

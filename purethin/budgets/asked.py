@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
+from purethin import axes as ax
+from purethin.axes import Axes, Name, Product, Sum, Take
 from purethin.budgets.ladder import Limits
 from purethin.budgets.latency import LatencyTable
 from purethin.budgets.multiples import round_for
@@ -17,7 +19,7 @@ from purethin.spec import Scores, Spec
 
 KINDS = ("macs", "parameters", "bytes", "activation_bytes")
 """What a budget may be of."""
-Normalize = Literal["share", "rank"] | None
+Normalize = Literal["layers", "share", "rank"] | None
 RoundTo = int | Mapping[str, int] | Literal["auto"]
 
 
@@ -43,7 +45,7 @@ class Options:
     round_to: RoundTo | None = None
     min_keep: int | Mapping[str, int] = 1
     max_sparsity: float | Mapping[str, float] = 1.0
-    normalize: Normalize = "share"
+    normalize: Normalize = "layers"
 
 
 def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
@@ -115,6 +117,46 @@ def movable_of(
                 "branches=True)), max_sparsity is from 0 to 1"
             )
         out[name] = Limits(int(step), int(least), float(most))
+    return out
+
+
+def times_of(spec: Spec, names: Iterable[str], normalize: Normalize) -> dict[str, float] | None:
+    """`{axis: how often the part of its scores that stays counts}`; None where scores add up.
+
+    By `"layers"` that is once for each dimension of a weight that carries it; of a concatenation,
+    as large a part as is the axis's own.
+    """
+    if normalize is None:
+        return None
+    out = dict.fromkeys(names, 0.0)
+    known: dict[Axes, dict[str, float]] = {}
+    matrices = [d for n, d in spec.layout.items() if len(d) > 1 and n not in spec.buffers]
+    for expr in (e for dims in matrices if normalize == "layers" for e in dims):
+        if expr not in known:
+            known[expr] = _parts_in(expr, spec.sizes)
+        for name, part in known[expr].items():
+            if name in out:
+                out[name] += part
+    return {n: times or 1.0 for n, times in out.items()}
+
+
+def _parts_in(expr: Axes, sizes: Mapping[str, int]) -> dict[str, float]:
+    """`{axis: the part of an expression's entries that is the axis's}`."""
+    out: dict[str, float] = {}
+    match expr:
+        case Name(name):
+            return {name: 1.0}
+        case Product(factors):
+            for factor in factors:
+                out |= _parts_in(factor, sizes)
+        case Sum(terms):
+            whole = max(ax.size(expr, sizes), 1)
+            for term in terms:
+                for name, part in _parts_in(term, sizes).items():
+                    out[name] = out.get(name, 0.0) + part * ax.size(term, sizes) / whole
+        case Take():
+            mine = {name: ax.units(expr, name, sizes) >= 0 for name in ax.names(expr)}
+            return {name: float(units.double().mean()) for name, units in mine.items()}
     return out
 
 

@@ -89,7 +89,7 @@ def ladder(
     limits: Mapping[str, Limits],
     now: Tensor,
     *,
-    shares: bool,
+    times: Mapping[str, float] | None,
 ) -> Ladder:
     """The ladder of the axes in `limits`.
 
@@ -99,8 +99,8 @@ def ladder(
         function: its compiled cost.
         limits: the movable axes, and what each may lose.
         now: the counts before anything more goes.
-        shares: values are the logarithms of the parts of an axis's scores that stay, not their
-            sums.
+        times: values are the logarithms of the parts of an axis's scores that stay, so many times;
+            without it their sums.
     """
     names = tuple(limits)
     orders, rungs, values = [], [], []
@@ -114,7 +114,8 @@ def ladder(
         lost = torch.cat([score.new_zeros(1), finite[order].cumsum(0)])
         orders.append(order)
         rungs.append(torch.tensor(allowed, device="cpu"))
-        values.append(_values(lost[-1] - lost[spec.sizes[name] - rungs[-1]], shares=shares))
+        kept = lost[-1] - lost[spec.sizes[name] - rungs[-1]]
+        values.append(kept if times is None else times[name] * _logarithms(kept))
     longest = max(map(len, rungs), default=1)
 
     def padded(rows: Sequence[Tensor]) -> Tensor:
@@ -145,10 +146,8 @@ def _takes(
             yield column, i, gone[-1] - gone[len(orders[i]) - widths[i]]
 
 
-def _values(kept: Tensor, *, shares: bool) -> Tensor:
-    """The value of each rung, from the sums of the scores that stay there."""
-    if not shares:
-        return kept
+def _logarithms(kept: Tensor) -> Tensor:
+    """Those of the parts that stay at each rung, from the sums of the scores that do."""
     whole = kept[-1].clamp(min=1e-300)
     return (kept / whole).clamp(min=1e-300).log().clamp(max=0)
 

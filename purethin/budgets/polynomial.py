@@ -52,7 +52,7 @@ class CostFunction:
     _ends: Tensor  # the unknowns behind those given: 1 and 0
     _row: Tensor
     _weight: Tensor | None
-    _bounds: Tensor
+    _bounds: tuple[Tensor, ...]  # where the forms start and stop in the row's running sums
     _factors: tuple[Tensor, ...]
     _coefficients: Tensor
 
@@ -86,7 +86,8 @@ class CostFunction:
             rows = flat.reshape(prod(flat.shape[:-1]), flat.shape[-1]).split(_CHUNK)
             out = torch.cat([self._of(chunk.t()) for chunk in rows], 1)
         out = out.to(torch.int64) if whole else out
-        return Amounts(*(out if flat.dim() == 1 else out.view(len(out), *given.shape[:-1])))
+        out = out if flat.dim() == 1 else out.view(len(out), *given.shape[:-1])
+        return Amounts(*out.unbind())
 
     def counts(self, masks: Masks) -> Tensor:
         """`LongTensor[axes + uneven takes]`: what masks keep of each axis and of each uneven take;
@@ -109,20 +110,17 @@ class CostFunction:
 
     def _of(self, given: Tensor) -> Tensor:
         """`Tensor[costs, candidates]` of `Tensor[axes, candidates]`; the candidates may lack."""
-        kind, ends = given.dtype, self._ends
+        kind, ends, weight = given.dtype, self._ends, self._weight
         ends = ends if ends.dtype == kind else ends.to(kind)
-        forms = [
-            given,
-            *self._means(given),
-            ends if given.dim() == 1 else ends[:, None].expand(2, given.shape[1]),
-        ]
-        unknowns = torch.cat(forms)
+        if given.dim() > 1:
+            ends = ends[:, None].expand(2, given.shape[1])
+            weight = None if weight is None else weight[:, None]
+        unknowns = torch.cat([given, *self._means(given), ends])
         if len(self._row):
-            entries = unknowns.index_select(0, self._row).t()
-            entries = entries if self._weight is None else entries * self._weight.to(kind)
-            sums = entries.cumsum(-1).t().contiguous().index_select(0, self._bounds)
-            half = len(self._bounds) // 2
-            unknowns = torch.cat([unknowns, sums[half:] - sums[:half]])
+            entries = unknowns.index_select(0, self._row)
+            sums = (entries if weight is None else entries * weight.to(kind)).cumsum(0)
+            starts, stops = (sums.index_select(0, places) for places in self._bounds)
+            unknowns = torch.cat([unknowns, stops - starts])
         first, *others = self._factors
         terms = unknowns.index_select(0, first)
         for index in others:
@@ -213,9 +211,7 @@ def _compiled(
         _ends=whole([1, 0]).to(kind),
         _row=whole([len(dense) if u is None else u % len(dense) for u, _ in sequence]),
         _weight=None if {*weights} <= {1} else whole(weights),
-        _bounds=whole(
-            [*(start for start, _ in places.values()), *(end for _, end in places.values())]
-        ),
+        _bounds=tuple(map(whole, zip(*places.values(), strict=True))),
         _factors=tuple(map(whole, zip(*factors, strict=True))),
         _coefficients=whole(costs).to(kind),
     )

@@ -21,6 +21,7 @@ from purethin.budgets.asked import (
     RoundTo,
     limits_of,
     movable_of,
+    times_of,
 )
 from purethin.budgets.bound import upper_bound
 from purethin.budgets.exact import best_rungs
@@ -48,7 +49,7 @@ class Solution:
         cost: of the network that they leave.
         limits: `{kind: the largest number allowed}`; of latency, seconds.
         kept: what stays of the scores of the axes that may lose units, from 0 to 1: the mean share
-            (geometric) of an axis, or of all scores where they add up.
+            (geometric) of an axis, as often as it counts, or of all scores where they add up.
         bound: what no choice of widths can exceed; None where the cost depends on which units stay,
             or branches may go whole.
         greedy: what the greedy search kept.
@@ -94,7 +95,7 @@ def solve(
     round_to: RoundTo | None = None,
     min_keep: int | Mapping[str, int] = 1,
     max_sparsity: float | Mapping[str, float] = 1.0,
-    normalize: Normalize = "share",
+    normalize: Normalize = "layers",
     **budgets: Unpack[Budgets],
 ) -> dict[str, Tensor]:
     """Masks within budgets: never above one, and so near that no unit of a score could still stay.
@@ -110,12 +111,12 @@ def solve(
         min_keep: it keeps at least so many; or a mapping. With 0 a branch of `spec.branches` may
             go whole, and what goes with it then does.
         max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
-        normalize: what makes scores of different axes comparable. `"share"`: an axis is worth the
-            part of its scores that stays, and the product of all these parts is made large: a norm
-            of a filter says how it compares to its neighbours, not to filters of another fan-in,
-            and the last tenth of an axis is worth more than the first. `"rank"`: a unit is worth
-            its rank in its axis, whatever it costs, so each axis loses the same part. None: scores
-            are losses that add up, as those of `sensitivity`, and their sum is made large.
+        normalize: what makes scores of different axes comparable: a norm of a filter compares to
+            its neighbours, not to filters of another fan-in. `"layers"`: an axis is worth the part
+            of its scores that stays, once for each dimension of a weight that carries it, and the
+            product of all these parts is made large, so that the last tenth of an axis is worth
+            more than the first. `"share"`: the same, each axis once. `"rank"`: each axis loses the
+            same part. None: scores are losses that add up, and their sum is made large.
         budgets: `macs`, `parameters`, `bytes`, `activation_bytes`, one or several: a float from 0
             to 1 is a fraction of the dense cost, a larger number is the cost itself. `latency` too,
             a fraction or milliseconds, with the `table` of `latency_table` that predicts it.
@@ -169,10 +170,10 @@ def solution(
     function = cost_function(spec)
     costs = _costs(function, spec, budgets.get("table"))
     movable = movable_of(scores, spec, options, function, budgets.get("table"))
-    shares, even = options.normalize is not None, options.normalize == "rank"
+    times, even = times_of(spec, movable, options.normalize), options.normalize == "rank"
     left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
-        rungs_of = ladder(left, spec, function, movable, function.counts(masks), shares=shares)
+        rungs_of = ladder(left, spec, function, movable, function.counts(masks), times=times)
         search = Search(rungs_of, lambda counts: _parts(costs, limits, counts), even)
         _refuse_infeasible(search, costs, function, limits, spec)
         greedy = search.greedy()
@@ -185,9 +186,10 @@ def solution(
     if freed := _freed(spec, found, movable):
         emptied = {n: m for n, m in found.items() if not bool(m.any())}
         inner = solution(scores, spec, options, budgets, {**masks, **emptied, **freed})
-        return _of_all(inner, left, {**emptied, **freed}, movable, shares=shares)
+        return _of_all(inner, left, {**emptied, **freed}, movable, shares=times is not None)
     whole = float(rungs_of.value(rungs_of.top[None])[0])
-    part = partial(_part, whole=whole, axes=len(movable), shares=shares)
+    often = None if times is None else sum(times[n] for n in movable)
+    part = partial(_part, whole=whole, times=often)
     kept, known = (part(float(rungs_of.value(r[None])[0])) for r in (rungs, greedy))
     bound = None if best is None else kept
     if best is None and not (even or function.uneven) and bool((rungs_of.widths > 0).all()):
@@ -250,7 +252,7 @@ def require_reachable(
     """
     limits, function = limits_of(budgets, spec), cost_function(spec)
     movable = movable_of(scores, spec, options, function)
-    rungs_of = ladder(scores, spec, function, movable, function.counts({}), shares=True)
+    rungs_of = ladder(scores, spec, function, movable, function.counts({}), times=None)
     costs = _costs(function, spec, None)
     search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
     _refuse_infeasible(search, costs, function, limits, spec)
@@ -271,9 +273,9 @@ def _best(
     return None if best is None else search.filled(best)
 
 
-def _part(value: float, *, whole: float, axes: int, shares: bool) -> float:
+def _part(value: float, *, whole: float, times: float | None) -> float:
     """What stays, from 0 to 1: the mean share of an axis, or the part of all scores."""
-    return exp(value / max(axes, 1)) if shares else value / whole if whole else 1.0
+    return value / whole if times is None and whole else exp(value / (times or 1.0))
 
 
 Costs = Mapping[str, Callable[[Tensor], Tensor]]

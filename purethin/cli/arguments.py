@@ -127,7 +127,7 @@ def _check_amount(command: argparse.ArgumentParser, options: argparse.Namespace)
     if not (options.recipe or options.sparsity or budgets):
         command.error("give --sparsity, as 0.5, a budget, as --macs 0.5, or --recipe")
     if options.together and budgets:
-        command.error("a budget takes the same part of each axis: leave out --global")
+        command.error("a budget gives each axis its own width: leave out --global")
     if options.together and any(pattern for pattern, _ in options.sparsity):
         command.error("--global ranks all units together: give one --sparsity for all")
 

@@ -102,7 +102,7 @@ def _masks(
     step = options.round_to or 1
     rounding: Any = {"round_to": pt.round_for(step, spec) if isinstance(step, str) else step}
     if budgets:
-        asked = pt.Options(axes=[*ranked], normalize="rank", **rounding)
+        asked = pt.Options(axes=[*ranked], **rounding)
         found = pt.solution(ranked, spec, asked, budgets)
         return found.masks, params, [str(found), *said]
     if options.together:

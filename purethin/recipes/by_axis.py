@@ -23,7 +23,7 @@ from purethin.selection import Normalize, Scope, select
 from purethin.spec import Masks, Scores, Spec
 
 _SCOPES = get_args(Scope)
-_NORMS = (*get_args(Normalize), "share")
+_NORMS = (*get_args(Normalize), "layers", "share")
 _LP_NORM, _AGP = Function("lp_norm"), Function("agp")
 
 
@@ -68,8 +68,8 @@ class ByAxis:
         criterion: what ranks the units.
         curve: how much is gone by when.
         scope: whose units rank together, as `select` has it; so the other options.
-        normalize: what makes scores of different axes comparable; with a target `"share"` or
-            `"raw"`, as `solve` has it.
+        normalize: what makes scores of different axes comparable; with a target `"layers"`,
+            `"share"` or `"raw"`, as `solve` has it (raw scores add up).
         round_to: units that stay are a multiple of so many; or `{text: number}`.
         min_keep: so many stay at least.
         max_sparsity: at most this fraction of an axis goes.

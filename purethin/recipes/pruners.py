@@ -260,15 +260,17 @@ def _check_amounts(
     if goal is not None and said:
         remedy = "write `axes: […]` without numbers, or leave the target out"
         nodes.fail(listed, f"{owner} has sparsities and a target: {remedy}")
-    shares = by.normalize in (None, "share", "raw")
+    shares = by.normalize in (None, "layers", "share", "raw")
     if goal is not None and not (by.scope == "local" and shares):
         why = "a target gives each axis its own width"
-        nodes.fail(at, f"{owner}: {why}: leave the scope out, and write `normalize: share` or raw")
+        remedy = "leave the scope out, and write `normalize: layers`, share or raw"
+        nodes.fail(at, f"{owner}: {why}: {remedy}")
     if by.regrow and (goal is not None or by.scope != "local" or by.curve.name == "one_shot"):
         why = "`regrow` exchanges units within an axis, step by step"
         nodes.fail(at, f"{owner}: {why}: leave target, scope and one_shot out, or `regrow`")
-    if goal is None and by.normalize == "share":
-        nodes.fail(at, f"{owner}: `normalize: share` is of a target; write mean, max, l2 or cost")
+    if goal is None and by.normalize in ("layers", "share"):
+        why = f"`normalize: {by.normalize}` is of a target"
+        nodes.fail(at, f"{owner}: {why}; write mean, max, l2 or cost")
 
 
 def _units(kind: str, entries: Fields) -> Fields:

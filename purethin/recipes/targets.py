@@ -56,13 +56,13 @@ def _options(acting: Sequence[tuple[Pruner, Sequence[Group]]]) -> Options:
         by |= dict.fromkeys(own, choice)
         step = choice.round_to
         steps |= step if isinstance(step, Mapping) else dict.fromkeys(own, step)
-    raw = any(b.normalize == "raw" for b in by.values())
+    said = {b.normalize for b in by.values()}
     return Options(
         axes=sorted(by),
         round_to=steps,
         min_keep={axis: max(b.min_keep, 1) for axis, b in by.items()},
         max_sparsity={a: 1.0 if b.max_sparsity is None else b.max_sparsity for a, b in by.items()},
-        normalize=None if raw else "share",
+        normalize=None if "raw" in said else "share" if "share" in said else "layers",
     )
 
 
