@@ -21,6 +21,7 @@ from purethin.spec import Masks, Spec
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NONE: frozenset[str] = frozenset()
 _BLOCK = 2**18  # bytes of a tensor that stay in the cache between two passes
+_LARGE = 2**21  # bytes from which indices of single kernels cost less than a second pass
 
 
 class Kept:
@@ -90,7 +91,8 @@ class Kept:
         for dim in range(tensor.dim()):
             if (places := self.places(name, dim)) is not None:
                 found[dim] = places if places.device == tensor.device else places.to(tensor.device)
-        if [*found] == [0, 1] and tensor.dim() > 2 and tensor.is_contiguous():
+        large = tensor.dim() > 2 and tensor.numel() * tensor.element_size() >= _LARGE
+        if large and [*found] == [0, 1] and tensor.is_contiguous():
             rows, width = tensor.shape[0], tensor.shape[1]
             if tensor.numel() > rows * width:  # both at once, a kernel at a time
                 both = (found[0][:, None] * width + found[1]).flatten()
@@ -114,7 +116,7 @@ class Kept:
                 lanes[dim] = lane if lane.device == tensor.device else lane.to(tensor.device)
         if not lanes:
             return tensor
-        return _anded(tensor.detach().view(word), lanes).view(tensor.dtype)
+        return _anded(tensor.view(word), lanes).view(tensor.dtype)
 
     def _keep(self, name: str, dim: int, spared: frozenset[str]) -> Tensor | None:
         key = self.spec.numbers[name][dim], spared

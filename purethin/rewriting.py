@@ -14,9 +14,14 @@ from purethin.spec import Spec
 
 def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, int]) -> Spec:
     """The spec with every expression changed, over the axes of `sizes`, which keep all else."""
+    made: dict[int, Axes] = {}  # by identity: to hash a long sum takes as long as to change it
 
     def new(value: Any) -> Any:
-        return tuple(map(new, value)) if isinstance(value, tuple) else change(value)
+        if isinstance(value, tuple):
+            return tuple(map(new, value))
+        if id(value) not in made:
+            made[id(value)] = change(value)
+        return made[id(value)]
 
     layout = {n: new(d) for n, d in spec.layout.items()}
     known = {n: replace(spec.axes[n], size=size) for n, size in sizes.items()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 from torch import Tensor
 
@@ -94,17 +94,27 @@ class Spec:
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """`{parameter: the shape of its tensor}`."""
-        size = cache(lambda e: ax.size(e, self.sizes))
-        return {name: tuple(map(size, dims)) for name, dims in self.layout.items()}
+        known: dict[int, int] = {}
+        for name, dims in self.layout.items():
+            for n, e in zip(self.numbers[name], dims, strict=True):
+                if n not in known:
+                    known[n] = ax.size(e, self.sizes)
+        return {name: tuple(known[n] for n in mine) for name, mine in self.numbers.items()}
 
     @cached_property
     def numbers(self) -> dict[str, tuple[int, ...]]:
         """`{parameter: a number for each dim}`: dims of equal expressions have the same."""
         known: dict[Axes, int] = {}
-        return {
-            name: tuple(known.setdefault(e, len(known)) for e in dims)
-            for name, dims in self.layout.items()
-        }
+        same: dict[
+            int, int
+        ] = {}  # by identity: many dims share one object, a long sum hashes slowly
+
+        def number(e: Axes) -> int:
+            if id(e) not in same:
+                same[id(e)] = known.setdefault(e, len(known))
+            return same[id(e)]
+
+        return {name: tuple(map(number, dims)) for name, dims in self.layout.items()}
 
     @cached_property
     def spared(self) -> dict[tuple[str, int], frozenset[str]]:

@@ -17,7 +17,7 @@ from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
 from purethin.inference.scalars import culprits, tried, with_slots
-from purethin.inference.states import Spared, States, writes
+from purethin.inference.states import NONE, Spared, States, writes
 from purethin.inference.trace import Trace
 
 _LOUD = "a sum over it meets values that are not zero when it is zeroed"
@@ -112,7 +112,12 @@ class Reading(States):
         return "infinite" if axis in self.infinite(t) else "finite"
 
     def moved(self, call: Call, law: laws.Moved) -> None:
-        counts = [(t, _count(self.row(t))) for t in law.sources]
+        given: dict[Node, list[tuple[bool, int]]] = {}
+        for t in law.sources:
+            silent_in = self.zeros(t)
+            for axis, m in _count(self.row(t)).items():
+                given.setdefault(axis, []).append((axis in silent_in, m))
+        loud = NONE.union(*map(self.infinite, law.sources))
         for o in call.outs:
             if not isinstance(o, Tensor):
                 continue
@@ -122,12 +127,12 @@ class Reading(States):
             }
             zero, infinite = set(), set()
             for axis, n in _count(row).items():
-                having = [(t, count[axis]) for t, count in counts if axis in count]
-                silent = bool(having) and all(axis in self.zeros(t) for t, _ in having)
+                having = given.get(axis, [])
+                silent = bool(having) and all(zeroed for zeroed, _ in having)
                 duplicated = any(n > m for _, m in having)
                 if silent and not duplicated and axis not in padded:
                     zero.add(axis)
-                if any(axis in self.infinite(t) for t in law.sources):
+                if axis in loud:
                     infinite.add(axis)
             self.give(o, (s for s in self.spots(o) if s[1] in zero), infinite)
 

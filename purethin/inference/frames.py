@@ -80,8 +80,8 @@ def innermost(frames: Sequence[Frame], tape: Sequence[Call]) -> Iterator[tuple[C
     return ((call, inner[i]) for i, call in enumerate(tape) if i in inner)
 
 
-AxesIn = Callable[[Node], frozenset[Node]]
-"""The variables of a node."""
+AxesIn = Callable[[Node], Mapping[Node, None]]
+"""The variables of a node, in their order."""
 
 
 @dataclass(frozen=True)
@@ -120,58 +120,79 @@ def activations_of(
 ) -> tuple[Activation, ...]:
     """Where each parameter's dims meet the data, through weights that are made of it too."""
     found: dict[Activation, None] = {}
-    axes_in: AxesIn = functools.cache(lambda node: frozenset(leaves(node)))  # all is settled
+    axes_in: AxesIn = functools.cache(lambda node: dict.fromkeys(leaves(node)))  # all is settled
 
     @functools.cache
     def channels(node: Node) -> Axes | None:
-        return expression(node, names.__getitem__) if axes_in(node) <= names.keys() else None
+        return expression(node, names.__getitem__) if axes_in(node).keys() <= names.keys() else None
 
+    seen: set[tuple[object, ...]] = set()
     for met in _meetings(trace, frames, parameters):
+        where, role_of = _where(trace, met, axes_in), _role(trace, met, axes_in)
         for name in sorted(met.parameters):
             for dim, node in enumerate(trace.dims_of(parameters[name])):
-                for axis in dict.fromkeys(leaves(node)):
-                    role = _role(trace, met, (name, dim), axis, parameters[name].dim(), axes_in)
-                    key, tensor, d = _where(trace, met, role, axis, axes_in) or (None, None, 0)
-                    if tensor is not None and (said := channels(trace.dims_of(tensor)[d])):
-                        where = met.frame.path, key, d - tensor.dim()
-                        found.setdefault(Activation(name, dim, role, *where, said))
+                for axis in axes_in(node):
+                    role = role_of(name, dim, axis, parameters[name].dim())
+                    key, tensor, d = where(role, axis) or (None, None, 0)
+                    mark = name, dim, role, met.frame.path, key, id(tensor), d
+                    if tensor is None or mark in seen:
+                        continue
+                    seen.add(mark)
+                    if said := channels(trace.dims_of(tensor)[d]):
+                        at = met.frame.path, key, d - tensor.dim()
+                        found.setdefault(Activation(name, dim, role, *at, said))
     return tuple(found)
 
 
-def _where(
-    trace: Trace, met: _Meeting, role: Role, axis: Node, axes_in: AxesIn
-) -> tuple[int | str | None, Tensor, int] | None:
-    """The module's output, or that of its inputs, which carries an axis, and the dim that does;
-    None where several do.
+Spot = tuple[int | str | None, Tensor, int]
+"""The key of a module's input, None for its output; the tensor; a dim of it."""
+
+
+def _where(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[Role, Node], Spot | None]:
+    """By role and axis: the module's output, or that of its inputs, which carries the axis, and the
+    dim that does; None where several do.
     """
     frame = met.frame
-    outputs = {} if frame.output is None else {None: frame.output}
-    found = [
-        (key, t, d)
-        for key, t in (outputs if role == "makes" else frame.inputs).items()
-        for d, node in enumerate(trace.dims_of(t))
-        if axis in axes_in(node)
-    ]
-    same = [row for row in found if any(row[1] is t for t in met.data)] or found
-    return same[0] if len({(id(t), d) for _, t, d in same}) == 1 else None
+    data, outputs = set(map(id, met.data)), {} if frame.output is None else {None: frame.output}
+
+    @functools.cache
+    def carrying(made: bool) -> dict[Node, list[Spot]]:
+        spots: dict[Node, list[Spot]] = {}
+        for key, t in (outputs if made else frame.inputs).items():
+            for d, node in enumerate(trace.dims_of(t)):
+                for axis in axes_in(node):
+                    spots.setdefault(axis, []).append((key, t, d))
+        return spots
+
+    def where(role: Role, axis: Node) -> Spot | None:
+        found = carrying(role == "makes").get(axis, [])
+        same = [spot for spot in found if id(spot[1]) in data] or found
+        return same[0] if len({(id(t), d) for _, t, d in same}) == 1 else None
+
+    return where
 
 
-def _role(
-    trace: Trace, met: _Meeting, place: tuple[str, int], axis: Node, rank: int, axes_in: AxesIn
-) -> Role:
-    """What a parameter's dim does at a meeting."""
+def _role(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[str, int, Node, int], Role]:
+    """By a parameter, a dim of it, an axis there, and the parameter's rank: what that does at a
+    meeting.
+    """
     law = met.call.law
-    if isinstance(law, laws.Contracted):
-        labels = [
-            label
-            for t, row in law.operands
-            for label in row
-            if t is met.weight
-            and axis in axes_in(law.nodes[label])
-            and (t.dim() != rank or laws.dim_of(label, row) == place[1])
-        ]
-        return "makes" if not labels or any(label in law.out for label in labels) else "reads"
-    if isinstance(law, laws.Recurrent):
-        return "reads" if axis in axes_in(trace.dims_of(law.source)[-1]) else "makes"
-    carried = any(axis in axes_in(d) for t in met.data for d in trace.dims_of(t))
-    return "scales" if carried and place not in trace.producers else "makes"
+    rows = [axes_in(d) for t in met.data for d in trace.dims_of(t)]
+    carried = frozenset[Node]().union(*map(frozenset, rows))
+
+    def role(name: str, dim: int, axis: Node, rank: int) -> Role:
+        if isinstance(law, laws.Contracted):
+            labels = [
+                label
+                for t, row in law.operands
+                for label in row
+                if t is met.weight
+                and axis in axes_in(law.nodes[label])
+                and (t.dim() != rank or laws.dim_of(label, row) == dim)
+            ]
+            return "makes" if not labels or any(label in law.out for label in labels) else "reads"
+        if isinstance(law, laws.Recurrent):
+            return "reads" if axis in axes_in(trace.dims_of(law.source)[-1]) else "makes"
+        return "scales" if axis in carried and (name, dim) not in trace.producers else "makes"
+
+    return role

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import TypeVar
 
 from purethin.axes import Axes, Fixed
@@ -51,18 +52,15 @@ def freeze_spelled(traced: Traced) -> None:
 def layout_of(traced: Traced) -> dict[str, tuple[Axes, ...]]:
     """The layout of every parameter that a settled trace proves."""
     dims = _dims(traced)
-    names = axis_names(traced, dims)
-    return {n: tuple(expression(d, names.__getitem__) for d in ds) for n, ds in dims.items()}
+    text = _text(axis_names(traced, dims))
+    return {n: tuple(map(text, ds)) for n, ds in dims.items()}
 
 
 def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
     """The spec that a settled trace proves; reading it changes nothing."""
     trace, dims, calls = traced.trace, _dims(traced), traced.calls
     names = axis_names(traced, dims)
-
-    def text(n: Node) -> Axes:
-        return expression(n, names.__getitem__)
-
+    text = _text(names)
     layout = {n: tuple(map(text, ds)) for n, ds in dims.items()}
     return Spec(
         layout=layout,
@@ -87,6 +85,12 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )
+
+
+def _text(names: Mapping[Node, str]) -> Callable[[Node], Axes]:
+    """From a node to its expression, which is made once."""
+    made = cache(lambda n: expression(n, names.__getitem__))
+    return lambda n: made(find(n))
 
 
 def _axes(
