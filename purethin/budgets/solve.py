@@ -194,8 +194,7 @@ def solution(
     bound = None if best is None else kept
     if best is None and not (even or function.uneven) and bool((rungs_of.widths > 0).all()):
         bound = part(min(_bound(rungs_of, function, limits, rungs), whole))
-    after = costs["latency"](function.counts(found)[None]) if "latency" in limits else None
-    seconds = None if after is None else float(after[0])
+    seconds = float(costs["latency"](function.counts(found)[None])) if "latency" in limits else None
     return Solution(found, cost(spec, found), limits, kept, bound, known, best is not None, seconds)
 
 
