@@ -35,7 +35,8 @@ def widths(panel: Axes) -> None:
     model, image = torchvision.models.resnet18().eval(), torch.rand(1, 3, 224, 224)
     params = pt.params_of(model)
     spec = pt.infer(model, params, image)
-    masks = pt.solve(pt.lp_norm(params, spec), spec, macs=0.5)
+    scores = pt.output_taylor(model, params, spec, [image])
+    masks = pt.solve(scores, spec, macs=0.5, normalize=None)
     dense, small = pt.cost(spec), pt.cost(spec, masks)
     panel.bar(list(spec.axes), list(spec.sizes.values()), color=GREY, width=0.8, label="dense")
     kept = [int(masks[name].sum()) if name in masks else n for name, n in spec.sizes.items()]
