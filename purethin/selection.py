@@ -218,8 +218,8 @@ def _among(
         hits = matching(scores, text)
         if not hits:
             raise MaskError(
-                f"{what} given for '{text}', which has no scores; {nearest(text, scores)}. With "
-                "spec=spec it may also be a layer's weight or a role (heads, feed_forward, …)"
+                f"{what} given for '{text}', which has no scores. With spec=spec it may be a "
+                f"weight or a role, and of a layer the axis is said; {nearest(text, scores)}"
             )
         found.update(hits)
     return tuple(name for name in scores if name in found)

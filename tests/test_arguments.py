@@ -178,6 +178,10 @@ SLIPS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: fitted([{"x": X, "y": Y}], lambda out, b: F.cross_entropy(out, b["y"])),
         r"takes x, and a batch has x, y: give pt\.Update\(loss_fn, inputs_of=lambda batch:",
     ),
+    "batches as dicts with names of their own": (
+        lambda: fitted([{"image": X, "y": Y}], lambda out, b: F.cross_entropy(out, b["y"])),
+        r"a batch has image, y: give pt\.Update\(.*inputs_of=lambda batch: batch\['image'\]\)",
+    ),
     "a text for a number": (
         lambda: ANY.select(SCORES, "0.5"),
         r"sparsity is '0\.5', a str: give a number",

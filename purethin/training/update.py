@@ -82,9 +82,10 @@ class Update:
         several = any(p.kind is p.VAR_KEYWORD for p in takes.values())
         if not several and (odd := [name for name in kwargs if name not in takes]):
             keep = ", ".join(f"{n!r}: batch[{n!r}]" for n in kwargs if n in takes)
+            given = f"{{{keep}}}), without {odd[0]}" if keep else f"batch[{odd[0]!r}])"
             return (
                 f"the forward takes {', '.join(takes)}, and a batch has {', '.join(kwargs)}: give "
-                f"pt.Update(loss_fn, inputs_of=lambda batch: {{{keep}}}), without {odd[0]}"
+                f"pt.Update(loss_fn, inputs_of=lambda batch: {given}"
             )
         if isinstance(self.loss_fn, nn.Module):
             return (
