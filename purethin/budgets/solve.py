@@ -73,12 +73,10 @@ class Solution:
 
     def __str__(self) -> str:
         """The budgets and what was reached of each, and the part of the scores that stays."""
-        reached = {kind: float(getattr(self.cost, kind)) for kind in KINDS}
-        reached |= {"latency": self.latency or 0.0}
         rows: list[tuple[str, ...]] = []
         for kind, limit in self.limits.items():
             name = kind + for_batch(self.cost.batch) * (kind in ("macs", "activation_bytes"))
-            now = reached[kind]
+            now = float(getattr(self.cost if kind in KINDS else self, kind) or 0.0)
             rows.append((name, _number(limit), _number(now), f"{now / limit:.4%}"))
         bound = "" if self.bound is None else f"; at most {self.bound:.4%} can"
         bound = f", the most that can; greedy {self.greedy:.4%}" if self.exact else bound
