@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import purethin as pt
 from purethin.loops.along import narrow_along
+from purethin.loops.ranked import keep_inputs, started
 
 EPOCHS = 5
 
@@ -46,17 +47,32 @@ def optimizer_of(params: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(params, lr=0.01)
 
 
-def ours() -> pt.Trainer:
+UPDATE = pt.Update(lambda outputs, batch: cross_entropy(outputs, batch[1]))
+
+
+def loudest(model: nn.Module, spec: pt.Spec, batches: Any) -> dict[str, Tensor]:
+    """A criterion of one's own: how large the first layer's activations are; all else alike."""
+    x = torch.cat([batch["x"] if isinstance(batch, dict) else batch[0] for batch in batches])
+    found = {name: torch.ones(size) for name, size in spec.sizes.items()}
+    return found | {"up": model.up(x).relu().sum(0)}  # type: ignore[operator]
+
+
+BY_DATA = {
+    f.__name__: pt.schedule(SPEC, 0.5, criterion=f, begin=1, end=4)
+    for f in (pt.taylor, pt.wanda, pt.output_taylor, loudest)
+}
+
+
+def ours(recipe: pt.Recipe = RECIPE) -> pt.Trainer:
     """Our own Trainer on the same."""
-    update = pt.Update(lambda outputs, batch: cross_entropy(outputs, batch[1]))
-    trainer = pt.Trainer(Net(), SPEC, RECIPE, optimizer_of, update, thin="now", callbacks=[])
+    trainer = pt.Trainer(Net(), SPEC, recipe, optimizer_of, UPDATE, thin="now", callbacks=[])
     trainer.fit(BATCHES, EPOCHS)
     return trainer
 
 
-def same(model: nn.Module, losses: list[float]) -> None:
+def same(model: nn.Module, losses: list[float], recipe: pt.Recipe = RECIPE) -> None:
     """That a network and its mean losses by epoch are those of our Trainer."""
-    want = ours()
+    want = ours(recipe)
     assert losses == pytest.approx([record.loss for record in want.history], abs=1e-6)
     params = pt.params_of(model)
     assert {n: p.shape for n, p in params.items()} == {n: p.shape for n, p in want.params.items()}
@@ -82,6 +98,77 @@ def test_a_plain_loop_that_narrows_has_the_losses_of_our_trainer() -> None:
             optimizer.zero_grad()
             losses.append(float(loss.detach()))
     same(model, means(losses))
+
+
+@pytest.mark.parametrize("criterion", BY_DATA)
+def test_a_plain_loop_that_ranks_by_its_batches_has_the_losses_of_our_trainer(
+    criterion: str,
+) -> None:
+    model, recipe = Net(), BY_DATA[criterion]
+    optimizer = optimizer_of(model.parameters())
+    state, losses = pt.begin(SPEC, recipe, thin="now"), []
+    for epoch in range(EPOCHS):
+        state, _ = narrow_along(
+            state, model, optimizer, epoch=epoch, batches=BATCHES, update=UPDATE
+        )
+        for x, y in BATCHES:
+            loss = cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(float(loss.detach()))
+    same(model, means(losses), recipe)
+
+
+def test_a_measure_of_activations_is_taken_on_the_batches() -> None:
+    recipe = pt.load_recipe(
+        """
+        version: 1
+        pruners: {p: {class: ActivationAPoZRankedStructureParameterPruner, desired_sparsity: 0.5,
+          group_type: Rows, weights: [up.weight]}}
+        policies: [{pruner: {instance_name: p}, epochs: [1]}]
+        """
+    )
+    model, trainer = Net(), ours(recipe)
+    state = pt.begin(SPEC, recipe, thin="now")
+    optimizer = optimizer_of(model.parameters())
+    for epoch in range(EPOCHS):
+        state, _ = narrow_along(state, model, optimizer, epoch=epoch, batches=BATCHES)
+        for x, y in BATCHES:
+            cross_entropy(model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert torch.equal(state.masks["up"], trainer.masks["up"])
+    assert model.up.out_features == 8
+
+
+def test_what_data_cannot_be_ranked_by_is_an_error_that_says_what_to_give() -> None:
+    state = pt.begin(SPEC, pt.schedule(SPEC, 0.5, criterion=pt.taylor, begin=0), thin="now")
+    with pytest.raises(pt.RecipeError, match="trained on no batch yet: let the recipe begin"):
+        narrow_along(state, Net(), epoch=0, batches=[])
+    with pytest.raises(pt.PurethinError, match=r"no 'loss': give update=pt.Update\(loss_fn\)"):
+        narrow_along(state, Net(), epoch=0, batches=BATCHES)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"), [("criterion", r"pt\.schedule\(spec"), ("batch", "did you mean 'batches'")]
+)
+def test_an_option_that_is_none_is_an_error_that_says_what_to_write(option: str, said: str) -> None:
+    with pytest.raises(pt.OptionError, match=said):
+        started(SPEC, RECIPE, {option: pt.taylor})
+
+
+def test_batches_are_kept_only_where_a_recipe_ranks_by_them() -> None:
+    for recipe, kept in ((RECIPE, 0), (BY_DATA["taylor"], 8)):
+        _, ranked, last = started(SPEC, recipe, {})
+        free = keep_inputs(model := Net(), last)
+        for i in range(9):
+            model.train(i != 8)(x=torch.full((1, 6), float(i)))
+        assert [int(batch["x"][0, 0]) for batch in last] == [*range(8)][:kept]
+        assert ranked.get("batches") is last
+        free()
+        model.train()(x=torch.ones(1, 6))
+        assert len(last) == kept
 
 
 REFUSED = {
@@ -187,6 +274,20 @@ def test_transformers_trainer_has_the_losses_of_ours(tmp_path: Path, every: int 
 
 @pytest.mark.survey
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("criterion", BY_DATA)
+def test_transformers_trainer_ranks_by_its_last_batches(tmp_path: Path, criterion: str) -> None:
+    pytest.importorskip("accelerate")
+    recipe = BY_DATA[criterion]
+    prune = importlib.import_module("purethin.loops.transformers").Prune(SPEC, recipe)
+    trainer = hugging(tmp_path, Net(), prune)
+    trainer.train()
+    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    same(trainer.model, means(losses), recipe)
+    assert not trainer.model._forward_pre_hooks
+
+
+@pytest.mark.survey
+@pytest.mark.filterwarnings("ignore")
 def test_transformers_trainer_resumes_from_a_checkpoint_of_a_thinned_model(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
     Prune = importlib.import_module("purethin.loops.transformers").Prune
@@ -249,6 +350,16 @@ def test_lightning_has_the_losses_of_our_trainer_and_resumes(tmp_path: Path) -> 
     prune = Prune(SPEC, RECIPE, of="net")
     again, rest = lightning_run(tmp_path, [prune], tmp_path / "epoch=2.ckpt")
     same(again.net, means(losses[:12] + rest))
+
+
+@pytest.mark.survey
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("criterion", BY_DATA)
+def test_lightning_ranks_by_its_last_batches(tmp_path: Path, criterion: str) -> None:
+    pytest.importorskip("lightning.pytorch")
+    Prune, recipe = importlib.import_module("purethin.loops.lightning").Prune, BY_DATA[criterion]
+    module, losses = lightning_run(tmp_path, [Prune(SPEC, recipe, of="net", update=UPDATE)])
+    same(module.net, means(losses), recipe)
 
 
 @pytest.mark.survey

@@ -6,22 +6,25 @@ Invariant: the network is always as small as its masks: nothing has to be kept a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from purethin.arguments import explained
 from purethin.checks import check_fits
-from purethin.errors import RecipeError, SpecError
+from purethin.errors import SpecError
 from purethin.loops.narrow import narrow
-from purethin.measures import Measure
+from purethin.loops.ranked import Ranked, check_state, on_batches
 from purethin.modules import params_of
 from purethin.optimizers.probe import unwrapped
-from purethin.recipes.schedulers import Scheduler
-from purethin.spec import Masks, Scores
+from purethin.spec import Masks
 from purethin.training.core import State, advance
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @explained
@@ -32,8 +35,7 @@ def narrow_along(
     *,
     epoch: int,
     averages: Sequence[nn.Module] = (),
-    statistics: Mapping[Measure, Tensor] | None = None,
-    scores: Mapping[str, Scores] | None = None,
+    **ranked: Unpack[Ranked],
 ) -> tuple[State, bool]:
     """What a recipe does as an epoch begins, done in place to a module and its optimizer.
 
@@ -43,8 +45,10 @@ def narrow_along(
         optimizer: which steps it.
         epoch: counted from 0. A loop that counts steps alone calls so many of them an epoch.
         averages: modules of the same sizes that are thinned with it: an `AveragedModel.module`.
-        statistics: as `advance` takes them, where pruners rank by data.
-        scores: alike.
+        **ranked: where pruners rank by data: `batches`, which are measured on a copy of the model,
+            and `update=pt.Update(loss_fn)`, which tells a batch's inputs and loss (by default its
+            first entry, and `outputs["loss"]`); or `statistics` and `scores`, as `advance` takes
+            them.
 
     Returns:
         `(state, changed)`: the next state, and whether the network has become smaller.
@@ -68,9 +72,9 @@ def narrow_along(
     False 2
     """
     check_state(state)
-    next_state, change = advance(
-        state, params_of(model), epoch=epoch, statistics=statistics, scores=scores
-    )
+    statistics, scores = on_batches(state, model, epoch, ranked)
+    params = params_of(model)
+    next_state, change = advance(state, params, epoch=epoch, statistics=statistics, scores=scores)
     if change.thinned:
         for average in averages:
             check_fits(change.spec, params_of(average))
@@ -78,33 +82,6 @@ def narrow_along(
         for average in averages:
             narrow(average, change.spec, change.masks)
     return next_state, change.thinned
-
-
-def check_state(state: State) -> None:
-    """That a loop of others can follow the recipe.
-
-    Raises:
-        RecipeError: not; what to do instead is said.
-    """
-    if state.thin != "now":
-        raise RecipeError(
-            f'begin was told thin="{state.thin}", but nothing keeps masked units at zero here: '
-            'write pt.begin(spec, recipe, thin="now")'
-        )
-    pruning = state.pruning
-    single = next((n for n, names in pruning.singles.items() if names), None)
-    pulled = next((n for n, each in pruning.penalties.items() if each), None)
-    rates = next((p.instance.name for p in pruning.timetable.of(Scheduler)), None)
-    for name, what, instead in (
-        (single, "zeroes single weights", "prune whole units"),
-        (pulled, "adds a penalty to the loss", "add pruning.penalty_at(epoch, params) to it"),
-        (rates, "moves the learning rate", "give the loop a scheduler of its own"),
-    ):
-        if name is not None:
-            raise RecipeError(
-                f"'{name}' {what}, which a loop of others does not do for a recipe: take it out of "
-                f"the recipe ({instead}), or train with pt.Trainer"
-            )
 
 
 def resumed(state: State, model: nn.Module, masks: Masks) -> State:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from purethin.errors import SpecError
-from purethin.loops.along import check_state, narrow_along
+from purethin.loops.along import narrow_along
+from purethin.loops.ranked import started
 from purethin.recipes.recipe import Recipe
 from purethin.spec import Spec
-from purethin.training.core import State, begin
+from purethin.training.core import State
+from purethin.training.update import Update
 
 
 def trainer_of(yolo: Any) -> type[Any]:
@@ -43,15 +45,16 @@ def trainer_of(yolo: Any) -> type[Any]:
     return type(f"Kept{base.__name__}", (base,), {"get_model": get_model, "__module__": __name__})
 
 
-def prune_along(yolo: Any, spec: Spec, recipe: Recipe, *, seed: int = 0) -> Callable[[], State]:
+def prune_along(yolo: Any, spec: Spec, recipe: Recipe, **how: Any) -> Callable[[], State]:
     """Thin a model along a recipe while `yolo.train(trainer=trainer_of(yolo), …)` trains it, with
     its optimizer and its average.
 
     Args:
         yolo: a `YOLO`; its epochs are the recipe's.
         spec: of its dense module.
-        recipe: what `load_recipe` read.
-        seed: of the recipe's random pruners.
+        recipe: what `load_recipe` or `schedule` gave.
+        **how: `seed`, of the recipe's random pruners; `batches` and `update`, as `narrow_along`
+            takes them: by default the last 8 batches, and the model's own loss.
 
     Returns:
         A function without arguments that gives the recipe's state.
@@ -59,8 +62,9 @@ def prune_along(yolo: Any, spec: Spec, recipe: Recipe, *, seed: int = 0) -> Call
     Raises:
         RecipeError: the recipe does not fit, or asks for what only pt.Trainer does.
     """
-    states = [begin(spec, recipe, thin="now", seed=seed)]
-    check_state(states[0])
+    own = Update(lambda outputs, batch: outputs[0].sum(), inputs_of=lambda batch: (batch,))
+    state, ranked, last = started(spec, recipe, {"update": own, **how})
+    states = [state]
 
     def on_train_epoch_start(trainer: Any) -> None:
         average = trainer.ema
@@ -70,9 +74,15 @@ def prune_along(yolo: Any, spec: Spec, recipe: Recipe, *, seed: int = 0) -> Call
             trainer.optimizer,
             epoch=trainer.epoch,
             averages=[average.ema] if average else (),
+            **ranked,
         )
         if changed and average:
             average._pairs = None  # it remembers the tensors of both
 
+    def on_train_start(trainer: Any) -> None:
+        plain = trainer.preprocess_batch
+        trainer.preprocess_batch = lambda batch: (last.append(found := plain(batch)), found)[1]
+
+    yolo.add_callback("on_train_start", on_train_start)
     yolo.add_callback("on_train_epoch_start", on_train_epoch_start)
     return lambda: states[0]

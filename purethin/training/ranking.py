@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from purethin.errors import RecipeError
 from purethin.measures import Measure, scores, sums
@@ -66,52 +66,30 @@ class Ranking:
         """`{measure: Tensor[dense size of its axis]}` over batches and processes; 0 for units that
         are thinned already.
         """
-        pruned = self.tensors.pruned
-        wanted = pruned.pruning.measures_at(epoch)
-        if not wanted:
+        tensors, pruned = self.tensors, self.tensors.pruned
+        if not pruned.pruning.measures_at(epoch):
             return {}
-        tensors, total = self.tensors, dict[Measure, Tensor]()
         module = tensors.training(tensors.shown())
-        params = params_of(module)
-        for batch in islice(loader, self.batches):
-            args, kwargs = arguments(self.update.inputs_of(batch))
-            loss = lambda outputs, batch=batch: self.update.loss_fn(outputs, batch)  # noqa: E731
-            more = sums(module, params, pruned.spec, wanted, args, kwargs, loss)
-            total = {m: more[m] + total[m] if m in total else more[m] for m in more}
-        found = scores({m: tensors.engine.total(tensor) for m, tensor in total.items()})
-        gone = pruned.thinned_masks
-        return {m: spread({m.axis: t}, gone)[m.axis] for m, t in found.items()}
+        found = summed(pruned, module, epoch, islice(loader, self.batches), self.update)
+        return measured(pruned, {m: tensors.engine.total(tensor) for m, tensor in found.items()})
 
     def _scored(self, loader: Iterable[Any], epoch: int) -> dict[str, Scores]:
         """`{pruner: {axis: Tensor[dense size]}}` of the pruners whose criteria look at data, on the
         network without what is masked; summed over processes.
         """
         tensors, pruned = self.tensors, self.tensors.pruned
-        pruning = pruned.pruning
-        if not (pruners := pruning.scored_at(epoch)):
+        if not (pruners := pruned.pruning.scored_at(epoch)):
             return {}
-        model, spec = tensors.small().eval(), thin_spec(pruned.spec, pruned.pending)
-        given = [(b, arguments(self.update.inputs_of(b))) for b in islice(loader, self.batches)]
-        batches = [(batch, kwargs or args) for batch, (args, kwargs) in given]
-
-        def loss(outputs: Any, inputs: Any) -> Tensor:
-            batch = next(batch for batch, seen in batches if seen is inputs)
-            return self.update.loss_fn(outputs, batch)
-
-        out: dict[str, Scores] = {}
+        batches = list(islice(loader, self.batches))
+        out = scored(pruned, tensors.small().eval(), epoch, batches, self.update)
         for pruner in pruners:
-            assert pruner.by_axis is not None
-            data = Data(model, [inputs for _, inputs in batches], loss, pruner.by_axis.gram)
-            axes, seed = pruning.axes_of(pruner.name), (pruned.seed, epoch, pruner.name)
-            found = scores_by(pruner.by_axis, axes, params_of(model), spec, seed, data)
-            total = {axis: tensors.engine.total(scores) for axis, scores in found.items()}
-            whole = spread(total, pruned.masks)
-            if pruner.by_axis.regrow:
+            whole = {axis: tensors.engine.total(s) for axis, s in out[pruner.name].items()}
+            if pruner.by_axis is not None and pruner.by_axis.regrow:
                 whole |= self._grown(whole, batches)
             out[pruner.name] = whole
         return out
 
-    def _grown(self, scores: Scores, batches: Sequence[tuple[Any, Any]]) -> dict[str, Tensor]:
+    def _grown(self, scores: Scores, batches: Sequence[Any]) -> dict[str, Tensor]:
         """Scores with what bringing back is worth in place of the scores of gone units."""
         tensors, masks = self.tensors, self.tensors.pruned.masks
         if not (axes := [axis for axis in scores if axis in masks]):
@@ -122,7 +100,7 @@ class Ranking:
                 'ended: train all epochs in one fit, or give the trainer thin="recipe"'
             )
         dense = {name: tensors.engine.full(t.detach()) for name, t in tensors.dense().items()}
-        losses = [(inputs, partial(self._loss, batch)) for batch, inputs in batches]
+        losses = [(inputs_of(self.update, b), partial(self._loss, b)) for b in batches]
         spec = tensors.pruned.pruning.spec
         found = growth(tensors.shown(), dense, spec, masks, axes, losses)
         total = {axis: tensors.engine.total(worth) for axis, worth in found.items()}
@@ -130,6 +108,70 @@ class Ranking:
 
     def _loss(self, batch: Any, outputs: Any) -> Tensor:
         return self.update.loss_fn(outputs, batch)
+
+
+def inputs_of(update: Update, batch: Any) -> Any:
+    """What a forward takes of a batch: a tuple of arguments, or a dict of keyword arguments."""
+    args, kwargs = arguments(update.inputs_of(batch))
+    return kwargs or args
+
+
+def summed(
+    state: State, module: nn.Module, epoch: int, batches: Iterable[Any], update: Update
+) -> dict[Measure, Tensor]:
+    """The sums over batches that a recipe's measures need as an epoch begins.
+
+    Args:
+        state: how far the recipe has come.
+        module: the network at its sizes, in the mode in which it is measured; buffers may move.
+        epoch: which.
+        batches: read once.
+        update: tells a batch's inputs and its loss.
+    """
+    wanted, total = state.pruning.measures_at(epoch), dict[Measure, Tensor]()
+    params = params_of(module)
+    for batch in batches if wanted else ():
+        args, kwargs = arguments(update.inputs_of(batch))
+        loss = lambda outputs, batch=batch: update.loss_fn(outputs, batch)  # noqa: E731
+        more = sums(module, params, state.spec, wanted, args, kwargs, loss)
+        total = {m: more[m] + total[m] if m in total else more[m] for m in more}
+    return total
+
+
+def measured(state: State, total: Mapping[Measure, Tensor]) -> dict[Measure, Tensor]:
+    """`{measure: Tensor[dense size of its axis]}` from the sums over all batches."""
+    gone = state.thinned_masks
+    return {m: spread({m.axis: t}, gone)[m.axis] for m, t in scores(total).items()}
+
+
+def scored(
+    state: State, small: nn.Module, epoch: int, batches: Sequence[Any], update: Update
+) -> dict[str, Scores]:
+    """`{pruner: {axis: Tensor[dense size]}}` of the pruners whose criteria look at data.
+
+    Args:
+        state: how far the recipe has come.
+        small: the network without what is masked, in eval mode.
+        epoch: which.
+        batches: in memory.
+        update: tells a batch's inputs and its loss.
+    """
+    pruning, params, spec = state.pruning, params_of(small), thin_spec(state.spec, state.pending)
+    inputs = [inputs_of(update, batch) for batch in batches]
+
+    def loss(outputs: Any, given: Any) -> Tensor:
+        batch = next(b for b, seen in zip(batches, inputs, strict=True) if seen is given)
+        return update.loss_fn(outputs, batch)
+
+    out: dict[str, Scores] = {}
+    for pruner in pruning.scored_at(epoch):
+        assert pruner.by_axis is not None
+        data = Data(small, inputs, loss, pruner.by_axis.gram)
+        axes, seed = pruning.axes_of(pruner.name), (state.seed, epoch, pruner.name)
+        out[pruner.name] = spread(
+            scores_by(pruner.by_axis, axes, params, spec, seed, data), state.masks
+        )
+    return out
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
