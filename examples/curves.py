@@ -252,11 +252,12 @@ def picture(rows: Sequence[Row], name: str) -> Path:
     from matplotlib.figure import Figure  # of the extra `plot`
 
     ways = [w for w in WAYS if any(r["network"] == name and w in r for r in rows)]
-    figure = Figure((3.3 * len(ways) + 1.9, 3.6), layout="constrained")
-    panels = figure.subplots(1, len(ways), sharey=True, squeeze=False)[0]
+    down, across = -(-len(ways) // 2), min(len(ways), 2)  # two panels are as wide as a page
+    figure = Figure((3.3 * across + 1.9, 3.4 * down + 0.2), layout="constrained")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     tried = dict.fromkeys(r["criterion"] for r in rows if r["network"] == name)
     dense = mean(r["dense"] for r in rows if r["network"] == name)
-    for panel, way in zip(panels, ways, strict=True):
+    for panel, way in zip(panels.flat, ways, strict=False):
         for criterion in sorted(tried, key=lambda c: c in COLOURS):
             line = seen(rows, name, criterion, way)
             colour = COLOURS.get(criterion, "#d3d9e0")
@@ -268,10 +269,12 @@ def picture(rows: Sequence[Row], name: str) -> Path:
                 panel.fill_between(x, *ends, color=colour, alpha=0.13, lw=0)
         panel.set_title(way, loc="left", fontsize=10)
         panel.set_xlim(101, 49)
-        panel.set_xlabel("MACs kept, %")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel(JUDGED[name], fontsize=8)
-    handles, labels = panels[0].get_legend_handles_labels()
+    for panel in panels[-1]:
+        panel.set_xlabel("MACs kept, %")
+    for panel in panels[:, 0]:
+        panel.set_ylabel(JUDGED[name], fontsize=8)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
     to = DOCS / "pictures" / f"curves-{name}.png"
     to.parent.mkdir(exist_ok=True)
