@@ -263,6 +263,22 @@ def test_a_schedule_free_optimizer_shows_its_average_to_all_but_the_step(which: 
     assert not torch.allclose(now.params["0.weight"], shown)
 
 
+def test_a_schedule_free_optimizer_that_is_interrupted_shows_its_average() -> None:
+    held: list[pt.Trainer] = []
+
+    def stop(moment: pt.Moment) -> None:
+        if moment.epoch == 2:
+            held.append(moment.trainer)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(Averaging, callbacks=({"step": stop},))
+    (t,) = held
+    shown = next(t.model().parameters()).detach().clone()
+    t.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+    assert not torch.allclose(next(t.model().parameters()), shown)
+
+
 REFUSED = {
     "SOAP": r"SOAP keeps 'GG\[0\]' for a parameter of 2 dims",
     "ScalableShampoo": "ScalableShampoo keeps 'pre_conditioner' for a parameter of 2 dims",

@@ -83,10 +83,14 @@ def test_a_state_that_a_wrapped_module_hands_back_is_not_an_output() -> None:
         assert (8 in spec.sizes.values()) == free
 
 
-@pytest.mark.nightly
-@pytest.mark.filterwarnings("ignore")
-def test_a_network_with_lora_thins_merges_and_takes_another_adapter() -> None:
-    peft = pytest.importorskip("peft")
+LORA = {
+    "target_modules": ["q_proj", "v_proj", "up_proj", "down_proj"],
+    "init_lora_weights": False,
+}
+IDS = torch.arange(7)[None]
+
+
+def llama() -> Any:
     transformers = importlib.import_module("transformers")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
@@ -97,26 +101,71 @@ def test_a_network_with_lora_thins_merges_and_takes_another_adapter() -> None:
         intermediate_size=96,
         vocab_size=100,
     )
-    layers = ["q_proj", "v_proj", "up_proj", "down_proj"]
-    lora = {"target_modules": layers, "init_lora_weights": False}
-    model = peft.get_peft_model(
-        transformers.LlamaForCausalLM(config), peft.LoraConfig(r=4, **lora)
-    ).eval()
-    ids = torch.randint(100, (1, 7))
-    params = pt.params_of(model)
-    spec = pt.infer(model, params, ids)
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def two_thirds(model: nn.Module) -> tuple[pt.Spec, dict[str, Tensor]]:
+    """A model's spec, and masks of all its exact axes but adapters' ranks."""
+    spec = pt.infer(model, pt.params_of(model), IDS)
     sizes = {n: s for n, s in spec.sizes.items() if n in spec.exact and "lora" not in n and s > 2}
-    assert {2, 8, 96} <= {
-        *spec.sizes.values()
-    }  # key-value heads, pairs of head widths, feed-forward
-    masks = {n: torch.arange(s) % 3 != 1 for n, s in sizes.items()}
-    assert pt.check(model, params, spec, masks, ids).ok
+    assert {8, 96} <= {*sizes.values()}  # pairs of head widths, feed-forward
+    return spec, {n: torch.arange(s) % 3 != 1 for n, s in sizes.items()}
+
+
+def assert_merges(model: Any, **options: Any) -> None:
+    """That merging gives a Llama with the outputs that the adapters gave."""
+    want = model(IDS).logits
+    merged = model.merge_and_unload(**options)
+    assert type(merged).__name__ == "LlamaForCausalLM"
+    torch.testing.assert_close(merged(IDS).logits, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("merged", ["default", "second"])
+def test_a_network_with_lora_thins_merges_and_takes_another_adapter(merged: str) -> None:
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(llama(), peft.LoraConfig(r=4, **LORA)).eval()
+    params, (spec, masks) = pt.params_of(model), two_thirds(model)
+    assert pt.check(model, params, spec, masks, IDS).ok
     small: Any = pt.rebuild(model, *pt.thin(params, spec, masks)).eval()
-    small.add_adapter("second", peft.LoraConfig(r=2, **lora))
-    small.set_adapter("second")
-    assert small(ids).logits.shape == (1, 7, 100)
-    small.set_adapter("default")
-    want = small(ids).logits
-    merged = small.merge_and_unload()
-    assert type(merged) is transformers.LlamaForCausalLM
-    torch.testing.assert_close(merged(ids).logits, want, rtol=1e-4, atol=1e-5)
+    small.add_adapter("second", peft.LoraConfig(r=2, **LORA))
+    for name in ("second", "default"):
+        small.set_adapter(name)
+        assert small(IDS).logits.shape == (1, 7, 100)
+    small.set_adapter(merged)
+    assert_merges(small, adapter_names=[merged])
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+def test_adapters_on_a_thinned_network_have_its_widths_and_merge() -> None:
+    peft = pytest.importorskip("peft")
+    base = llama()
+    spec, masks = two_thirds(base)
+    small: Any = pt.rebuild(base, *pt.thin(pt.params_of(base), spec, masks)).eval()
+    model = peft.get_peft_model(small, peft.LoraConfig(r=4, **LORA)).eval()
+    up = model.base_model.model.model.layers[0].mlp.up_proj
+    assert up.lora_B["default"].weight.shape == (64, 4) == (up.base_layer.out_features, 4)
+    assert_merges(model)
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_of_adapters_alone_is_narrowed_on_its_way_and_merges() -> None:
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(llama(), peft.LoraConfig(r=4, **LORA))
+    adapters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(adapters, lr=0.01)
+    spec, masks = two_thirds(model.eval())
+    for step in range(4):
+        if step == 2:
+            pt.narrow(model, spec, masks, optimizer)
+        model(input_ids=IDS, labels=IDS).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert all(optimizer.state[p]["exp_avg"].shape == p.shape for p in adapters)
+    up = model.base_model.model.model.layers[0].mlp.up_proj
+    assert up.lora_B["default"].weight.shape == (64, 4)
+    assert up.base_layer.weight.grad is None
+    assert_merges(model)
