@@ -35,6 +35,17 @@ MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
 """By class: (attribute, parameter, dim)."""
 
 
+def measuring(module: nn.Module) -> set[str]:
+    """The integers of torch's own layers that say what they measure; all that they have, where the
+    class is torch's own.
+    """
+    if type(module).__module__.startswith("torch.nn."):
+        return {*vars(module)}
+    found = {row[0] for kind, rows in MEASURES.items() if isinstance(module, kind) for row in rows}
+    convolves = isinstance(module, nn.modules.conv._ConvNd)
+    return found | ({"in_channels", "out_channels", "groups"} if convolves else set())
+
+
 def misfits(module: nn.Module, dense: nn.Module) -> Iterator[str]:
     """Where an integer of a layer is not the size that it measures, though it is in the dense one:
     `weight has 7 rows, out_features is 1000`.

@@ -230,7 +230,7 @@ def _checked(
     if isinstance(model, nn.Module):
         dense = rebuild(model, beside, config_of(spec, {})).eval()
         small = rebuild(model, thinned, config).eval()
-        stay = unsaid(dense, small)
+        stay = unsaid(dense, small, spec, masks)
     else:
         dense, small = (lambda *a, p=p, **k: model(p, *a, **k) for p in (beside, thinned))
     with torch.no_grad(), slow_path():

@@ -5,6 +5,7 @@ Run by `pytest -m survey`.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,62 @@ def test_what_a_config_class_refuses_is_said() -> None:
     assert report.changed == {"num_attention_heads": (8, 6), "num_key_value_heads": (4, 3)}
     (left,) = report.left
     assert "LlamaConfig refuses" in left and "not a multiple" in left
+
+
+SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6}
+SIX = {**SMALL, "intermediate_size": 100}
+GROUPED = {**TOKENS, **SIX, "num_key_value_heads": 2, "head_dim": 10}
+DISTIL = {"vocab_size": 60, "dim": 48, "n_layers": 2, "n_heads": 6, "hidden_dim": 100}
+HEARD = {**WHISPER, "d_model": 48, "encoder_attention_heads": 6, "decoder_attention_heads": 6}
+SWIN = {
+    "image_size": 32,
+    "patch_size": 4,
+    "embed_dim": 24,
+    "depths": [1, 1],
+    "num_heads": [3, 6],
+    "window_size": 4,
+}
+STALE: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
+    ("BertModel", {**TOKENS, **SIX}, READ, {"num_attention_heads 6→3", "all_head_size 48→12?"}),
+    ("RobertaModel", {**TOKENS, **SIX}, READ, {"num_attention_heads 6→3", "all_head_size 48→12?"}),
+    ("DistilBertModel", DISTIL, READ, {"n_heads 6→3", "dim 48→12?"}),
+    ("ViTModel", {**SIX, "image_size": 32, "patch_size": 8}, SEE, {"num_attention_heads 6→3"}),
+    ("LlamaModel", GROUPED, READ, {"num_key_value_groups 3→1"}),
+    ("Qwen3Model", GROUPED, READ, {"num_key_value_groups 3→1"}),
+    (
+        "GPT2Model",
+        {**GPT2, "n_embd": 48, "n_head": 6},
+        READ,
+        {"num_heads 6→3", "embed_dim 48→12?", "nx 48→12"},
+    ),
+    (
+        "T5ForConditionalGeneration",
+        {**T5, "d_model": 48, "num_heads": 6, "d_kv": 10},
+        WRITE,
+        {"n_heads 6→3", "inner_dim 60→15"},
+    ),
+    ("WhisperForConditionalGeneration", HEARD, HEAR, {"embed_dim 48→12?"}),
+    ("SwinModel", SWIN, SEE, {"num_attention_heads 3→1", "num_attention_heads 6→3"}),
+]
+"""What stays: `?` where a width of as many units stays too. Whisper's forward reads its heads."""
+
+
+@pytest.mark.parametrize(("name", "config", "inputs", "stays"), STALE)
+def test_integers_of_attention_that_stay_are_listed(
+    name: str, config: dict[str, Any], inputs: dict[str, Any], stays: set[str]
+) -> None:
+    kind = getattr(transformers, name)
+    torch.manual_seed(0)
+    model = kind(kind.config_class(**config)).eval()
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, **inputs)
+    parts = ("head", "rep", "attn", "attention", "Attention")
+    masks = {
+        n: torch.arange(spec.sizes[n]) < max(1, spec.sizes[n] // 2)
+        for n in spec.exact
+        if any(part in n for part in parts)
+    }
+    report = pt.check(model, params, spec, masks, **inputs)
+    said = r"(?:.*\.)?(\w+) stays (\d+), but .* had \d+ units and has (\d+)(, another)?"
+    found = [re.match(said, line) for line in report.unsaid]
+    assert report.ok and {f"{m[1]} {m[2]}→{m[3]}{'?' if m[4] else ''}" for m in found if m} == stays

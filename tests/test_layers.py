@@ -13,13 +13,13 @@ FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors lazy
     arguments
-    axes tree outputs table waiting multihead empty holders hooked copying builtin unsaid
+    axes tree outputs table waiting multihead empty holders hooked copying builtin
     notation layouts records
     document
     spec
     finding
     checks rewriting units kept
-    thinning
+    thinning unsaid
     costs modules oracle
     selection branches
     measuring

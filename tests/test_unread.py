@@ -51,6 +51,37 @@ def test_a_wrapper_says_the_sizes_of_the_layer_right_below_it() -> None:
     assert "not read by this forward: width stays 9" in str(report)
 
 
+class Heads(nn.Module):
+    """Its forward reads the width of a head; the number of heads, all of them, and where it stands
+    are kept as well.
+    """
+
+    def __init__(self, at: int, width: int = 6, heads: int = 2) -> None:
+        super().__init__()
+        self.at, self.heads, self.each, self.inner = at, heads, width // heads, width
+        self.query, self.back = nn.Linear(6, width), nn.Linear(width, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.query(x).view(len(x), -1, self.each)
+        return x + self.back((heads * heads.sum(2, keepdim=True)).flatten(1))
+
+
+@pytest.mark.parametrize(("width", "another"), [(6, ", another width of as many stays"), (8, "")])
+def test_factors_of_a_width_are_listed_and_the_index_of_a_layer_is_not(
+    width: int, another: str
+) -> None:
+    model = nn.Sequential(Heads(1, width), Heads(2, width))
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, X)
+    (heads,) = (n for n in pt.find(spec, "1.*") if spec.sizes[n] == 2)
+    masks = {heads: torch.tensor([True, False])}
+    lines = pt.check(model, params, spec, masks, X).unsaid
+    assert lines == (
+        f"1.heads stays 2, but '{heads}' of query.weight had 2 units and has 1",
+        f"1.inner stays {width}, but query.weight had {width} units and has {width // 2}{another}",
+    )
+
+
 class Base(nn.Module):
     def __init__(self) -> None:
         super().__init__()
