@@ -15,6 +15,7 @@ import torch
 from criteria import ranks, spearman, written
 from curves import table
 from resnet_cifar import resnet20
+from search import search
 from torch import nn
 
 import purethin as pt
@@ -145,6 +146,26 @@ def test_a_thinned_network_learns_the_outputs_of_the_dense_one_which_stays() -> 
     before, after = in_use.learn(net, pt.rebuild(model, *pt.thin(params, spec, masks)), 20)
     assert 0 < after < before
     assert all(torch.equal(p, params[name]) for name, p in model.named_parameters())
+
+
+def test_a_search_keeps_within_the_budget_and_never_ends_worse_than_solve() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 2))
+    params, x = pt.params_of(net), torch.randn(16, 4)
+    spec, want = pt.infer(net, params, x), net(x).detach()
+    scores, tried = pt.lp_norm(params, spec), []
+
+    def loss(masks: dict[str, torch.Tensor]) -> float:
+        tried.append(pt.cost(spec, masks).macs)
+        out = torch.func.functional_call(net, pt.mask(params, spec, masks), (x,))
+        return float((out - want).square().mean())
+
+    masks, course = search(scores, spec, loss, macs=0.5, tries=25)
+    assert len(tried) == 25
+    assert max(tried) <= 0.5 * pt.cost(spec).macs
+    assert course == sorted(course, reverse=True)
+    assert course[0] == loss(pt.solve(scores, spec, macs=0.5, normalize=None))
+    assert course[-1] == loss(masks) < course[0]
 
 
 def test_a_library_that_is_missing_is_named_with_the_line_that_installs_it(
