@@ -12,6 +12,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -165,16 +166,13 @@ def _interpolated(
     """A layer's seconds: multilinear between the points of its grid, flat below the first; longer
     where a width that is cut has few divisors.
     """
-    grid = torch.tensor(layer.fractions, dtype=torch.float64, device="cpu")
-    table = torch.tensor(layer.seconds, dtype=torch.float64, device="cpu")
-    table = table.view([len(grid)] * len(layer.widths))
-    for dim in range(table.dim()):
-        table = table.cummax(dim).values
+    grid, flat = _grid(layer.fractions, layer.seconds, len(layer.widths))
     like = next(iter(widths.values()))
     corners = [(torch.ones_like(like), torch.zeros_like(like, dtype=torch.int64))]
     for group in layer.widths:
-        parsed = [parse(text) for text in group]
-        at = torch.as_tensor(narrowed(parsed, widths, sizes)).clamp(float(grid[0]), 1.0)
+        at = torch.as_tensor(narrowed([*map(_parsed, group)], widths, sizes)).clamp(
+            float(grid[0]), 1.0
+        )
         low = (torch.searchsorted(grid, at.contiguous(), right=True) - 1).clamp(0, len(grid) - 2)
         up = (at - grid[low]) / (grid[low + 1] - grid[low])
         corners = [
@@ -182,22 +180,39 @@ def _interpolated(
             for weight, place in corners
             for share, step in ((1 - up, 0), (up, 1))
         ]
-    flat = table.flatten()
     between = torch.stack([weight * flat[place] for weight, place in corners]).sum(0)
     return between * _oddness(layer, widths, sizes)
+
+
+@cache
+def _grid(
+    fractions: tuple[float, ...], seconds: tuple[float, ...], directions: int
+) -> tuple[Tensor, Tensor]:
+    """The points of each direction, and the seconds row-major, which never fall."""
+    grid = torch.tensor(fractions, dtype=torch.float64, device="cpu")
+    table = torch.tensor(seconds, dtype=torch.float64, device="cpu")
+    table = table.view([len(grid)] * directions)
+    for dim in range(directions):
+        table = table.cummax(dim).values
+    return grid, table.flatten()
+
+
+_parsed = cache(parse)
 
 
 def _oddness(layer: LayerTime, widths: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
     """The factor of the width with the fewest divisors by two among those that are cut."""
     like = next(iter(widths.values()))
-    factors = torch.tensor((*layer.odd, 1.0), dtype=torch.float64, device="cpu")
-    kind = torch.full_like(like, len(layer.odd), dtype=torch.int64)
-    for expr in (parse(text) for group in layer.widths for text in group) if layer.odd else ():
+    if not layer.odd:
+        return torch.ones_like(like)
+    most = 2 ** len(layer.odd)
+    divisor = torch.full_like(like, most, dtype=torch.int64)
+    for expr in (_parsed(text) for group in layer.widths for text in group):
         width = torch.as_tensor(_size(expr, widths)).round().long()
-        even = torch.stack([width % 2**k == 0 for k in range(1, len(layer.odd) + 1)]).cumprod(0)
-        mine = torch.where(width < ax.size(expr, sizes), even.sum(0), len(layer.odd))
-        kind = torch.minimum(kind, mine)
-    return factors[kind]
+        mine = torch.where(width < ax.size(expr, sizes), width & -width, most)
+        divisor = torch.minimum(divisor, torch.where(mine > 0, mine, most))
+    factors = torch.tensor((*layer.odd, 1.0), dtype=torch.float64, device="cpu")
+    return factors[divisor.log2().long()]
 
 
 def _size(expr: Axes, widths: Mapping[str, Tensor]) -> Tensor | int:
