@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import prod
 
@@ -170,16 +169,22 @@ def _check_mask(name: str, m: object, want: tuple[int, ...], why: str, *, floats
 
 
 def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
-    """A function from an expression to the number of its entries that stay, cached by
-    expression.
+    """A function from an expression to the number of its entries that stay, counted once for each
+    object.
     """
     masks = masks or {}
     kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    known: dict[int, tuple[Axes, int]] = {}  # by identity: to hash a long sum takes longer
 
     def size(expr: Axes) -> int:
+        if type(expr) is Name:
+            return kept[expr.name]
+        if id(expr) not in known:
+            known[id(expr)] = expr, count(expr)
+        return known[id(expr)][1]
+
+    def count(expr: Axes) -> int:
         match expr:
-            case Name(name):
-                return kept[name]
             case Fixed(number):
                 return number
             case Product(factors):
@@ -189,7 +194,7 @@ def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
         stays = ax.keep(expr, masks, spec.sizes)
         return ax.size(expr, spec.sizes) if stays is None else int(stays.sum())
 
-    return functools.cache(size)
+    return size
 
 
 def broken_condition(spec: Spec, masks: Masks) -> tuple[Condition, int, int] | None:
