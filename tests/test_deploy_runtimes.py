@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from runtimes import INT4, RUNTIMES, package, quantized, quiet
 from torch import nn
 
 import purethin as pt
 
+BY_CHANNEL = "torchao int4 by channel"
 X = torch.linspace(0, 1, 3 * 16 * 16).view(1, 3, 16, 16)
 
 
@@ -48,14 +50,14 @@ def imported(name: str) -> Any:
     return package(name)
 
 
-def far(name: str, folder: Path) -> float:
-    """How far the thinned network in a runtime is from itself in torch, relative to the largest
+def far(name: str, folder: Path, net: nn.Module = SMALL, x: torch.Tensor = X) -> float:
+    """How far a thinned network in a runtime is from itself in torch, relative to the largest
     output.
     """
     for needed in RUNTIMES[name].packages:
         pytest.importorskip(needed)
     with torch.no_grad(), quiet():
-        want, found = SMALL(X), RUNTIMES[name].ready(SMALL, X, folder)()
+        want, found = net(x), RUNTIMES[name].ready(net, x, folder)()
     return float((found - want).abs().max() / want.abs().max())
 
 
@@ -76,6 +78,27 @@ def test_a_runtime_computes_what_torch_does(runtime: str, tmp_path: Path) -> Non
     found = far(runtime, tmp_path)
     print(f"{runtime}: {found:.1e}")
     assert found <= RUNTIMES[runtime].differs
+
+
+@pytest.mark.nightly
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "runtime", [name for name in RUNTIMES if name not in ("eager", BY_CHANNEL)]
+)
+def test_half_a_mobilenet_computes_there_what_it_does_in_torch(
+    runtime: str, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model, x = torchvision.models.mobilenet_v2(weights=None).eval(), torch.rand(1, 3, 64, 64)
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):  # else the last features are all but zero
+            nn.init.normal_(norm.bias, std=0.1)
+    params = pt.params_of(model)
+    spec = pt.infer(model, params, x)
+    masks = pt.solve(pt.lp_norm(params, spec), spec, macs=0.5)
+    half = pt.rebuild(model, *pt.thin(params, spec, masks)).eval()
+    assert any(mask.sum() % 8 for mask in masks.values())
+    assert far(runtime, tmp_path, half, x) <= 10 * RUNTIMES[runtime].differs
 
 
 @pytest.mark.survey
