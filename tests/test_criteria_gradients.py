@@ -208,6 +208,24 @@ def test_the_output_may_be_chosen_and_draws_repeat() -> None:
 # ---- curvature
 
 
+@pytest.mark.parametrize("chunk", [None, 1])
+def test_gradients_are_taken_also_where_the_caller_has_turned_them_off(
+    chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if chunk:  # the examples one by one
+        monkeypatch.setattr("purethin.measuring.gradients.BUDGET", chunk)
+
+    def scores() -> pt.Scores:
+        chance = torch.Generator().manual_seed(0)
+        return pt.output_taylor(NET, PARAMS, SPEC, [X], generator=chance)
+
+    want = scores()
+    with torch.no_grad():
+        found = scores()
+    assert all(float(s.max()) > 0 for s in want.values())
+    torch.testing.assert_close(found, want)
+
+
 def test_optimal_brain_damage_is_exact_on_a_diagonal_quadratic() -> None:
     h = {"w": inputs(3, 2).abs(), "v": inputs(2, 3, seed=2).abs()}
     params = {"w": inputs(3, 2, seed=3), "v": inputs(2, 3, seed=4)}

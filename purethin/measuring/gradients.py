@@ -101,7 +101,8 @@ class GradientSums:
 
         def one(weights: Tensors, *parts: Any) -> Tensor:
             rows = [x[None] if s else x for x, s in zip(parts, split, strict=True)]
-            return self._value(weights, tree_unflatten(rows, structure)).sum()
+            with torch.enable_grad():  # the caller may have turned it off
+                return self._value(weights, tree_unflatten(rows, structure)).sum()
 
         size = sum(t.numel() * t.element_size() for t in weights.values())
         chunk = max(1, min(count, BUDGET // max(size, 1)))
