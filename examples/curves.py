@@ -44,7 +44,7 @@ RANKED = ("lp_norm", "output_taylor")
 COLOURS = {
     "random": "#222222",
     "lp_norm": "#b7472a",
-    "lp_norm, by ranks": "#ed8936",
+    "lp_norm, by ranks": "#805ad5",
     "wanda": "#d69e2e",
     "gate, each example": "#38b2ac",
     "gate, each example, added": "#2f855a",
