@@ -79,9 +79,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         conditions=tuple(_conditions(trace, text)),
         macs=_merged((k, tuple(map(text, ds))) for k, ds in trace.macs),
         activation_bytes=_merged((k, tuple(map(text, ds))) for k, ds in trace.counted),
-        batch=batch_of(
-            trace, traced.inputs, [*traced.outputs.values()], [*traced.named.values()], calls
-        ),
+        batch=batch_of(trace, traced.inputs, traced.first_outputs, [*traced.named.values()], calls),
         ties=by_axis(((node, str(place)) for node, place in trace.ties), names),
         notes=notes + tuple(f"frozen: {what} {place}" for what, place in trace.unknown.items()),
     )

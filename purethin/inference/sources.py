@@ -204,6 +204,11 @@ class Traced:
         carries = {n: any(map(leaves, self.trace.dims_of(t))) for n, t in self.named.items()}
         return {n: t for n, t in self.named.items() if carries[n] and n not in self.buffers}
 
+    @property
+    def first_outputs(self) -> list[Tensor]:
+        """What the forward returned for the first example, whose cost it is."""
+        return [x for where, x in self.outputs.items() if " of example " not in where]
+
     @functools.cached_property
     def calls(self) -> list[Call]:
         """The calls that an output, or a number that Python read, depends on, in order."""
