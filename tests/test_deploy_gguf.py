@@ -76,7 +76,8 @@ def test_a_file_says_the_thinned_widths_and_holds_the_thinned_tensors(tmp_path: 
 def test_llama_cpp_computes_what_torch_does(
     kind: str, kept: dict[str, int], tmp_path: Path
 ) -> None:
-    imported("cyllama"), imported("gguf")
+    imported("cyllama")
+    imported("gguf")
     small = thinned(llama(), kept)
     gguf_files.write(tmp_path / "a.gguf", small, kind)
     want = small(IDS).logits[0, -1].detach()
@@ -86,7 +87,8 @@ def test_llama_cpp_computes_what_torch_does(
 
 @pytest.mark.nightly
 def test_llama_cpp_quantizes_rows_of_whole_blocks_and_widens_others(tmp_path: Path) -> None:
-    imported("cyllama"), imported("gguf")
+    imported("cyllama")
+    imported("gguf")
     kinds, sizes = dict[int, str](), dict[int, int]()
     for width in (512, 511, 480, 256):
         file, made = tmp_path / f"{width}.gguf", tmp_path / f"{width}.q.gguf"
