@@ -105,9 +105,8 @@ class Spec:
     def numbers(self) -> dict[str, tuple[int, ...]]:
         """`{parameter: a number for each dim}`: dims of equal expressions have the same."""
         known: dict[Axes, int] = {}
-        same: dict[
-            int, int
-        ] = {}  # by identity: many dims share one object, a long sum hashes slowly
+        # By identity: many dims share one object, and a long sum hashes slowly.
+        same: dict[int, int] = {}
 
         def number(e: Axes) -> int:
             if id(e) not in same:

@@ -110,6 +110,17 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...], Changed]]
 ]
 
 
+def traced(
+    name: str, config: dict[str, Any], inputs: dict[str, Any]
+) -> tuple[Any, dict[str, torch.Tensor], pt.Spec]:
+    """A network of random weights, its parameters and its spec."""
+    kind = getattr(transformers, name)
+    torch.manual_seed(0)
+    model = kind(kind.config_class(**config)).eval()
+    params = pt.params_of(model)
+    return model, params, pt.infer(model, params, **inputs)
+
+
 @pytest.mark.parametrize(("name", "config", "inputs", "axes", "changed"), ROWS)
 def test_a_network_of_uniform_widths_is_saved_and_loaded_by_its_own_library(
     name: str,
@@ -119,18 +130,14 @@ def test_a_network_of_uniform_widths_is_saved_and_loaded_by_its_own_library(
     changed: Changed,
     tmp_path: Path,
 ) -> None:
-    kind = getattr(transformers, name)
-    torch.manual_seed(0)
-    model = kind(kind.config_class(**config)).eval()
-    params = pt.params_of(model)
-    spec = pt.infer(model, params, **inputs)
+    model, params, spec = traced(name, config, inputs)
     halves = {n: torch.arange(spec.sizes[n]) < spec.sizes[n] // 2 for n in pt.find(spec, axes)}
     small: Any = pt.rebuild(model, *pt.thin(params, spec, halves))
     synced: Any
     synced, report = pt.sync_config(model, small, **inputs)
     assert (report.changed, report.left, report.difference) == (changed, (), 0.0)
     synced.save_pretrained(tmp_path)
-    loaded = kind.from_pretrained(tmp_path).eval()
+    loaded = type(model).from_pretrained(tmp_path).eval()
     want, found = small(**inputs).logits, loaded(**inputs).logits
     assert torch.equal(want, found)
     assert not torch.equal(want, model(**inputs).logits)
@@ -191,11 +198,7 @@ STALE: list[tuple[str, dict[str, Any], dict[str, Any], set[str]]] = [
 def test_integers_of_attention_that_stay_are_listed(
     name: str, config: dict[str, Any], inputs: dict[str, Any], stays: set[str]
 ) -> None:
-    kind = getattr(transformers, name)
-    torch.manual_seed(0)
-    model = kind(kind.config_class(**config)).eval()
-    params = pt.params_of(model)
-    spec = pt.infer(model, params, **inputs)
+    model, params, spec = traced(name, config, inputs)
     parts = ("head", "rep", "attn", "attention", "Attention")
     masks = {
         n: torch.arange(spec.sizes[n]) < max(1, spec.sizes[n] // 2)

@@ -85,39 +85,32 @@ def means(losses: list[float]) -> list[float]:
     return [sum(losses[i : i + 4]) / 4 for i in range(0, 4 * EPOCHS, 4)]
 
 
-def test_a_plain_loop_that_narrows_has_the_losses_of_our_trainer() -> None:
+def plain_loop(recipe: pt.Recipe, **ranked: Any) -> tuple[nn.Module, list[float]]:
+    """A network narrowed along a recipe in a loop written by hand, and its mean losses by epoch."""
     model = Net()
     optimizer = optimizer_of(model.parameters())
-    state, losses = pt.begin(SPEC, RECIPE, thin="now"), []
+    state, losses = pt.begin(SPEC, recipe, thin="now"), []
     for epoch in range(EPOCHS):
-        state, _ = narrow_along(state, model, optimizer, epoch=epoch)
+        state, _ = narrow_along(state, model, optimizer, epoch=epoch, **ranked)
         for x, y in BATCHES:
             loss = cross_entropy(model(x), y)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             losses.append(float(loss.detach()))
-    same(model, means(losses))
+    return model, means(losses)
+
+
+def test_a_plain_loop_that_narrows_has_the_losses_of_our_trainer() -> None:
+    same(*plain_loop(RECIPE))
 
 
 @pytest.mark.parametrize("criterion", BY_DATA)
 def test_a_plain_loop_that_ranks_by_its_batches_has_the_losses_of_our_trainer(
     criterion: str,
 ) -> None:
-    model, recipe = Net(), BY_DATA[criterion]
-    optimizer = optimizer_of(model.parameters())
-    state, losses = pt.begin(SPEC, recipe, thin="now"), []
-    for epoch in range(EPOCHS):
-        state, _ = narrow_along(
-            state, model, optimizer, epoch=epoch, batches=BATCHES, update=UPDATE
-        )
-        for x, y in BATCHES:
-            loss = cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(float(loss.detach()))
-    same(model, means(losses), recipe)
+    recipe = BY_DATA[criterion]
+    same(*plain_loop(recipe, batches=BATCHES, update=UPDATE), recipe)
 
 
 def test_a_measure_of_activations_is_taken_on_the_batches() -> None:
