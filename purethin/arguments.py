@@ -164,7 +164,7 @@ def _holds(value: Any, kind: type, inner: tuple[Any, ...]) -> bool:
         right = (fits(k, known[0]) and fits(v, known[1]) for k, v in entries)
         return isinstance(value, Mapping) and all(right)
     iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
-    if isinstance(value, str | bytes | Mapping | nn.Module) or not iterable:
+    if isinstance(value, str | bytes | Mapping | nn.Module | Tensor) or not iterable:
         return isinstance(value, kind) and kind is not Iterable
     if isinstance(value, list | tuple) and len(inner) == 1:
         return all(fits(entry, inner[0]) for entry in value[:_LOOKED_AT])

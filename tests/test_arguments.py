@@ -204,6 +204,10 @@ SLIPS: dict[str, tuple[Callable[[], Any], str]] = {
         r"is \(5, 4\), a shape it seems: .*give torch\.rand\(5, 4\)",
     ),
     "a module for its parameters": (lambda: ANY.infer(MODEL, MODEL, X), "as params_of gives"),
+    "a tensor for batches": (
+        lambda: ANY.measure(MODEL, PARAMS, SPEC, torch.rand(5, 3)),
+        "batches is a Tensor: give a list or a DataLoader",
+    ),
     "a text for a spec": (
         lambda: ANY.recipe_for("spec"),
         r"spec is 'spec', a str: give what pt\.infer",

@@ -335,8 +335,29 @@ def test_stats_that_do_not_do_are_refused() -> None:
     assert [*criteria.thinet(PARAMS, SPEC, plain)] == ["fc1"]
     with pytest.raises(pt.MaskError, match="no Gram matrices: give measure gram=True"):
         criteria.obs(PARAMS, SPEC, pt.measure(NET, PARAMS, SPEC, [X]))
+    for damp in (0.0, -1.0):
+        with pytest.raises(pt.MaskError, match="give a number above 0"):
+            criteria.obs(PARAMS, SPEC, plain, damp=damp)
     with pytest.raises(pt.MaskError, match="stats are what measure gives, not dict"):
         pt.wanda(PARAMS, SPEC, {})  # type: ignore[arg-type]
+
+
+def test_stats_of_another_network_are_refused() -> None:
+    stats = pt.measure(NET, PARAMS, SPEC, [X], gram=True, loss=lambda out, _: out.square().mean())
+    masks = {"fc1": torch.arange(SPEC.sizes["fc1"]) > 0}
+    params, spec = pt.thin(PARAMS, SPEC, masks)[0], pt.thin_spec(SPEC, masks)
+    for criterion in (
+        pt.wanda,
+        pt.taylor,
+        pt.fisher,
+        criteria.gate,
+        criteria.snip,
+        criteria.obs,
+        criteria.thinet,
+        criteria.ziplm,
+    ):
+        with pytest.raises(pt.SpecError, match="stats are not of this network: 'fc1'"):
+            criterion(params, spec, stats)
 
 
 def test_the_page_of_criteria_shows_what_its_code_prints(tmp_path: Path) -> None:

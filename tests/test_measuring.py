@@ -213,6 +213,54 @@ def test_nothing_of_the_users_changes() -> None:
     assert all(torch.equal(params[n], t) for n, t in before.items())
 
 
+def test_labels_in_a_batch_are_for_the_loss() -> None:
+    labels = torch.arange(len(X)) % 2
+    given = NET(X)
+    grads = [
+        torch.autograd.grad(nn.functional.cross_entropy(row, y), NET.fc2.weight, retain_graph=True)
+        for row, y in zip(given, labels, strict=True)
+    ]
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs, batch[1], reduction="none")
+
+    stats = pt.measure(NET, PARAMS, SPEC, [(X, labels)], loss=loss)
+    assert stats.gradients is not None
+    want = torch.stack([g for (g,) in grads])
+    torch.testing.assert_close(stats.gradients.mean["fc2.weight"], want.mean(0))
+    torch.testing.assert_close(stats.gradients.square["fc2.weight"], want.square().mean(0))
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda out, batch: out.detach().sum(), "depends on no parameter"),
+        (lambda out, batch: 1.0, "the loss is float: give a floating tensor"),
+        (lambda out, batch: out.argmax(), "the loss is torch.int64"),
+        (nn.CrossEntropyLoss(), r"lambda outputs, batch: loss\(outputs, batch\[1\]\)"),
+        (nn.functional.cross_entropy, r"lambda outputs, batch: loss\(outputs, batch\[1\]\)"),
+        (
+            lambda out, batch: out.flatten(),
+            "10 numbers for a batch, and not one where it is cut",
+        ),
+    ],
+)
+def test_a_loss_that_has_no_gradient_of_examples_is_refused(loss: Any, message: str) -> None:
+    with pytest.raises(pt.SpecError, match=message):
+        pt.measure(NET, PARAMS, SPEC, [(X, torch.zeros(len(X), dtype=torch.long))], loss=loss)
+
+
+def test_examples_stand_along_dim_0_or_are_refused() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    params = pt.params_of(net)
+    for x in (torch.rand(7, 3, 3), torch.rand(3, 3, 3)):  # steps, examples, features
+        spec = pt.infer(net, params, x)
+        with pytest.raises(pt.SpecError, match="not one where it is cut"):
+            pt.measure(net, params, spec, [x], loss=lambda out, _: out.square().sum((0, 2)))
+        with pytest.raises(pt.SpecError, match="examples along its dim 0"):
+            pt.output_taylor(net, params, spec, [x], output=lambda out: out.sum())
+
+
 @pytest.mark.parametrize(
     ("batches", "spec", "message"),
     [

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from purethin.arguments import explained
 from purethin.criteria.shared import batches_of, fitting, gradients_of, mean_of
-from purethin.errors import MaskError
+from purethin.errors import MaskError, SpecError
 from purethin.measuring.gradients import GradientSums
 from purethin.measuring.running import running
 from purethin.measuring.stats import Stats
@@ -60,7 +60,7 @@ def taylor(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """
     tensors = fitting(params, spec, "taylor(params, spec, grads)")
     if isinstance(grads, Stats):
-        return dict(gradients_of(grads).leaving)
+        return dict(gradients_of(grads, spec).leaving)
     return _squared(tensors, spec, grads, leaving)
 
 
@@ -97,7 +97,7 @@ def gate(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """
     tensors = fitting(params, spec, "gate(params, spec, grads)")
     if isinstance(grads, Stats):
-        return dict(gradients_of(grads).read)
+        return dict(gradients_of(grads, spec).read)
     return _squared(tensors, spec, grads, read)
 
 
@@ -128,7 +128,7 @@ def snip(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """
     tensors = fitting(params, spec, "snip(params, spec, grads)")
     if isinstance(grads, Stats):
-        mean = dict(gradients_of(grads).mean)
+        mean = dict(gradients_of(grads, spec).mean)
     else:
         mean = mean_of(grads, spec, tensors, lambda g: g)
     changes = {name: change(g, tensors[name]).abs() for name, g in mean.items()}
@@ -200,6 +200,8 @@ def output_taylor(
 
     def loss(outputs: Any, batch: Any) -> Tensor:
         out = take(outputs)
+        if not isinstance(out, Tensor) or not out.is_floating_point() or not out.dim():
+            raise SpecError("output= gives no floating tensor with the examples along its dim 0")
         if not drawn:  # one direction for all examples of a batch
             source = generator.device if generator else torch.device("cpu")
             v = torch.randn(out.shape[1:], generator=generator, device=source)
@@ -220,4 +222,4 @@ def _first(outputs: Any) -> Tensor:
     for _, leaf in output_leaves(outputs):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim() > 0:
             return leaf
-    raise MaskError("the model returns no floating tensor with examples: give output=, a function")
+    raise SpecError("the model returns no floating tensor with examples: give output=, a function")

@@ -90,7 +90,7 @@ def ziplm(
 
     Raises:
         SpecError: the parameters do not fit the spec.
-        MaskError: no Gram matrix was measured.
+        MaskError: no Gram matrix was measured, or damp is not above 0.
 
     Source: Kurtic et al., ZipLM: Inference-Aware Structured Pruning of Language Models, arXiv
     2302.04089, sec. 3.1, algorithm 1.

@@ -13,7 +13,7 @@ from torch import Tensor
 from purethin import axes as ax
 from purethin.arguments import explained
 from purethin.checks import check_masks
-from purethin.criteria.shared import Reduce, fitting, of_data, shown
+from purethin.criteria.shared import Reduce, check_measured, fitting, of_data, shown
 from purethin.errors import MaskError
 from purethin.measuring.stats import Features, Gram, Stats
 from purethin.spec import Masks, Scores, Spec
@@ -49,7 +49,7 @@ def obs(
 
     Raises:
         SpecError: the parameters do not fit the spec.
-        MaskError: no Gram matrix was measured.
+        MaskError: no Gram matrix was measured, or damp is not above 0.
 
     Source: Kurtic et al., ZipLM: Inference-Aware Structured Pruning of Language Models, arXiv
     2302.04089, eq. 2.
@@ -114,6 +114,7 @@ def obs_update(
     """
     tensors = fitting(params, spec, "obs_update(params, spec, masks, stats)")
     check_masks(spec, masks)
+    check_measured(stats, spec)
     new = dict(tensors)
     for f in (f for f in stats.features if {*f.site.axes} & masks.keys() and f.site.weights):
         gram = gram_of(f, weighted=weighted)
@@ -138,6 +139,7 @@ def obs_update(
 
 def with_grams(spec: Spec, stats: Stats) -> Spec:
     """The spec with the axes that Gram matrices were measured of."""
+    check_measured(stats, spec)
     seen = [n for n in spec.axes if shown(spec, n)]
     found = [n for n in seen if all(f.gram is not None for f in stats.at(n))]
     if seen and not found:
@@ -164,6 +166,8 @@ def gram_of(f: Features, *, weighted: bool) -> Gram:
 
 def hessian(gram: Gram, damp: float) -> Tensor:
     """`Tensor[groups, features, features]`: 2·XXᵀ + λI in float64."""
+    if not damp > 0:
+        raise MaskError(f"damp is {damp}: give a number above 0, as 0.01; 2·XXᵀ alone is singular")
     h = 2 * gram.matrix.double()
     mean = h.diagonal(dim1=1, dim2=2).mean(1)
     level = damp * torch.where(mean > 0, mean, torch.ones_like(mean))

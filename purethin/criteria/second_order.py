@@ -80,7 +80,7 @@ def fisher(params: TensorTree, spec: Spec, grads: Grads) -> Scores:
     """
     tensors = fitting(params, spec, "fisher(params, spec, grads)")
     if isinstance(grads, Stats):
-        squares = dict(gradients_of(grads).square)
+        squares = dict(gradients_of(grads, spec).square)
     else:
         squares = mean_of(grads, spec, tensors, lambda g: wide(g).abs().square())
     return _halved({n: f * wide(tensors[n]).abs().square() for n, f in squares.items()}, spec)

@@ -62,6 +62,7 @@ def of_data(
             f"stats are what measure gives, not {type(stats).__name__}: "
             "stats = pt.measure(model, params, spec, batches)"
         )
+    check_measured(stats, spec)
     return {
         name: reduced([value(found, name) for found in stats.at(name)], reduce)
         if shown(spec, name)
@@ -70,17 +71,39 @@ def of_data(
     }
 
 
+def check_measured(stats: Stats, spec: Spec) -> None:
+    """That the sums are of the network that the spec describes.
+
+    Raises:
+        SpecError: an axis had other units when they were taken.
+    """
+    units = {} if stats.gradients is None else {n: len(s) for n, s in stats.gradients.read.items()}
+    missing = [n for n in spec.axes if units and n not in units]
+    other = [n for n, size in units.items() if spec.sizes.get(n, size) != size]
+    for f in (f for f in stats.features if {*f.site.axes} <= {*spec.axes}):
+        if len(f.total) != ax.size(f.site.channels, spec.sizes):
+            other += f.site.axes
+    if wrong := missing or other:
+        raise SpecError(
+            f"these stats are not of this network: '{wrong[0]}' has {spec.sizes[wrong[0]]} units, "
+            "and was measured with others or not at all; measure again with its spec (of a thinned "
+            "network, thin_spec)"
+        )
+
+
 def shown(spec: Spec, axis: str) -> bool:
     """Whether the trace saw data of an axis on the way to an output."""
     return any(axis in s.axes for s in spec.sites if s.role != "scales")
 
 
-def gradients_of(stats: Stats) -> Gradients:
+def gradients_of(stats: Stats, spec: Spec) -> Gradients:
     """The gradients that were measured.
 
     Raises:
         MaskError: none were.
+        SpecError: they are of another network.
     """
+    check_measured(stats, spec)
     if stats.gradients is None:
         raise MaskError(
             "these stats have no gradients: give measure a loss, "

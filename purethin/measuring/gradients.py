@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, vmap
+from torch.nn import functional as F
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from purethin.errors import SpecError
@@ -51,6 +52,14 @@ class GradientSums:
         """Add the gradient of one batch, or those of its examples."""
         weights = {name: t.detach().requires_grad_() for name, t in self.weights.items()}
         value = self._value(weights, batch)
+        if not weights:
+            self.count += 1
+            return
+        if not value.requires_grad:
+            raise SpecError(
+                "the loss depends on no parameter that carries an axis: is it detached, of labels "
+                "alone, or measured in torch.inference_mode()?"
+            )
         if value.dim() == 0:
             self._add({name: g[None] for name, g in _gradients(value, weights).items()})
         elif value.dim() == 1:
@@ -74,7 +83,22 @@ class GradientSums:
     def _value(self, weights: Tensors, batch: Any) -> Tensor:
         with torch.enable_grad():
             outputs = self.run.call({**self.run.tensors, **weights}, batch)
-            return self.loss(outputs, batch)
+            try:
+                value = self.loss(outputs, batch)
+            except TypeError as error:
+                if isinstance(self.loss, nn.Module) or self.loss.__module__ == F.__name__:
+                    raise SpecError(
+                        "the loss takes the target, and is given the whole batch: write "
+                        "loss=lambda outputs, batch: loss(outputs, batch[1])"
+                    ) from error
+                raise
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            what = value.dtype if isinstance(value, Tensor) else type(value).__name__
+            raise SpecError(
+                f"the loss is {what}: give a floating tensor, a scalar for each batch, or one "
+                "number for each example"
+            )
+        return value
 
     def _add(self, stacked: Tensors) -> None:
         """Add gradients `Tensor[examples, …]`."""
@@ -102,7 +126,14 @@ class GradientSums:
         def one(weights: Tensors, *parts: Any) -> Tensor:
             rows = [x[None] if s else x for x, s in zip(parts, split, strict=True)]
             with torch.enable_grad():  # the caller may have turned it off
-                return self._value(weights, tree_unflatten(rows, structure)).sum()
+                value = self._value(weights, tree_unflatten(rows, structure))
+                if value.shape != (1,):
+                    raise SpecError(
+                        f"the loss gives {count} numbers for a batch, and not one where it is cut "
+                        "to one example along dim 0: for gradients of each example, examples stand "
+                        "along dim 0 of inputs, outputs and labels"
+                    )
+                return value.sum()
 
         size = sum(t.numel() * t.element_size() for t in weights.values())
         chunk = max(1, min(count, BUDGET // max(size, 1)))

@@ -48,12 +48,13 @@ def measure(
         params: its parameters, dense or thinned; nothing of them is changed.
         spec: their spec.
         batches: each a tensor, a tuple of arguments, or a dict of keyword arguments; read once, one
-            at a time.
+            at a time. Of a tuple the forward gets as many as it takes by position: what is left,
+            such as labels, is for the loss.
         gram: the axes whose readers' second moments are summed (see `Gram`): True for all, or names
             or patterns (`"layer1.*"`). They cost the square of the features in memory.
-        loss: from the outputs and the batch to a scalar, whose gradient is taken batch by batch; or
-            to `Tensor[examples]`, then example by example: each must depend on its own example
-            alone.
+        loss: from the outputs and the whole batch to a scalar, whose gradient is taken batch by
+            batch; or to `Tensor[examples]`, then example by example: each must depend on its own
+            example alone, which is entry i along dim 0 of the batch's tensors.
         progress: whether a line tells how far it is, in a terminal where rich is installed.
 
     Returns:
@@ -62,7 +63,7 @@ def measure(
 
     Raises:
         SpecError: parameters, spec and model do not fit, a pattern matches no axis, the spec was
-            written without a trace, or there is no batch.
+            written without a trace, there is no batch, or the loss is no such tensor.
 
     >>> import torch
     >>> params = {"w": torch.tensor([[1., -1.]]), "v": torch.ones(2, 1)}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from purethin.arguments import explained
 from purethin.errors import MaskError
-from purethin.measuring.running import arguments
+from purethin.measuring.running import arguments, arity
 from purethin.modules import rebuild
 from purethin.thinning import Config
 
@@ -59,7 +59,7 @@ def fresh_statistics(
     with torch.no_grad():
         count = 0
         for count, batch in enumerate(batches, start=1):  # noqa: B007
-            args, kwargs = arguments(batch)
+            args, kwargs = arguments(batch, arity(net.forward))
             net(*args, **kwargs)
     if not count:
         raise MaskError("no batch is given: give one at least, [inputs]")
