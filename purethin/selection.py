@@ -16,8 +16,9 @@ from torch import Tensor
 from purethin.arguments import explained
 from purethin.checks import check_names
 from purethin.costs import cost
-from purethin.errors import MaskError, nearest
-from purethin.finding import find, hint, kinds, matching
+from purethin.errors import MaskError
+from purethin.finding import hint, kinds
+from purethin.limits import among, least_of, most_of, steps_of
 from purethin.spec import Masks, Scores, Spec
 
 Scope = Literal["local", "global", "isomorphic"]
@@ -35,13 +36,13 @@ def select(
     *,
     scope: Scope = "local",
     normalize: Normalize | None = None,
-    max_sparsity: float | None = None,
+    max_sparsity: float | Mapping[str, float] | None = None,
     keep: str | Iterable[str] = (),
     groups: Sequence[str | Iterable[str]] = (),
     spec: Spec | None = None,
     axes: str | Iterable[str] | None = None,
     round_to: int | Mapping[str, int] = 1,
-    min_keep: int = 1,
+    min_keep: int | Mapping[str, int] = 1,
     masks: Masks | None = None,
 ) -> dict[str, Tensor]:
     """Masks that remove the units of lowest score; among equal scores, those of lower index.
@@ -57,9 +58,9 @@ def select(
         normalize: what makes the scores of different axes comparable, where they rank together: the
             axis's own mean, max or l2 norm of absolute values, or the cost of its units (needs
             `spec`); `"raw"` takes them as they are. A global scope asks for one.
-        max_sparsity: at most this fraction of an axis goes. By default, where axes rank together,
-            each keeps at least a quarter of what it would keep at this sparsity alone, so that none
-            is emptied.
+        max_sparsity: at most this fraction of an axis goes; or `{text: fraction}`. By default,
+            where axes rank together, each keeps at least a quarter of what it would keep at this
+            sparsity alone, so that none is emptied.
         keep: axes that stay whole.
         groups: instead of a scope, axes whose units rank together: `["layer1.*", ["a", "b"]]`;
             those in no group rank alone.
@@ -68,9 +69,9 @@ def select(
             Without it, all axes that have scores are, inexact ones too: scores do not say which.
         axes: the axes that may lose units; `"all"` for inexact ones too.
         round_to: keep a multiple of so many units, rounded up, where the axis has more than that;
-            or `{axis: number}`, as `round_for` gives it: a multiple, or all.
-        min_keep: keep at least so many units of each axis. With 0, a whole branch may go; with a
-            spec, only one that is in `spec.branches`.
+            or `{text: number}`, as `round_for` gives it: a multiple, or all.
+        min_keep: keep at least so many units of each axis; or `{text: number}`. With 0, a whole
+            branch may go; with a spec, only one that is in `spec.branches`.
         masks: what is gone already, in a schedule: it stays gone, whatever its scores, and
             counts among what goes.
 
@@ -90,14 +91,11 @@ def select(
     >>> select(scores, 1 / 3, scope="global", normalize="mean")["b"]
     tensor([False,  True,  True])
     """
-    if not isinstance(scores, Mapping):
-        raise MaskError(
-            f"scores are {{axis: Tensor[size]}}, not a {type(scores).__name__}: name the axis that "
-            "they rank, select({'conv1': scores}, sparsity)"
-        )
+    if normalize not in (None, *get_args(Normalize)):
+        raise MaskError(f"normalize is {normalize!r}: give {_CHOICES}")
     wanted = _wanted(scores, sparsity, spec, axes, keep)
-    _check_limits(steps := _steps(scores, round_to, spec), min_keep, max_sparsity, normalize)
-    least = _least(wanted, min_keep, spec)
+    steps, least = steps_of(scores, round_to, spec), least_of(scores, min_keep, spec)
+    most = most_of(scores, max_sparsity, spec)
     check_names(masks or {}, scores if spec is None else spec.axes)
     before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
     removed: dict[str, int] = {}
@@ -106,54 +104,14 @@ def select(
         if len(part) > 1 or scope == "global":
             how = partial(_normalized, how=normalize, scope=scope, spec=spec)
             part = {n: how(s, n, kept=before.get(n)) for n, s in part.items()}
-            removed |= _shared_counts(part, wanted, max_sparsity, least)
+            removed |= _shared_counts(part, wanted, most, least)
         else:
-            size = scores[name := names[0]].shape[0]
-            most = size if max_sparsity is None else count_removed(max_sparsity, size)
-            removed[name] = min(count_removed(wanted[name], size), most)
+            fraction = min(wanted[name := names[0]], most.get(name, 1.0))
+            removed[name] = count_removed(fraction, len(scores[name]))
     for name in wanted:
         removed[name] = _rounded(removed[name], len(scores[name]), steps[name], least[name])
     removed |= {name: max(removed[name], int((~m).sum())) for name, m in before.items()}
     return {n: _keep(_gone_first(scores[n], before.get(n)), removed[n]) for n in wanted}
-
-
-def _steps(scores: Scores, round_to: int | Mapping[str, int], spec: Spec | None) -> dict[str, int]:
-    """The multiple that each axis keeps; one number for all spares axes that have no more units."""
-    if isinstance(round_to, str):
-        raise MaskError(
-            f"round_to is '{round_to}': give a number, or pt.round_for(table, spec) with a table "
-            "of latencies or the name of a runtime"
-        )
-    if not isinstance(round_to, Mapping):
-        return {n: round_to if len(s) > round_to else min(round_to, 1) for n, s in scores.items()}
-    steps = {n: step for n, step in round_to.items() if n in scores}
-    for text, step in round_to.items():
-        known = text in scores or (spec is not None and text in spec.axes)
-        for name in () if known else _among(scores, text, spec, "a number of units is"):
-            steps.setdefault(name, step)
-    return {name: steps.get(name, 1) for name in scores}
-
-
-def _check_limits(
-    steps: Mapping[str, int], min_keep: int, most: float | None, normalize: str | None
-) -> None:
-    if normalize not in (None, *get_args(Normalize)):
-        raise MaskError(f"normalize is {normalize!r}: give {_CHOICES}")
-    if odd := [step for step in steps.values() if not isinstance(step, int)]:
-        raise MaskError(f"round_to is {odd[0]!r}: give a whole number of units, at least 1")
-    least = min(steps.values(), default=1)
-    if least < 1 or min_keep < 0:
-        raise MaskError(
-            f"round_to is {least} and min_keep {min_keep}: round_to is at least 1, min_keep at "
-            "least 0"
-        )
-    if most is not None and not 0 <= most <= 1:
-        raise MaskError(f"max_sparsity is {most}: give a fraction from 0 to 1")
-
-
-def _least(axes: Iterable[str], min_keep: int, spec: Spec | None) -> dict[str, int]:
-    """How many units each axis keeps at least: none only of a branch, where the spec knows."""
-    return {n: max(min_keep, 0 if spec is None or n in spec.branches else 1) for n in axes}
 
 
 def _fitting(mask: Tensor, name: str, scores: Scores) -> Tensor:
@@ -182,20 +140,25 @@ def _wanted(
     keep: str | Iterable[str],
 ) -> dict[str, float]:
     """The fraction to remove from each axis."""
+    if not isinstance(scores, Mapping):
+        raise MaskError(
+            f"scores are {{axis: Tensor[size]}}, not a {type(scores).__name__}: name the axis that "
+            "they rank, select({'conv1': scores}, sparsity)"
+        )
     if spec is not None and (unknown := next((n for n in scores if n not in spec.axes), None)):
         raise MaskError(f"scores are given of '{unknown}', which is no axis; {hint(spec, unknown)}")
     wanted: dict[str, float] = {}
     if isinstance(sparsity, Mapping):
         for text, fraction in sparsity.items():
-            for name in (text,) if text in scores else _among(scores, text, spec, "a sparsity is"):
+            for name in (text,) if text in scores else among(scores, text, spec, "a sparsity is"):
                 wanted.setdefault(name, fraction)
     else:
         usual = [n for n in scores if spec is None or spec.axes[n].exact]
         wanted = dict.fromkeys(usual if axes is None else scores, sparsity)
     if axes is not None:
-        allowed = {*_among(scores, axes, spec, "axes are")}
+        allowed = {*among(scores, axes, spec, "axes are")}
         wanted = {n: fraction for n, fraction in wanted.items() if n in allowed}
-    stay = {*_among(scores, keep, spec, "axes to keep are")}
+    stay = {*among(scores, keep, spec, "axes to keep are")}
     wanted = {n: fraction for n, fraction in wanted.items() if n not in stay}
     for name, fraction in wanted.items():
         if not 0 <= fraction <= 1:
@@ -203,26 +166,8 @@ def _wanted(
                 f"the sparsity of '{name}' is {fraction}: give the fraction to remove, from 0 to 1 "
                 "(0.5 for half)"
             )
-        _check_scores(name, scores[name])
+        _check_scores(name, scores[name], spec)
     return wanted
-
-
-def _among(
-    scores: Iterable[str], texts: str | Iterable[str], spec: Spec | None, what: str
-) -> tuple[str, ...]:
-    """The scored axes that texts mean; without a spec, by name and pattern."""
-    if spec is not None:
-        return tuple(n for n in find(spec, texts, error=MaskError) if n in scores)
-    found: set[str] = set()
-    for text in [texts] if isinstance(texts, str) else texts:
-        hits = matching(scores, text)
-        if not hits:
-            raise MaskError(
-                f"{what} given for '{text}', which has no scores. With spec=spec it may be a "
-                f"weight or a role, and of a layer the axis is said; {nearest(text, scores)}"
-            )
-        found.update(hits)
-    return tuple(name for name in scores if name in found)
 
 
 def _rankings(
@@ -240,7 +185,7 @@ def _rankings(
     of = kinds(spec) if scope == "isomorphic" and spec is not None else {}
     key: dict[str, object] = {n: of.get(n, n) for n in names}
     for i, texts in enumerate(groups):
-        for name in _among(names, texts, spec, "a group is"):
+        for name in among(names, texts, spec, "a group is"):
             if not isinstance(key.get(name, ""), str):
                 raise MaskError(f"'{name}' stands in two groups: leave it in one")
             key[name] = i
@@ -265,6 +210,7 @@ def _normalized(
     kept = None if kept is None else kept.cpu()
     scores = scores.detach().double().cpu()
     size = (scores if kept is None else scores[kept]).abs()
+    size = size[size.isfinite()]  # infinite ones rank at the ends whatever they are divided by
     scores = _gone_first(scores, kept)
     if how is None and scope != "global":
         how = "raw" if scope == "isomorphic" else None
@@ -286,7 +232,7 @@ def _normalized(
 
 
 def _shared_counts(
-    scores: Scores, wanted: Mapping[str, float], most: float | None, least: Mapping[str, int]
+    scores: Scores, wanted: Mapping[str, float], most: Mapping[str, float], least: Mapping[str, int]
 ) -> dict[str, int]:
     """How many of each axis are among the lowest of all together, when what an axis must keep, its
     best, is out of reach.
@@ -297,10 +243,10 @@ def _shared_counts(
             "a global ranking has one sparsity; give a number, not one per axis, or scope='local'"
         )
     (fraction,) = fractions
-    most = 1 - (1 - fraction) / 4 if most is None else most
+    usual = 1 - (1 - fraction) / 4
     lowest = {name: s.sort(stable=True).values for name, s in scores.items()}
     free = [
-        s[: max(min(len(s) - least[name], count_removed(most, len(s))), 0)]
+        s[: max(min(len(s) - least[name], count_removed(most.get(name, usual), len(s))), 0)]
         for name, s in lowest.items()
     ]
     owner = torch.tensor([i for i, s in enumerate(free) for _ in s], dtype=torch.long, device="cpu")
@@ -319,7 +265,14 @@ def count_removed(sparsity: float, size: int) -> int:
     return floor(Fraction(str(round(float(sparsity), 12))) * size)
 
 
-def _check_scores(name: str, scores: Tensor) -> None:
+def _check_scores(name: str, scores: Tensor, spec: Spec | None) -> None:
+    if scores.dim() == 1 and spec is not None and len(scores) != spec.sizes[name]:
+        raise MaskError(
+            f"the scores of '{name}' are {len(scores)}, and the axis has {spec.sizes[name]} units: "
+            "give one number per unit, by the spec of the network as it is now"
+        )
+    if scores.is_complex():
+        raise MaskError(f"the scores of '{name}' are complex: give numbers that have an order")
     if scores.dim() != 1:
         raise MaskError(
             f"the scores of '{name}' have shape {tuple(scores.shape)}: give one number per unit, "

@@ -18,7 +18,7 @@ ROWS = """
     document
     spec
     finding
-    checks rewriting units kept
+    checks limits rewriting units kept
     thinning unsaid
     costs modules oracle
     selection branches

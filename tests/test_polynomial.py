@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -144,6 +145,13 @@ def test_what_a_function_of_widths_cannot_take_is_an_error() -> None:
         function({"c": 3})
     with pytest.raises(pt.MaskError, match="3 entries, but the network has 2 axes"):
         function(torch.ones(3))
+    wrong: Any = [6, 4]
+    with pytest.raises(pt.MaskError, match="widths are a Tensor"):
+        function(wrong)
+    for masks in ({"c": torch.ones(6) > 0}, {"a": torch.ones(6)}, {"a": torch.ones(5) > 0}):
+        with pytest.raises(pt.MaskError, match=r"no axis is named 'c'|the mask of 'a' is"):
+            function.counts(masks)
+    assert int(pt.cost_function(pt.Spec.from_layout({}, {}))({}).macs) == 0
     huge = torch.empty(2**30, 2**30, device="meta")
     many = dict.fromkeys("wxyz", huge)
     spec = pt.Spec.from_layout(dict.fromkeys(many, "a b"), many)

@@ -206,7 +206,15 @@ def test_no_scores_give_no_masks() -> None:
             ["leave the scope out"],
         ),
         ({"a": [1, 2]}, {"sparsity": 0.5, "round_to": 0}, ["round_to is 0", "at least 1"]),
-        ({"a": [1, 2]}, {"sparsity": 0.5, "min_keep": -1}, ["min_keep -1", "at least 0"]),
+        ({"a": [1, 2]}, {"sparsity": 0.5, "min_keep": -1}, ["min_keep is -1", "at least 0"]),
+        ({"a": [1, 2]}, {"sparsity": 0.5, "min_keep": {"q": 2}}, ["a number is given for 'q'"]),
+        ({"a": [1, 2]}, {"sparsity": 0.5, "max_sparsity": "half"}, ["max_sparsity is 'half'"]),
+        ({"a": [1 + 1j, 2]}, {"sparsity": 0.5}, ["complex"]),
+        (
+            {"a": [1, 2]},
+            {"sparsity": 0.5, "spec": pt.Spec.from_layout({"w": "a"}, {"w": torch.zeros(3)})},
+            ["the scores of 'a' are 2, and the axis has 3 units"],
+        ),
         (
             {"a": [1], "b": [2]},
             {"sparsity": {"a": 0.5, "b": 0.4}, "scope": "global", "normalize": "raw"},
@@ -322,6 +330,23 @@ def test_no_axis_is_emptied_by_a_shared_ranking_unless_asked() -> None:
     masks = pt.select(scores, 0.5, **kept, max_sparsity=0.6)
     assert [len(places) for places in removed(masks).values()] == [9, 7]
     assert len(removed(pt.select(scores, 0.5, max_sparsity=0.25))["thin"]) == 4
+
+
+def test_limits_by_axis_or_pattern_hold_where_they_are_given() -> None:
+    scores = {n: torch.arange(8.0) for n in ("a1", "a2", "b")}
+    kept: Any = {"scope": "global", "normalize": "raw"}
+    for scope in ({}, kept):
+        masks = pt.select(scores, 0.75, max_sparsity={"a*": 0.25, "a2": 0.5}, **scope)
+        assert [len(places) for places in removed(masks).values()][:2] == [2, 4]
+        masks = pt.select(scores, 0.75, min_keep={"a1": 7, "a*": 5}, **scope)
+        assert [len(places) for places in removed(masks).values()][:2] == [1, 3]
+
+
+def test_infinite_scores_leave_the_others_of_their_axis_comparable() -> None:
+    for at in (torch.inf, -torch.inf):
+        scores = {"a": torch.tensor([at, 1.0, 2.0, 3.0]), "b": torch.tensor([3.0, 3.0, 3.0, 3.0])}
+        masks = pt.select(scores, 0.25, scope="global", normalize="mean", max_sparsity=1)
+        assert removed(masks) == {"a": [0, 1] if at < 0 else [1, 2], "b": []}
 
 
 def test_units_that_cost_more_go_first_by_cost() -> None:

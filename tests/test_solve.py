@@ -4,10 +4,12 @@ the best of all where costs add up.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import product
 from math import exp, log, prod
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -238,6 +240,10 @@ ONES = {n: torch.ones(k) for n, k in SIZES.items()}
         ({"macs": 0.5}, "there is nothing to save"),
         ({"bytes": 0}, "give a fraction of the dense cost"),
         ({"bytes": True}, "give a fraction of the dense cost"),
+        ({"bytes": float("inf")}, "give a fraction of the dense cost"),
+        ({"bytes": 0.5, "normalize": "layer"}, "normalize is 'layer': give 'layers', 'share'"),
+        ({"bytes": 0.5, "min_keep": 1.5}, "min_keep 1.5"),
+        ({"bytes": 0.5, "scores": {"q": torch.ones(6)}}, "scores are given of 'q', which is no"),
         ({"bytes": 0.5, "axes": "q*"}, "'q\\*'"),
         ({"bytes": 0.5, "round_to": 0}, "round_to 0"),
         ({"bytes": 0.5, "min_keep": {"a": 0}}, "'a' has round_to 1, min_keep 0"),
@@ -251,6 +257,12 @@ def test_what_is_asked_wrongly_is_said(options: dict[str, Any], message: str) ->
     scores = options.pop("scores", ONES)
     with pytest.raises(pt.MaskError, match=message):
         pt.solve(scores, SPEC, **options)
+
+
+def test_a_budget_is_any_number() -> None:
+    want = pt.solve(ONES, SPEC, bytes=0.5)
+    for half in (np.float32(0.5), Fraction(1, 2), torch.tensor(0.5)):
+        assert pt.solve(ONES, SPEC, bytes=half).keys() == want.keys()  # pyright: ignore
 
 
 def test_equal_scores_give_the_geometric_optimum() -> None:

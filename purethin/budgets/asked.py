@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from math import inf
+from typing import Any, Literal, TypedDict, get_args
 
 from purethin import axes as ax
+from purethin.arguments import fits
 from purethin.axes import Axes, Name, Product, Sum, Take
 from purethin.budgets.ladder import Limits
 from purethin.budgets.latency import LatencyTable
@@ -14,7 +16,8 @@ from purethin.budgets.multiples import round_for
 from purethin.budgets.polynomial import CostFunction
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
-from purethin.finding import find
+from purethin.finding import find, hint
+from purethin.limits import by_axis
 from purethin.spec import Scores, Spec
 
 KINDS = ("macs", "parameters", "bytes", "activation_bytes")
@@ -48,7 +51,7 @@ class Options:
     normalize: Normalize = "layers"
 
 
-def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
+def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
     """`{kind: the largest number allowed}`: whole numbers; of latency, seconds.
 
     Raises:
@@ -61,11 +64,12 @@ def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
             continue
         if kind not in (*KINDS, "latency"):
             raise MaskError(f"no budget is of '{kind}'; {nearest(kind, KINDS)}")
-        if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked > 0:
+        if not fits(asked, float) or not 0 < float(asked) < inf:
             raise MaskError(
                 f"the budget of {kind} is {asked!r}: give a fraction of the dense cost, as 0.5, or "
                 "a number above 1"
             )
+        asked = int(asked) if fits(asked, int) else float(asked)
         if kind == "latency":
             if not isinstance(table, LatencyTable):
                 raise MaskError("a budget of latency needs a table: solve(…, latency=0.5, table=…)")
@@ -76,7 +80,9 @@ def limits_of(budgets: Mapping[str, object], spec: Spec) -> dict[str, float]:
         if not out[kind]:
             raise MaskError(f"the network has {whole:,} {kind}: there is nothing to save")
     if not out:
-        raise MaskError(f"no budget is given: solve(scores, spec, macs=0.5), or of {KINDS[1:]}")
+        raise MaskError(
+            f"no budget is given: solve(scores, spec, macs=0.5), or of {', '.join(KINDS[1:])}"
+        )
     return out
 
 
@@ -88,8 +94,7 @@ def movable_of(
     table: object = None,
 ) -> dict[str, Limits]:
     """`{axis: what it may lose}` of the axes that may lose units, in the spec's order."""
-    for name in scores:
-        spec.axis(name)
+    _check_asked(scores, spec, options)
     if options.axes is None:
         wanted = {n for n in scores if spec.axes[n].exact}
     else:
@@ -98,7 +103,7 @@ def movable_of(
         raise MaskError(f"the axis '{missing}' has no scores; {nearest(missing, scores)}")
     crossed = {n for t in function.uneven if t.times is None for n in t.axes}
     steps, leasts, mosts = (
-        _by_axis(spec, given)
+        by_axis(spec.axes, given, spec)
         for given in (_multiples(options, spec, table), options.min_keep, options.max_sparsity)
     )
     out = {}
@@ -110,7 +115,8 @@ def movable_of(
                 f"shape {tuple(score.shape)}, {int(score.isnan().sum())} nan"
             )
         step, least, most = steps.get(name, 1), leasts.get(name, 1), mosts.get(name, 1.0)
-        if step < 1 or step != int(step) or least < (not spec.branches) or not 0 <= most <= 1:
+        odd = step < 1 or step % 1 or least < (not spec.branches) or least % 1
+        if odd or not 0 <= most <= 1:
             raise MaskError(
                 f"'{name}' has round_to {step}, min_keep {least} and max_sparsity {most}: round_to "
                 "and min_keep are whole numbers of at least 1 (min_keep 0 with a spec of infer(…, "
@@ -118,6 +124,17 @@ def movable_of(
             )
         out[name] = Limits(int(step), int(least), float(most))
     return out
+
+
+def _check_asked(scores: Scores, spec: Spec, options: Options) -> None:
+    """That the scores are of axes, and their normalisation has a name."""
+    if (unknown := next((n for n in scores if n not in spec.axes), None)) is not None:
+        raise MaskError(f"scores are given of '{unknown}', which is no axis; {hint(spec, unknown)}")
+    if options.normalize not in (*get_args(get_args(Normalize)[0]), None):
+        raise MaskError(
+            f"normalize is {options.normalize!r}: give 'layers', 'share' or 'rank', or None for "
+            "scores that add up"
+        )
 
 
 def times_of(spec: Spec, names: Iterable[str], normalize: Normalize) -> dict[str, float] | None:
@@ -175,14 +192,3 @@ def _multiples(options: Options, spec: Spec, table: object) -> int | Mapping[str
             f"round_to is '{asked}': 'auto' needs a table: solve(…, round_to='auto', table=…)"
         )
     return 1 if asked is None else asked
-
-
-def _by_axis(spec: Spec, given: float | Mapping[str, float]) -> dict[str, float]:
-    """`{axis: number}`: one for all, or by what texts mean: an axis's own name, else the first."""
-    if not isinstance(given, Mapping):
-        return dict.fromkeys(spec.axes, given)
-    out = {n: number for n, number in given.items() if n in spec.axes}
-    for text, number in given.items():
-        for name in find(spec, text, error=MaskError):
-            out.setdefault(name, number)
-    return out

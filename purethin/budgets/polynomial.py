@@ -73,6 +73,10 @@ class CostFunction:
             MaskError: an unknown axis, or a vector of another length.
         """
         given = self._given(widths) if isinstance(widths, Mapping) else widths
+        if not isinstance(given, Tensor) or not given.dim():
+            raise MaskError(
+                "widths are a Tensor[..., axes] or {axis: number}, for those of `.axes`"
+            )
         if given.shape[-1] not in (len(self.axes), len(self.axes) + len(self.uneven)):
             raise MaskError(
                 f"widths have {given.shape[-1]} entries, but the network has {len(self.axes)} "
@@ -96,6 +100,14 @@ class CostFunction:
         Raises:
             MaskError: a mask does not fit.
         """
+        for n, m in masks.items():
+            if n not in self.sizes:
+                raise MaskError(f"no axis is named '{n}'; {nearest(n, self.axes)}")
+            if m.dtype != torch.bool or m.shape != (self.sizes[n],):
+                raise MaskError(
+                    f"the mask of '{n}' is {m.dtype} of shape {tuple(m.shape)}: give torch.bool, "
+                    f"True = keep, of shape ({self.sizes[n]},)"
+                )
         kept = [int(masks[n].sum()) if n in masks else self.sizes[n] for n in self.axes]
         takes = [take.kept(masks, self.sizes) for take in self.uneven]
         return torch.tensor([*kept, *takes], dtype=torch.int64, device="cpu")
@@ -104,6 +116,8 @@ class CostFunction:
         for name in widths:
             if name not in self.sizes:
                 raise MaskError(f"no axis is named '{name}'; {nearest(name, self.axes)}")
+        if not self.axes:
+            return torch.zeros(0, dtype=torch.int64)
         columns = [torch.as_tensor(widths.get(name, self.sizes[name])) for name in self.axes]
         kind = reduce(torch.promote_types, (c.dtype for c in columns), torch.int64)
         return torch.stack([c.to(kind) for c in torch.broadcast_tensors(*columns)], -1)
