@@ -1,6 +1,6 @@
 """Which recipe is best at equal time: the table of docs/results.md, "At equal time".
 
-    python docs/benchmarks/equal_time.py [--budget 1] [--seeds 0 1 2]
+    python docs/benchmarks/equal_time.py [--budget 1] [--rate 0.05] [--seeds 0 1 2]
 
 The ResNet-8 of examples/trained.py, trained on 8,000 Fashion-MNIST images, loses three quarters of
 its MACs and is trained on. Time is counted in MACs of the training, which no other work on the
@@ -33,7 +33,6 @@ from agp_resnet20 import Shuffled, accuracy_on  # noqa: E402
 from trained import CASES, images  # noqa: E402
 
 MACS = 0.25
-RATE = 0.05
 STEPS = 4
 """Of the gradual recipes, over the first half of the time."""
 Masks = dict[str, Tensor]
@@ -42,7 +41,7 @@ Masks = dict[str, Tensor]
 class Course:
     """A network, dense shapes and masks, and what its training has taken so far."""
 
-    def __init__(self, model: nn.Module, seed: int, budget: float) -> None:
+    def __init__(self, model: nn.Module, seed: int, budget: float, rate: float) -> None:
         train, self.test = images()
         self.model, self.params = model, pt.params_of(model)
         self.spec = pt.infer(model, self.params, train[0][:1])
@@ -50,17 +49,18 @@ class Course:
         self.x = train[0][:96]
         self.batches = Shuffled(train[0], train[1], seed)
         self.budget, self.spent = budget * len(train[0]) * pt.cost(self.spec).macs, 0.0
+        self.rate = rate
 
     def train(self, until: float) -> None:
         """Train the thinned network until this part of the time is over."""
         small = pt.rebuild(self.model, *pt.thin(self.params, self.spec, self.masks)).train()
         opt = torch.optim.SGD(
-            small.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=5e-4
+            small.parameters(), lr=self.rate, momentum=0.9, nesterov=True, weight_decay=5e-4
         )
         macs = pt.cost(self.spec, self.masks).macs
         while self.spent < until * self.budget:
             for x, y in self.batches:
-                opt.param_groups[0]["lr"] = RATE * (1 + math.cos(math.pi * self.part())) / 2
+                opt.param_groups[0]["lr"] = self.rate * (1 + math.cos(math.pi * self.part())) / 2
                 opt.zero_grad()
                 F.cross_entropy(small(x), y).backward()
                 opt.step()
@@ -132,16 +132,21 @@ WAYS: dict[str, Callable[[Course], None]] = {
     "dense": lambda course: course.train(1.0),
     "L1, the same part of each axis, at once": at_once(by_l1),
     "L1, the same part of each axis, gradually": gradually(by_l1),
+    "L1, the same part of each axis, at once, repaired": at_once(by_l1, repaired=True),
     "output_taylor, solved widths, at once": at_once(by_output),
     "output_taylor, solved widths, gradually": gradually(by_output),
     "output_taylor, solved widths, at once, repaired": at_once(by_output, repaired=True),
 }
 
 
-def table(found: Sequence[Mapping[str, Any]], budget: float) -> str:
+def setting(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["budget"], row["rate"]
+
+
+def table(found: Sequence[Mapping[str, Any]], wanted: tuple[float, float]) -> str:
     lines = ["| | parameters | MACs | accuracy, % | seeds |", "|---|---|---|---|---|"]
     for way in WAYS:
-        its = [r for r in found if r["way"] == way and r["budget"] == budget]
+        its = [r for r in found if r["way"] == way and setting(r) == wanted]
         if its:
             worths = [100 * r["accuracy"] for r in its]
             spread = f" ± {statistics.stdev(worths):.2f}" if len(its) > 1 else ""
@@ -154,6 +159,7 @@ def table(found: Sequence[Mapping[str, Any]], budget: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--budget", type=float, default=1.0, help="epochs of the dense network")
+    parser.add_argument("--rate", type=float, default=0.05, help="the first, of a cosine to 0")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], metavar="WAY")
     parser.add_argument("--runs", type=Path, default=ROOT / "examples" / "out" / "equal_time.jsonl")
@@ -161,22 +167,24 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = args.runs.read_text().splitlines() if args.runs.exists() else []
     found = [json.loads(line) for line in lines]
+    wanted = args.budget, args.rate
     start: Any = CASES["resnet8"]().model
     for seed in args.seeds:
         for way in args.ways:
-            if (seed, way, args.budget) in {(r["seed"], r["way"], r["budget"]) for r in found}:
+            if (seed, way, *wanted) in {(r["seed"], r["way"], *setting(r)) for r in found}:
                 continue
             torch.manual_seed(seed)
-            course = Course(start.net, seed, args.budget)
+            course = Course(start.net, seed, *wanted)
             WAYS[way](course)
             cost = pt.cost(course.spec, course.masks)
-            row = {"seed": seed, "way": way, "budget": args.budget, "accuracy": course.accuracy()}
+            row = {"seed": seed, "way": way, "budget": args.budget, "rate": args.rate}
+            row |= {"accuracy": course.accuracy()}
             row |= {"parameters": cost.parameters, "macs": cost.macs}
             found.append(row)
             print(row, flush=True)
             with args.runs.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-    print(table(found, args.budget))
+    print(table(found, wanted))
 
 
 if __name__ == "__main__":
