@@ -138,6 +138,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
         place = {"engine": engine, "folder": str(folder / engine)}
         cases[f"{engine} begun"] = {**place, "epochs": 3}
         cases[f"{engine} resumed"] = {**place, "resume": True}
+        cases[f"{engine} repaired"] = {"engine": engine, "repair": True, "ema": 0.9}
         alone({"folder": str(folder / f"{engine}-one"), "epochs": 3})
         cases[f"{engine} from one"] = {
             "engine": engine,
@@ -258,6 +259,16 @@ def test_loaders_without_length_that_end_apart_are_an_error(pair: Pair) -> None:
             f"the loaders give unlike numbers of batches: process {rank} has {2 - rank} left where "
             "others have more or less"
         )
+
+
+def test_every_process_repairs_as_process_0_does(pair: Pair) -> None:
+    ddp, sharded = (pair[1][f"{engine} repaired"] for engine in ENGINES)
+    plain = pair[1]["ddp SGD"][0]
+    assert ddp[0]["params"] == ddp[1]["params"] and ddp[0]["average"] == ddp[1]["average"]
+    for one, other in zip(ddp, sharded, strict=True):
+        assert one["losses"] == pytest.approx(other["losses"], abs=1e-9)
+        assert one["average"] == pytest.approx(other["average"], abs=1e-9)
+        assert one["masks"] == plain["masks"] and one["losses"] != plain["losses"]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -23,6 +23,7 @@ from purethin.spec import Scores
 from purethin.thinning import thin_spec
 from purethin.training.batches import arguments
 from purethin.training.core import Change, State, advance
+from purethin.training.repaired import check_repair, repaired
 from purethin.training.tensors import Tensors
 from purethin.training.update import Update
 
@@ -35,18 +36,24 @@ class Ranking:
         tensors: of the training.
         update: tells a batch's inputs and its loss.
         batches: how many are measured.
+        repairs: whether what reads units that go is fitted to what it gave before.
     """
 
     tensors: Tensors
     update: Update
     batches: int
+    repairs: bool = False
+
+    def __post_init__(self) -> None:
+        if self.repairs:
+            check_repair(self.tensors.pruned.pruning)
 
     def advance(self, loader: Iterable[Any], epoch: int, step: int) -> tuple[State, Change]:
         """What the recipe does as an epoch begins, or before a step within it: `core.advance` on
-        what is measured and gathered.
+        what is measured and gathered; then repair, where it is asked for.
 
         Raises:
-            PurethinError: the processes' masks differ.
+            PurethinError: the processes' masks differ, or there is too little to repair by.
         """
         tensors, before = self.tensors, self.tensors.pruned
         if not before.acts(epoch, step):
@@ -60,6 +67,9 @@ class Ranking:
             _fingerprint({**state.masks, **{f"{n}[…]": m for n, m in state.elements.items()}}),
             "give each the same recipe and seed, and weights without nan",
         )
+        if self.repairs and change.masked:
+            inputs = [inputs_of(self.update, b) for b in islice(loader, self.batches)]
+            tensors.move(repaired(tensors, state.masks, inputs))
         return state, change
 
     def _measured(self, loader: Iterable[Any], epoch: int) -> dict[Measure, Tensor]:

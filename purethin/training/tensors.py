@@ -152,6 +152,15 @@ class Tensors:
             else:
                 tensor.copy_(self.params[name])
 
+    @torch.no_grad()
+    def move(self, values: Mapping[str, Tensor]) -> None:
+        """Give parameters other values, whole; the average moves as far."""
+        for name, value in values.items():
+            new = self._spread(name, value)
+            if self.average is not None:
+                self.average[name] += new - self.params[name]
+            self.params[name].copy_(new)
+
     def agree(self) -> None:
         """Give buffers, the average's too, the values that they have in process 0."""
         buffers = [n for n, t in self.params.items() if not isinstance(t, nn.Parameter)]

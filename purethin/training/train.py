@@ -61,6 +61,7 @@ class Trainer:
         ema: float | None = None,
         compile: Callable[[Forward], Forward] | None = None,
         calibrate: int = 8,
+        repair: bool = False,
         seed: int = 0,
         callbacks: Sequence[Callbacks] = (lines,),
         best: Literal["max", "min"] | None = None,
@@ -85,11 +86,11 @@ class Trainer:
             ema: the decay of an exponential moving average of parameters and buffers, as 0.999; it
                 is validated instead of the parameters.
             compile: wraps the forward, anew after each thinning: `torch.compile`.
-            calibrate: batches on which activations or gradients are measured before an epoch whose
-                pruners rank by them.
+            calibrate: the loader's first batches on which activations or gradients are measured
+                before an epoch whose pruners rank by them, and on which repair is fitted.
+            repair: whether what read the units that go is fitted to what it gave (`pt.repair`).
             seed: of the recipe's random pruners.
-            callbacks: mappings from an event to a function of one `Moment`; one plain line an epoch
-                where none are given.
+            callbacks: mappings from an event to a function of one `Moment`; else a line an epoch.
             best: whether the largest or the smallest metric is best: its network is written to
                 `folder/best.safetensors`.
             folder: where the state is written after each epoch, for `resume`.
@@ -110,7 +111,7 @@ class Trainer:
         self._folder = None if folder is None else Path(folder)
         self._engine = engine or Engine()
         self._tensors = Tensors(model, pruned, optimizer, self._engine, compile, decay=ema)
-        self._ranking = Ranking(self._tensors, update, calibrate)
+        self._ranking = Ranking(self._tensors, update, calibrate, repair)
         self._rates = Rates(recipe, self.optimizer)
         self._scaler = update.scaler(next(iter(self.params.values())).device)
         self._run = Run(recipe, self._tensors, self._rates, self._scaler)
