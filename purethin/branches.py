@@ -61,6 +61,8 @@ def drop(spec: Spec, branches: str | Iterable[str]) -> dict[str, Tensor]:
     for name in find(spec, branches, error=MaskError):
         if name not in spec.branches:
             why = spec.needed.get(name) or nearest(name, spec.branches)
+            unknown = "which axes may go whole, pt.infer(…, branches=True) tries"
+            why = why if spec.branches or spec.needed else unknown
             raise MaskError(f"'{name}' is no branch: {why}")
         names |= dict.fromkeys((name, *spec.branches[name]))
     return {n: torch.zeros(spec.sizes[n], dtype=torch.bool, device="cpu") for n in names}
@@ -90,7 +92,7 @@ def leave_branch_out(
         key=found.get)[:3])` leaves the three of least worth out.
 
     Raises:
-        MaskError: an axis is no branch, or no batch.
+        MaskError: an axis is no branch, there is none, or no batch.
 
     >>> from purethin import infer
     >>> params = {"w": torch.eye(2), "v": torch.eye(2)}
@@ -100,6 +102,8 @@ def leave_branch_out(
     {'w': -2.0}
     """
     names = whole_branches(spec) if branches is None else find(spec, branches, error=MaskError)
+    if not names:
+        raise MaskError("this spec has no branch: give one of pt.infer(…, branches=True)")
     gone = [drop(spec, n) for n in names]
     keep = {n: torch.ones(spec.sizes[n], dtype=torch.bool, device="cpu") for m in gone for n in m}
     stacked = {n: torch.stack([m.get(n, whole) for m in gone]) for n, whole in keep.items()}

@@ -153,6 +153,8 @@ def subsets(
     units = sum(sizes)
     if not 0 < k <= units:
         raise MaskError(f"{k} units are asked for, and the axes have {units}: give 1 to {units}")
+    if count is not None and count < 1:
+        raise MaskError(f"{count} subsets are asked for: give how many, or None for all there are")
     if count is None:
         if comb(units, k) > 1_000_000:
             raise MaskError(
@@ -184,6 +186,8 @@ def _changes(
     """For each group of stacked masks, the mean change of the loss under each mask."""
     check_fits(spec, named(params))
     counts = [_count(spec, stacked) for stacked in groups]
+    if chunk is not None and chunk < 1:
+        raise MaskError(f"chunk is {chunk}: give how many masks run at once, from 1, or None")
     sums = [torch.zeros(n, dtype=torch.float64) for n in counts]
     seen, total = 0, sum(counts) * len(batches) if isinstance(batches, Sized) else None
     with told("masks", total, show=progress) as done:
@@ -233,6 +237,8 @@ def _count(spec: Spec, stacked: Masks) -> int:
             "gives them"
         )
     check_masks(spec, {n: m[0] for n, m in stacked.items()}, all_removed_allowed=True)
+    if soft := next((n for n, m in stacked.items() if m.dtype != torch.bool), None):
+        raise MaskError(f"the masks of '{soft}' are {stacked[soft].dtype}: give torch.bool")
     return counts.pop()
 
 

@@ -389,6 +389,10 @@ def test_an_axis_that_must_stay_is_refused_with_the_reason() -> None:
     assert not untried.branches and not untried.empty_layers
     with pytest.raises(pt.MaskError, match=r"keep at least one; .* pt.infer\(…, branches=True\)"):
         pt.cost(untried, none_of(spec, "at.inner.0.0"))
+    with pytest.raises(pt.MaskError, match=r"is no branch: .* pt.infer\(…, branches=True\)"):
+        pt.drop(untried, "at.inner.0.0")
+    with pytest.raises(pt.MaskError, match=r"no branch: give one of pt.infer\(…, branches=True\)"):
+        pt.leave_branch_out(lambda p, x: x.sum(), params, untried, [x])
 
 
 def test_a_config_of_another_class_is_refused() -> None:

@@ -42,14 +42,17 @@ NETS = {
 }
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", NETS)
-def test_what_is_constant_moves_into_a_bias_and_thinning_changes_nothing(name: str) -> None:
+def test_what_is_constant_moves_into_a_bias_and_thinning_changes_nothing(
+    name: str, dtype: torch.dtype
+) -> None:
     net, shape = NETS[name]
-    net = silenced(net, 1)
+    net = silenced(net, 1).to(dtype)
     if "grouped" in name:
         with torch.no_grad():
             net.get_parameter("0.weight")[4] = 0
-    params, x, unseen = pt.params_of(net), data(*shape), data(*shape)
+    params, x, unseen = pt.params_of(net), data(*shape).to(dtype), data(*shape).to(dtype)
     spec = pt.infer(net, params, x)
     axis = max(spec.axes.values(), key=lambda a: (a.size, "0.weight" in str(a.producers)))
     masks = {axis.name: torch.arange(axis.size) != 1}

@@ -218,6 +218,23 @@ def test_a_table_is_kept_as_json(tmp_path: Path) -> None:
         LatencyTable.load(tmp_path / "t.json")
 
 
+def test_a_table_of_another_network_and_odd_fractions_are_refused() -> None:
+    table = pt.latency_table(NET, SPEC, (X,), fractions=(0.5,), seconds=1e-4)
+    name = next(iter(SPEC.axes))
+    masks = {name: torch.arange(SPEC.sizes[name]) > 0}
+    small = pt.thin_spec(SPEC, masks)
+    scores = pt.lp_norm(pt.thin(PARAMS, SPEC, masks)[0], small)
+    for call in (
+        lambda: pt.solve(scores, small, latency=0.5, table=table),
+        lambda: pt.round_for(table, small),
+    ):
+        with pytest.raises(pt.SpecError, match=f"another network: its '{name}' has"):
+            call()
+    for wrong in (0.0, -0.5, 2.0):
+        with pytest.raises(pt.SpecError, match="give parts of the widths, up to 1"):
+            pt.latency_table(NET, SPEC, (X,), fractions=(wrong,), seconds=1e-4)
+
+
 def test_a_budget_of_latency_holds_beside_others() -> None:
     table, scores = table_of([1.0, 2.0, 3.0, 8.0]), pt.lp_norm(PARAMS, SPEC)
     found = pt.solution(scores, SPEC, pt.Options(), {"latency": 0.5, "bytes": 0.9, "table": table})

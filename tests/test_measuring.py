@@ -193,6 +193,19 @@ def test_half_types_are_summed_wide(dtype: torch.dtype) -> None:
     assert stats.at("w")[0].square.tolist() == pytest.approx([300.0**2 * 70_000] * 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_a_constant_has_no_variance_and_what_differs_at_one_place_has(dtype: torch.dtype) -> None:
+    net = nn.Sequential(nn.Linear(2, 4), nn.Sigmoid(), nn.Linear(4, 1)).to(dtype)
+    with torch.no_grad():
+        net.get_parameter("0.weight")[:2] = 0
+        net.get_parameter("0.weight")[1, 0] = 1
+    x = torch.rand(501, 2).to(dtype)
+    x[:, 0] = torch.arange(501) == 7
+    params = pt.params_of(net)
+    variance = pt.measure(net, params, pt.infer(net, params, x), [x]).at("0.weight")[0].variance
+    assert variance[0] == 0 and bool((variance[1:] > 0).all())
+
+
 def test_nothing_of_the_users_changes() -> None:
     class Counting(nn.Module):
         def __init__(self) -> None:

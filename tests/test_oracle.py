@@ -159,6 +159,7 @@ def test_what_vmap_cannot_do_runs_one_by_one_and_says_so() -> None:
         ({"axes": "u"}, pt.SpecError, "'u' matches no axis"),
         ({"batches": []}, pt.MaskError, "there is no batch"),
         ({"loss": lambda p, x, y: x}, pt.SpecError, "give a scalar"),
+        ({"chunk": -2}, pt.MaskError, "chunk is -2"),
     ],
 )
 def test_what_cannot_be_tried_is_an_error(
@@ -173,6 +174,14 @@ def test_more_subsets_than_can_be_listed_are_refused() -> None:
     spec = gated()[2]
     with pytest.raises(pt.MaskError, match="0 units are asked for"):
         pt.subsets(spec, 0)
+    with pytest.raises(pt.MaskError, match="-1 subsets are asked for"):
+        pt.subsets(spec, 1, -1)
+    loss, held, _, batches = gated()
+    soft = {"up": torch.rand(3, spec.sizes["up"])}
+    with pytest.raises(
+        pt.MaskError, match=r"the masks of 'up' are torch.float\d+: give torch.bool"
+    ):
+        pt.leave_out(loss, held, spec, batches, soft)
     params = {"w": torch.zeros(4000, 1)}
     with pytest.raises(pt.MaskError, match="give a count"):
         pt.subsets(pt.Spec.from_layout({"w": "h 1"}, params), 3)

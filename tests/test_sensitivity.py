@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,10 @@ def test_a_run_goes_on_where_its_file_ends(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5), scores=SCORES, file=file)
     again = pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5), scores=SCORES, file=file)
-    assert len(calls) == 6
+    assert len(calls) == 7  # the dense loss once more, to know the network again
     assert again == pt.sensitivity(loss, PARAMS, SPEC, (0.25, 0.5), scores=SCORES)
     more = pt.sensitivity(counted, PARAMS, SPEC, (0.25, 0.5, 0.75), scores=SCORES, file=file)
-    assert len(calls) == 8
+    assert len(calls) == 10
     assert len(more.rows) == 6
 
 
@@ -87,6 +88,35 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
         (tmp_path / "f.csv").write_text(text)
         with pytest.raises(pt.MaskError, match=message):
             pt.sensitivity(loss, PARAMS, SPEC, scores=SCORES, file=tmp_path / "f.csv")
+
+
+def test_a_file_of_other_parameters_or_data_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "f.csv"
+    pt.sensitivity(lambda p: 1 + loss(p), PARAMS, SPEC, (0.5,), scores=SCORES, file=file)
+    with pytest.raises(pt.MaskError, match="has a dense loss of 1, and it is 1"):
+        pt.sensitivity(lambda p: 1.1 + loss(p), PARAMS, SPEC, (0.5,), scores=SCORES, file=file)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"evaluate": lambda p: functional_call(NET, p, (X,))}, r"the loss is shape \(16, 2\)"),
+        ({"evaluate": lambda p: None}, "the loss is NoneType"),
+        ({"chunk": 0}, "chunk is 0"),
+        ({"sparsities": [2]}, f"the sparsity of '{next(iter(SPEC.axes))}' is 2"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(change: dict[str, Any], words: str) -> None:
+    given = {"evaluate": loss, "params": PARAMS, "spec": SPEC, "scores": SCORES, **change}
+    with pytest.raises(pt.MaskError, match=words):
+        pt.sensitivity(**given)
+
+
+def test_what_vmap_cannot_do_is_evaluated_one_by_one() -> None:
+    given: Any = {"params": PARAMS, "spec": SPEC, "scores": SCORES, "sparsities": (0.25, 0.5)}
+    with pytest.warns(UserWarning, match="masks run one by one"):
+        found = pt.sensitivity(lambda p: torch.tensor(loss(p).item()), chunk=2, **given)
+    assert found == pt.sensitivity(loss, **given)
 
 
 def test_the_picture_has_a_line_an_axis() -> None:

@@ -56,6 +56,7 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
 
     Raises:
         MaskError: none, an unknown kind, or no such number.
+        SpecError: the table is of another network.
     """
     dense, table = cost(spec), budgets.get("table")
     out: dict[str, float] = {}
@@ -73,6 +74,7 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
         if kind == "latency":
             if not isinstance(table, LatencyTable):
                 raise MaskError("a budget of latency needs a table: solve(…, latency=0.5, table=…)")
+            table.check_fits(spec)
             out[kind] = asked * table.dense if asked <= 1 else asked / 1e3
             continue
         whole = getattr(dense, kind)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -64,12 +64,29 @@ class LatencyTable:
         machine: what it was timed on.
         whole: networks that were cut and timed whole, ascending: what their layers add up to, and
             what they took.
+        sizes: the dense widths of the network, by axis.
     """
 
     layers: tuple[LayerTime, ...]
     dense: float
     machine: Mapping[str, str | int]
     whole: tuple[tuple[float, float], ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def check_fits(self, spec: Spec) -> None:
+        """That a spec is of the network that was timed.
+
+        Raises:
+            SpecError: its axes or their sizes are others.
+        """
+        other = {n: size for n, size in self.sizes.items() if spec.sizes.get(n) != size}
+        if other:
+            name, size = next(iter(other.items()))
+            raise SpecError(
+                f"this table is of another network: its '{name}' has {size} units, and the spec's "
+                f"{spec.sizes.get(name, 'has none')}; time this one, pt.latency_table(model, spec, "
+                "example)"
+            )
 
     def seconds(self, spec: Spec, widths: Mapping[str, Tensor | int]) -> Tensor:
         """What networks of these widths take: `DoubleTensor[…]`.
@@ -117,7 +134,9 @@ class LatencyTable:
                 for row in said["layers"]
             )
             whole = tuple((float(a), float(b)) for a, b in said["whole"])
-            return LatencyTable(layers, said["dense"], said["machine"], whole)
+            return LatencyTable(
+                layers, said["dense"], said["machine"], whole, said.get("sizes", {})
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise SpecError(f"{file} is no latency table: {error!r}") from error
 

@@ -73,7 +73,7 @@ def round_for(runtime: str | Needs | LatencyTable, spec: Spec) -> dict[str, int]
         if the dense one is; but for dims that are reindexed.
 
     Raises:
-        SpecError: no such runtime.
+        SpecError: no such runtime, or a table of another network.
 
     >>> import torch
     >>> params = {"up": torch.zeros(512, 128), "down": torch.zeros(128, 512)}
@@ -94,6 +94,7 @@ def round_for(runtime: str | Needs | LatencyTable, spec: Spec) -> dict[str, int]
 def _looked_at(runtime: str | Needs | LatencyTable, spec: Spec) -> Iterator[tuple[Axes, int]]:
     """The dims that a runtime looks at, each with the multiple that it must be of."""
     if isinstance(runtime, LatencyTable):
+        runtime.check_fits(spec)
         for layer in runtime.layers:
             yield from ((parse(dim), layer.multiple) for group in layer.widths for dim in group)
         return

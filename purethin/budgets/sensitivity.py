@@ -5,11 +5,13 @@ add up, for `solve`.
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isclose
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,6 +86,11 @@ class Profile:
             if row.axis not in ranking:
                 raise MaskError(f"'{row.axis}' was measured, but no ranking of its units is given")
             gone = ranking[row.axis].numel() - row.kept
+            if gone < 0:
+                raise MaskError(
+                    f"'{row.axis}' kept {row.kept} units, and is ranked by {row.kept + gone} "
+                    "scores: give the scores that it was measured with"
+                )
             seen.setdefault(row.axis, {})[gone] = max(row.loss - self.dense, 0.0)
         return {axis: _marginal(points, ranking[axis]) for axis, points in seen.items()}
 
@@ -109,12 +116,15 @@ def sensitivity(
         sparsities: the fractions removed, in [0, 1]; one that removes no unit more than the one
             before it is left out.
         scores: `{axis: Tensor[size]}`: which units go; the axes that are measured.
-        chunk: so many masked networks are evaluated at once, by `vmap`: as many as memory takes.
+        chunk: so many masked networks are evaluated at once, by `vmap`: as many as memory takes;
+            one by one where it cannot, with a warning.
         file: a CSV file, written axis by axis. What it holds is not measured again, so that a run
-            goes on where it was stopped.
+            goes on where it was stopped: with the same scores. The dense loss is, to know the
+            network and its data again.
 
     Raises:
-        MaskError: the file is of another network, or scores do not fit.
+        MaskError: the file is of another network or other data, scores do not fit, or the loss is
+            no number.
 
     >>> params = {"w": torch.tensor([[1.0], [2.0], [4.0]]), "v": torch.ones(1, 3)}
     >>> spec = Spec.from_layout({"w": "h 1", "v": "1 h"}, params)
@@ -126,13 +136,23 @@ def sensitivity(
     """
     names = find(spec, scores.keys(), error=MaskError)
     rows = _read(file, spec, {n: scores[n] for n in names}) if file else []
-    done = {(row.axis, row.sparsity) for row in rows}
+    done = {(row.axis, row.sparsity): row.loss for row in rows}
+    if chunk < 1:
+        raise MaskError(f"chunk is {chunk}: give how many networks are evaluated at once, from 1")
     with torch.no_grad():
+        dense = _number(evaluate(params))
         if ("", 0.0) not in done:
-            rows.append(Loss("", 0.0, 0, float(evaluate(params))))
+            rows.append(Loss("", 0.0, 0, dense))
             _append(file, rows[-1:])
+        elif not isclose(dense, before := done["", 0.0], rel_tol=1e-3, abs_tol=1e-9):
+            raise MaskError(
+                f"{file} has a dense loss of {before:.6g}, and it is {dense:.6g}: it is of other "
+                "parameters or other data; give another file name"
+            )
         for name in names:
-            todo = [(s, m) for s, m in _masks(scores[name], sparsities) if (name, s) not in done]
+            todo = [
+                (s, m) for s, m in _masks(name, scores[name], sparsities) if (name, s) not in done
+            ]
             if not todo:
                 continue
             losses = _losses(evaluate, params, spec, name, [m for _, m in todo], chunk)
@@ -146,10 +166,25 @@ def sensitivity(
     return Profile(rows[0].loss, tuple(rows[1:]))
 
 
-def _masks(scores: Tensor, sparsities: Iterable[float]) -> Iterator[tuple[float, Tensor]]:
+def _number(loss: Any) -> float:
+    """A loss as a number.
+
+    Raises:
+        MaskError: it is none.
+    """
+    try:
+        return float(loss)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise MaskError(f"the loss is {what}: give a scalar, as loss.mean()") from error
+
+
+def _masks(
+    name: str, scores: Tensor, sparsities: Iterable[float]
+) -> Iterator[tuple[float, Tensor]]:
     last = scores.numel()
     for sparsity in sorted(sparsities):
-        keep = select({"axis": scores}, sparsity)["axis"]
+        keep = select({name: scores}, sparsity)[name]
         if int(keep.sum()) < last:
             last = int(keep.sum())
             yield sparsity, keep
@@ -167,9 +202,15 @@ def _losses(
         masks: Masks = {name: keep}
         return evaluate(mask(params, spec, masks))
 
-    if chunk == 1:
-        return [float(one(keep)) for keep in masks]
-    return torch.func.vmap(one, chunk_size=chunk)(torch.stack([*masks])).tolist()
+    if chunk > 1:
+        try:
+            return torch.func.vmap(one, chunk_size=chunk)(torch.stack([*masks])).tolist()
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            why = str(error).partition("\n")[0]
+            warnings.warn(
+                f"vmap cannot batch this loss, so masks run one by one: {why}", stacklevel=4
+            )
+    return [_number(one(keep)) for keep in masks]
 
 
 def _marginal(points: Mapping[int, float], ranking: Tensor) -> Tensor:
@@ -214,7 +255,8 @@ def _read(file: str | Path, spec: Spec, scores: Scores) -> list[Loss]:
     for row in rows:
         if row.axis and row.axis not in spec.axes:
             raise MaskError(f"{file} has the axis '{row.axis}', which this network lacks")
-        masks = dict(_masks(scores[row.axis], [row.sparsity])) if row.axis in scores else {}
+        mine = (row.axis, scores[row.axis], [row.sparsity]) if row.axis in scores else ()
+        masks = dict(_masks(*mine)) if mine else {}
         if row.axis in scores and [int(m.sum()) for m in masks.values()] != [row.kept]:
             raise MaskError(
                 f"{file} keeps {row.kept} units of '{row.axis}' at {row.sparsity}: it "

@@ -76,9 +76,12 @@ def latency_table(
         timed once.
 
     Raises:
-        SpecError: no layer of the network was called; no such backend, or it is not installed.
+        SpecError: no layer of the network was called; a fraction is none; no such backend, or it is
+            not installed.
     """
     points = tuple(sorted({*fractions, 1.0}))
+    if not 0 < points[0] <= points[-1] <= 1:
+        raise SpecError(f"fractions are {tuple(fractions)}: give parts of the widths, up to 1")
     ready = ready_of(backend) if isinstance(backend, str) else backend
     settle()
     with torch.no_grad():
@@ -90,7 +93,7 @@ def latency_table(
             return _timed(network, (tuple(example), {}), ready, WHOLE * seconds, 4 * ROUNDS)
 
         described = {**machine(), "backend": backend if isinstance(backend, str) else "own"}
-        table = LatencyTable(layers, timed(model), described)
+        table = LatencyTable(layers, timed(model), described, sizes=dict(spec.sizes))
         for fraction in reversed(points[:-1]):
             if (widths := _narrow(spec, fraction, table, scores)) and (
                 cut := _network(model, spec, widths)

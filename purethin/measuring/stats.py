@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from purethin.errors import SpecError
@@ -69,8 +70,13 @@ class Features:
 
     @property
     def variance(self) -> Tensor:
-        """`Tensor[features]`: the variance over positions."""
-        return (self.square / self.positions - self.mean**2).clamp(min=0)
+        """`Tensor[features]`: the variance over positions; 0 of what is constant to the rounding of
+        float32, in which the tensors are summed.
+        """
+        square = self.square / self.positions
+        found = (square - self.mean**2).clamp(min=0)
+        even = self.peak - self.mean.abs() <= 1e-5 * self.peak
+        return torch.where(even & (found <= 1e-6 * square), torch.zeros_like(found), found)
 
 
 @dataclass(frozen=True)
