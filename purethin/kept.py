@@ -87,10 +87,14 @@ class Kept:
 
     def taken(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor of a parameter's shape without the entries that go."""
-        found: dict[int, Tensor] = {}
-        for dim in range(tensor.dim()):
-            if (places := self.places(name, dim)) is not None:
-                found[dim] = places if places.device == tensor.device else places.to(tensor.device)
+        rows = {dim: self.places(name, dim) for dim in range(tensor.dim())}
+        found = {
+            dim: places.to(tensor.device) for dim, places in rows.items() if places is not None
+        }
+        if tensor.is_meta and found:
+            return tensor.new_empty(
+                [len(found.get(d, range(n))) for d, n in enumerate(tensor.shape)]
+            )
         large = tensor.dim() > 2 and tensor.numel() * tensor.element_size() >= _LARGE
         if large and [*found] == [0, 1] and tensor.is_contiguous():
             rows, width = tensor.shape[0], tensor.shape[1]

@@ -1,26 +1,165 @@
 """What operators give on meta where torch's own kernel is slow, or refuses what others take: an
-empty tensor of the right shape.
+empty tensor of the right shape. Most of torch's kernels are Python there, and take longer than the
+trace of a call does.
+
+Invariant: shape, strides and dtype are those that torch gives; a call that is out of the ordinary,
+or in error, is left to torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 Given = Mapping[str, Any]
 """The arguments of a call by schema name."""
 ValueOf = Callable[[Tensor], Tensor | None]
 """The values of a tensor that is known, None of any other."""
+_META = torch.device("meta")
+
+
+def pointwise(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """The operands' shape, broadcast, of the dtype that one entry has."""
+    tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+    if any(t.layout != torch.strided for t in tensors):
+        return None
+    first, shape = tensors[0], tensors[0].shape
+    for t in tensors[1:]:
+        if t.shape != shape and not (shape := _broadcast(shape, t.shape)):
+            return None
+    contiguous = all(t.is_contiguous() for t in tensors)
+    if not contiguous and any(t.shape != shape or t.stride() != first.stride() for t in tensors):
+        return None
+    slots = tuple(map(_slot, args)), tuple((k, _slot(x)) for k, x in kwargs.items())
+    if (dtype := _dtype_of(op, slots)) is None:
+        return None
+    if contiguous:
+        return torch.empty(shape, dtype=dtype, device=_META)
+    return torch.empty_like(first, dtype=dtype)
+
+
+def _broadcast(a: Sequence[int], b: Sequence[int]) -> list[int]:
+    """The shape in which two meet, from the right; empty where they do not fit."""
+    pairs = [*zip_longest(reversed(a), reversed(b), fillvalue=1)]
+    fits = all(m == n or 1 in (m, n) for m, n in pairs)
+    return [m if n == 1 else n for m, n in pairs][::-1] if fits else []
+
+
+def _slot(x: Any) -> Any:
+    """What of an argument the dtype of the result rests on."""
+    return (x.dtype, min(x.dim(), 1)) if isinstance(x, Tensor) else (type(x), x)
+
+
+def _dtype_of(op: OpOverload, slots: tuple[Any, ...]) -> torch.dtype | None:
+    """The dtype of a pointwise operator's result; None where it has several, or gives a view."""
+    try:
+        return _dtype_of_one(op, slots)
+    except TypeError:  # an argument that cannot be hashed
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _dtype_of_one(op: OpOverload, slots: tuple[Any, ...]) -> torch.dtype | None:
+    def one(slot: tuple[Any, Any]) -> Any:
+        kind, x = slot
+        is_tensor = isinstance(kind, torch.dtype)
+        return torch.empty((1,) * x, dtype=kind, device=_META) if is_tensor else x
+
+    args, kwargs = [*map(one, slots[0])], {k: one(x) for k, x in slots[1]}
+    try:
+        out = op(*args, **kwargs)
+    except Exception:  # torch says by itself what is wrong
+        return None
+    if not isinstance(out, Tensor):
+        return None
+    memory = {x.untyped_storage()._cdata for x in args if isinstance(x, Tensor)}
+    return None if out.untyped_storage()._cdata in memory else out.dtype
+
+
+def _made(x: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=x.dtype, device=_META)
+
+
+def _like(x: Tensor) -> Tensor:
+    """An empty tensor laid out as another."""
+    return _made(x, *x.shape) if x.is_contiguous() else torch.empty_like(x)
+
+
+def _plain(*tensors: Tensor | None) -> bool:
+    """Whether tensors are contiguous, not empty, and of one floating dtype."""
+    given = [t for t in tensors if t is not None]
+    whole = all(t.is_contiguous() and t.numel() for t in given)
+    return whole and given[0].is_floating_point() and len({t.dtype for t in given}) == 1
+
+
+def _convolution(given: Given, value_of: ValueOf) -> Any:
+    x, w, b, groups = (given[name] for name in ("input", "weight", "bias", "groups"))
+    rank, how = x.dim() - 2, [given[name] for name in ("stride", "padding", "dilation")]
+    if not _plain(x, w, b) or rank < 1 or w.dim() != x.dim() or isinstance(how[1], str):
+        return None
+    each = [v * (rank if len(v) == 1 else 1) for v in how]
+    rows = zip(x.shape[2:], w.shape[2:], *each, strict=True)
+    space = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in rows]
+    fits = x.shape[1] == w.shape[1] * groups and w.shape[0] % groups == 0 and min(space) > 0
+    fits = fits and (b is None or b.shape == w.shape[:1])
+    return _made(x, x.shape[0], w.shape[0], *space) if fits else None
+
+
+def _cat(given: Given, value_of: ValueOf) -> Any:
+    tensors, dim = given["tensors"], given["dim"]
+    shape = list(tensors[0].shape)
+    if not isinstance(dim, int) or not -len(shape) <= dim < len(shape) or not _plain(*tensors):
+        return None
+    shape[dim] = sum(t.shape[dim] for t in tensors if t.dim() == len(shape))
+    rest = {(*t.shape[:dim], *t.shape[dim:][1:]) for t in tensors}
+    return _made(tensors[0], *shape) if len(rest) == 1 else None
+
+
+def _mean(given: Given, value_of: ValueOf) -> Any:
+    x, dims = given["self"], given.get("dim")
+    rank, keeps = x.dim(), given["keepdim"] if dims else False
+    over = {d % rank for d in dims or () if -rank <= d < rank}
+    if not dims or len(over) < len(dims) or given["dtype"] is not None or not _plain(x):
+        return None
+    return _made(
+        x, *(1 if d in over else n for d, n in enumerate(x.shape) if keeps or d not in over)
+    )
+
+
+def _pooled(given: Given, value_of: ValueOf) -> Any:
+    x, size = given["self"], given["output_size"]
+    return _made(x, *x.shape[:2], *size) if _plain(x) and x.dim() == 2 + len(size) else None
+
+
+def _matmul(given: Given, value_of: ValueOf) -> Any:
+    x, y = given["self"], given["other"]
+    alike = x.shape[:-2] == y.shape[:-2] or y.dim() == 2
+    fits = min(x.dim(), y.dim()) > 1 and alike and x.shape[-1] == y.shape[-2]
+    fits = fits and x.dtype == y.dtype and x.is_floating_point() and x.numel() * y.numel()
+    return _made(x, *x.shape[:-1], y.shape[-1]) if fits else None
+
+
+def _attention(given: Given, value_of: ValueOf) -> Any:
+    q, k, v, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
+    heads = q.dim() > 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
+    fits = heads and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
+    fits = fits and q.dtype == k.dtype == v.dtype and q.numel() * k.numel() * v.numel()
+    if not fits or mask is not None or not q.is_floating_point():
+        return None
+    return _made(q, *q.shape[:-1], v.shape[-1])
 
 
 def _batch_norm(given: Given, value_of: ValueOf) -> Any:
     x = given["input"]
     rows = (given[n] for n in ("weight", "bias", "running_mean", "running_var"))
     same = all(t is None or t.shape == x.shape[1:2] for t in rows)
-    return torch.empty_like(x) if same else None
+    return _like(x) if same else None
 
 
 def _layer_norm(given: Given, value_of: ValueOf) -> Any:
@@ -29,27 +168,14 @@ def _layer_norm(given: Given, value_of: ValueOf) -> Any:
     fits = x.shape[x.dim() - len(shape) :] == shape and all(
         t is None or tuple(t.shape) == shape for t in rows
     )
-    return x.new_empty(x.shape) if fits else None
+    return _made(x, *x.shape) if fits else None
 
 
 def _linear(given: Given, value_of: ValueOf) -> Any:
     x, w, b = given["input"], given["weight"], given["bias"]
     fits = w.dim() == 2 and x.dim() and x.shape[-1] == w.shape[1] and x.dtype == w.dtype
     fits = fits and (b is None or b.shape == w.shape[:1])
-    return x.new_empty(*x.shape[:-1], w.shape[0]) if fits else None
-
-
-def _unary(given: Given, value_of: ValueOf) -> Any:
-    x = given["self"] if "self" in given else given["input"]
-    return torch.empty_like(x) if x.is_floating_point() else None
-
-
-def _binary(given: Given, value_of: ValueOf) -> Any:
-    x, y = given["self"], given["other"]
-    if not (isinstance(x, Tensor) and isinstance(y, Tensor) and x.is_floating_point()):
-        return None
-    alike = x.is_meta and y.is_meta and (x.shape, x.dtype) == (y.shape, y.dtype)
-    return torch.empty_like(x) if alike and x.stride() == y.stride() else None
+    return _made(x, *x.shape[:-1], w.shape[0]) if fits else None
 
 
 def _grouped(given: Given, value_of: ValueOf) -> Any:
@@ -93,8 +219,13 @@ KERNELS: dict[str, Callable[[Given, ValueOf], Any]] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "linear": _linear,
-    **dict.fromkeys(("gelu", "silu", "relu", "sigmoid", "tanh", "roll"), _unary),
-    **dict.fromkeys(("add", "sub", "mul", "div"), _binary),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    "cat": _cat,
+    "mean": _mean,
+    **dict.fromkeys(("adaptive_avg_pool1d", "adaptive_avg_pool2d"), _pooled),
+    "matmul": _matmul,
+    "scaled_dot_product_attention": _attention,
+    "roll": lambda given, _: _like(given["self"]),
     "_grouped_mm": _grouped,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "_pack_padded_sequence": _packed,

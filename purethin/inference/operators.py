@@ -77,8 +77,8 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
     """Run an operator, apply its rule to the dims, and put it on the tape."""
     known = Known.of(op)
     inputs = tensors_in((args, kwargs))
-    if trace.meta and any(x.device.type != "meta" for x in inputs):
-        if any(x.device.type == "meta" for x in inputs):
+    if trace.meta and not all(x.is_meta for x in inputs):
+        if any(x.is_meta for x in inputs):
             args, kwargs = tree_map(functools.partial(_twin, trace), (list(args), kwargs))
             inputs = tensors_in((args, kwargs))
         else:
@@ -126,14 +126,14 @@ def _output(
     """
     if known.random or any(trace.value_of(x) is None for x in inputs):
         return _hollow_output(trace, known, op, args, kwargs, inputs)
-    on_cpu = bool(inputs) and not any(x.device.type == "meta" for x in inputs)
+    on_cpu = bool(inputs) and not any(x.is_meta for x in inputs)
     try:
         out = op(*args, **kwargs)
     except (RuntimeError, NotImplementedError):
         if on_cpu:
             raise
         out = None  # what meta cannot answer (`.item()`, `nonzero`) the shadow can
-    if on_cpu and not any(o.device.type == "meta" for o in tensors_in(out)):
+    if on_cpu and not any(o.is_meta for o in tensors_in(out)):
         value = out
     else:
         if out is not None and sum(o.numel() for o in tensors_in(out)) > SHADOW:
@@ -157,10 +157,15 @@ def _hollow_output(
     """An output without values."""
     if known.writes and inputs:
         trace.of(inputs[0]).value = None
-    elif (kernel := hollow.KERNELS.get(known.name)) is not None and inputs[0].is_meta:
-        rows = arguments(op).items()
-        given = {n: args[i] if i < len(args) else kwargs.get(n, x) for n, (i, x) in rows}
-        if (made := kernel(given, trace.value_of)) is not None:
+    elif inputs and inputs[0].is_meta:
+        made = None
+        if known.rule[0] is pointwise:
+            made = hollow.pointwise(op, args, kwargs)
+        elif (kernel := hollow.KERNELS.get(known.name)) is not None:
+            rows = arguments(op).items()
+            given = {n: args[i] if i < len(args) else kwargs.get(n, x) for n, (i, x) in rows}
+            made = kernel(given, trace.value_of)
+        if made is not None:
             for o in tensors_in(made):
                 trace.of(o).value = None if o.is_meta else o
             return made
@@ -187,7 +192,7 @@ def _hollow(x: Any) -> Any:
 
 def _twin(trace: Trace, x: Any) -> Any:
     """The meta twin of a tensor that the forward made elsewhere."""
-    if not isinstance(x, Tensor) or x.device.type == "meta":
+    if not isinstance(x, Tensor) or x.is_meta:
         return x
     own = trace.of(x)
     if own.twin is None:

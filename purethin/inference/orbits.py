@@ -28,7 +28,7 @@ def orbits(left: Sequence[T | None], right: Sequence[T | None]) -> dict[T, T | N
             up[unit] = unit = up[above]  # paths are halved on the way
         return unit
 
-    for x, y in zip(left, right, strict=True):
+    for x, y in dict.fromkeys(zip(left, right, strict=True)):
         rx, ry = root(x), root(y)
         if rx is None:
             rx, ry = ry, rx
