@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from purethin.inference.rules import laws as laws
     from purethin.inference.rules import rule as rule
     from purethin.inference.rules.call import Call as Call
+    from purethin.influence import block_influence as block_influence
     from purethin.loops.along import narrow_along as narrow_along
     from purethin.loops.narrow import narrow as narrow
     from purethin.loops.narrow import thin_module as thin_module

@@ -23,7 +23,7 @@ ROWS = """
     costs modules oracle
     selection branches
     measuring
-    criteria
+    criteria influence
     measures storage comparison repairing optimizers
     budgets
     inference recipes deploying
