@@ -156,14 +156,14 @@ class _Sums(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, op._schema.name
-        given = args[:2] if name in ("aten::add", "aten::add_") else ()
-        added = len(given) == 2 and all(isinstance(t, Tensor) for t in given)
-        if not added or given[0].shape != given[1].shape or not given[0].is_floating_point():
+        one, other = args[:2] if name in ("aten::add", "aten::add_") else (None, None)
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor):
             return op(*args, **kwargs)
-        first = given[0].clone() if name == "aten::add_" else given[0]
-        terms = first, given[1] * kwargs.get("alpha", 1)
+        if one.shape != other.shape or not one.is_floating_point():
+            return op(*args, **kwargs)
+        terms = one.clone() if name == "aten::add_" else one, other * kwargs.get("alpha", 1)
         out = op(*args, **kwargs)
-        self.found.append(_Sum(given, terms, out, out.clone()))
+        self.found.append(_Sum((one, other), terms, out, out.clone()))
         return out
 
 

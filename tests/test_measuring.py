@@ -244,6 +244,28 @@ def test_labels_in_a_batch_are_for_the_loss() -> None:
     torch.testing.assert_close(stats.gradients.square["fc2.weight"], want.square().mean(0))
 
 
+def test_examples_of_what_tokenizers_give_are_told_apart() -> None:
+    from transformers import BatchEncoding
+
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    params, x, y = pt.params_of(net), torch.rand(5, 3), torch.arange(5) % 2
+    spec = pt.infer(net, params, x)
+
+    def loss(outputs: Tensor, batch: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs, batch["y"], reduction="none")
+
+    def net_of(p: Any, input: Tensor, y: Tensor) -> Tensor:
+        return functional_call(net, p, (input,))
+
+    given = {"input": x, "y": y}
+    want, got = (
+        pt.measure(net_of, params, spec, [batch], loss=loss).gradients
+        for batch in (given, BatchEncoding(given))
+    )
+    assert want is not None and got is not None and got.count == want.count == 5
+    torch.testing.assert_close(got.square, want.square)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import UserDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -120,13 +121,15 @@ class GradientSums:
 
     def _examples(self, weights: Tensors, batch: Any, count: int) -> Iterator[Tensors]:
         """The gradients of each example, so many at a time as fit."""
-        leaves, structure = tree_flatten(batch)
+        plain = dict(batch) if isinstance(batch, Mapping) else batch
+        again = type(batch) if isinstance(batch, UserDict) else lambda parts: parts
+        leaves, structure = tree_flatten(plain)
         split = [isinstance(x, Tensor) and x.dim() > 0 and len(x) == count for x in leaves]
 
         def one(weights: Tensors, *parts: Any) -> Tensor:
             rows = [x[None] if s else x for x, s in zip(parts, split, strict=True)]
             with torch.enable_grad():  # the caller may have turned it off
-                value = self._value(weights, tree_unflatten(rows, structure))
+                value = self._value(weights, again(tree_unflatten(rows, structure)))
                 if value.shape != (1,):
                     raise SpecError(
                         f"the loss gives {count} numbers for a batch, and not one where it is cut "
