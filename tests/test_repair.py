@@ -193,5 +193,5 @@ def test_fresh_statistics_are_those_that_torch_gives_a_module() -> None:
 def test_the_page_shows_what_its_code_prints(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "repair.md"
     outputs = run(page.read_text(), tmp_path, {"__name__": "page"})
-    assert len(outputs) == 2
+    assert len(outputs) == 3
     assert [o.printed for o in outputs] == [o.shown for o in outputs]
