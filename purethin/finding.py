@@ -112,8 +112,11 @@ def role(spec: Spec, name: str) -> str:
 
     Returns:
         "heads", "head_width", "feed_forward", "filters" or "model_width".
+
+    Raises:
+        SpecError: there is no such axis.
     """
-    axis = spec.axes[name]
+    axis = spec.axis(name)
     matrices = [(p, d) for p, d in axis.places if len(spec.layout[p]) == 2]
     for p, d in matrices:
         for part in ax.walk(spec.layout[p][d]):

@@ -65,6 +65,9 @@ CASES = [
     case(
         "an unknown axis", pt.MaskError, lambda: pt.thin(PARAMS, SPEC, {"conv11": HALF["conv1"]})
     ).says("'conv11'", "did you mean 'conv1'?"),
+    case("the role of an unknown axis", pt.SpecError, lambda: pt.role(SPEC, "conv3")).says(
+        "'conv3'", "Known: conv"
+    ),
     case("an unknown axis asked of the spec", pt.SpecError, lambda: SPEC.axis("conv3")).says(
         "'conv3'", "Known: conv"
     ),

@@ -211,6 +211,8 @@ def test_an_unknown_backend_is_named_with_the_nearest() -> None:
 def test_a_table_is_kept_as_json(tmp_path: Path) -> None:
     table = pt.latency_table(NET, SPEC, (X,), fractions=(0.5,), seconds=1e-4)
     assert table.machine["threads"] == torch.get_num_threads()
+    assert f"{len(table.layers)} layers and 1 networks timed; dense " in repr(table)
+    assert f"threads {torch.get_num_threads()}" in repr(table) and "backend eager" in repr(table)
     table.save(tmp_path / "t.json")
     assert LatencyTable.load(tmp_path / "t.json") == table
     (tmp_path / "t.json").write_text("[1]")

@@ -73,6 +73,12 @@ class LatencyTable:
     whole: tuple[tuple[float, float], ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """How much was timed, and on what."""
+        what = ", ".join(f"{key} {value}" for key, value in self.machine.items() if value != "")
+        many = f"{len(self.layers)} layers and {len(self.whole)} networks"
+        return f"LatencyTable: {many} timed; dense {1e3 * self.dense:.4g} ms; {what}"
+
     def check_fits(self, spec: Spec) -> None:
         """That a spec is of the network that was timed.
 
