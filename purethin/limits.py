@@ -36,6 +36,21 @@ def among(
     return tuple(name for name in axes if name in found)
 
 
+def scored(
+    axes: Iterable[str], texts: str | Iterable[str], spec: Spec | None, what: str
+) -> tuple[str, ...]:
+    """The same, where each text must mean one of the axes, those that have scores."""
+    axes, texts = [*axes], [texts] if isinstance(texts, str) else [*texts]
+    for text in texts:
+        meant = () if spec is None else find(spec, text, error=MaskError)
+        if meant and not {*meant} & {*axes}:
+            raise MaskError(
+                f"{what} given for '{text}', and '{meant[0]}' has no scores; "
+                f"{nearest(meant[0], axes)}"
+            )
+    return among(axes, texts, spec, what)
+
+
 def by_axis(
     axes: Iterable[str], given: Number | Mapping[str, Number], spec: Spec | None
 ) -> dict[str, Number]:

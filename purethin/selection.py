@@ -18,7 +18,7 @@ from purethin.checks import check_names
 from purethin.costs import cost
 from purethin.errors import MaskError
 from purethin.finding import hint, kinds
-from purethin.limits import among, least_of, most_of, steps_of
+from purethin.limits import among, least_of, most_of, scored, steps_of
 from purethin.spec import Masks, Scores, Spec
 
 Scope = Literal["local", "global", "isomorphic"]
@@ -150,13 +150,13 @@ def _wanted(
     wanted: dict[str, float] = {}
     if isinstance(sparsity, Mapping):
         for text, fraction in sparsity.items():
-            for name in (text,) if text in scores else among(scores, text, spec, "a sparsity is"):
+            for name in (text,) if text in scores else scored(scores, text, spec, "a sparsity is"):
                 wanted.setdefault(name, fraction)
     else:
         usual = [n for n in scores if spec is None or spec.axes[n].exact]
         wanted = dict.fromkeys(usual if axes is None else scores, sparsity)
     if axes is not None:
-        allowed = {*among(scores, axes, spec, "axes are")}
+        allowed = {*scored(scores, axes, spec, "axes are")}
         wanted = {n: fraction for n, fraction in wanted.items() if n in allowed}
     stay = {*among(scores, keep, spec, "axes to keep are")}
     wanted = {n: fraction for n, fraction in wanted.items() if n not in stay}

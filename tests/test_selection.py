@@ -255,6 +255,18 @@ def network() -> tuple[pt.Spec, dict[str, Tensor]]:
     }
 
 
+def test_axes_that_are_asked_for_have_scores() -> None:
+    spec, scores = network()
+    del scores["b"]
+    for call in (
+        lambda: pt.select(scores, {"b": 0.5}, spec=spec),
+        lambda: pt.select(scores, 0.5, spec=spec, axes=["c", "b"]),
+    ):
+        with pytest.raises(pt.MaskError, match="given for 'b', and 'b' has no scores"):
+            call()
+    assert "b" not in pt.select(scores, 0.5, spec=spec, keep="b")
+
+
 def test_with_a_spec_only_exact_axes_lose_units_unless_others_are_named() -> None:
     spec, scores = network()
     assert {*pt.select(scores, 0.5)} == {"a", "b", "c"}
