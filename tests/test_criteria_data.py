@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from measured import CASES, NET, PARAMS, SPEC, X, inputs
 from networks import random_masks, randomise
 from pages import run
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import purethin as pt
 from purethin import criteria
@@ -340,6 +342,31 @@ def test_stats_that_do_not_do_are_refused() -> None:
             criteria.obs(PARAMS, SPEC, plain, damp=damp)
     with pytest.raises(pt.MaskError, match="stats are what measure gives, not dict"):
         pt.wanda(PARAMS, SPEC, {})  # type: ignore[arg-type]
+
+
+def test_a_reader_with_a_weight_norm_is_scored_by_the_weight_that_it_takes() -> None:
+    net: Any = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4)).double()
+    x = torch.rand(9, 3, dtype=torch.float64)
+    with torch.no_grad():
+        normed: Any = weight_norm(copy.deepcopy(net[2]))
+        normed.parametrizations.weight.original0.mul_(torch.tensor([[4.0], [0.1], [1.0], [2.0]]))
+        net[2].weight.copy_(normed.weight)
+    models = net, nn.Sequential(net[0], net[1], normed)
+    for criterion in (pt.wanda, criteria.flap, criteria.obs, criteria.thinet, criteria.ziplm):
+        want, got = (
+            criterion(
+                p := pt.params_of(m), s := pt.infer(m, p, x), pt.measure(m, p, s, [x], gram=True)
+            )
+            for m in models
+        )
+        torch.testing.assert_close([*got.values()], [*want.values()])
+    params = pt.params_of(models[1])
+    spec = pt.infer(models[1], params, x)
+    masks = {next(iter(spec.axes)): torch.arange(5) > 0}
+    with pytest.raises(pt.MaskError, match="remove_parametrizations"):
+        criteria.obs_update(
+            params, spec, masks, pt.measure(models[1], params, spec, [x], gram=True)
+        )
 
 
 def test_stats_of_another_network_are_refused() -> None:

@@ -102,7 +102,7 @@ def _columns(f: Features, tensors: Mapping[str, Tensor], *, power: int, mean: bo
     """`Tensor[features]`: Σ_i or mean_i of |W_iu|^power over the weights that read each feature."""
     features, found = len(f.total), []
     for name, dim in f.site.weights:
-        entries = wide(tensors[name].abs()).double().pow(power)
+        entries = wide(f.computed.get(name, tensors[name]).abs()).double().pow(power)
         if features == entries.shape[dim]:
             rows = entries.movedim(dim, 0)
         elif dim == 1 and features % entries.shape[1] == 0:  # a grouped convolution

@@ -108,7 +108,8 @@ def obs_update(
 
     Raises:
         SpecError: the parameters do not fit the spec.
-        MaskError: the masks do not, or no Gram matrix was measured of what they remove.
+        MaskError: the masks do not, no Gram matrix was measured of what they remove, or a reader's
+            weight is computed of several parameters.
 
     Source: Kurtic et al., ZipLM, arXiv 2302.04089, eq. 3.
     """
@@ -121,6 +122,11 @@ def obs_update(
         kept = ax.keep(f.site.channels, masks, spec.sizes)
         if kept is None:
             continue
+        if f.computed:
+            raise MaskError(
+                f"{f.site.call} takes a weight that several parameters make: remove its "
+                "parametrization first, torch.nn.utils.parametrize.remove_parametrizations"
+            )
         gone = ~_spread(kept, gram).bool()
         inverse = torch.linalg.inv(hessian(gram, damp))
         for name, dim in f.site.weights:
@@ -194,7 +200,9 @@ def reading_rows(f: Features, gram: Gram, tensors: Mapping[str, Tensor]) -> Tens
     for itself, where none does.
     """
     groups, features = gram.total.shape
-    rows = [_matrix(wide(tensors[n]).double(), d, gram) for n, d in f.site.weights]
+    rows = [
+        _matrix(wide(f.computed.get(n, tensors[n])).double(), d, gram) for n, d in f.site.weights
+    ]
     if not rows:
         one = torch.eye(features, dtype=torch.float64, device=gram.matrix.device)
         return one.expand(groups, features, features)

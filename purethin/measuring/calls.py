@@ -72,7 +72,8 @@ class _Operators(TorchDispatchMode):
 
 
 @contextmanager
-def watched(parameters: Mapping[str, Tensor], wanted: set[str], seen: Seen) -> Iterator[None]:
+def watched(parameters: Mapping[str, Tensor], wanted: set[str], seen: Seen) -> Iterator[Calls]:
     """Show each wanted call of what runs while the block lasts, without gradients."""
-    with torch.inference_mode(), _Operators(Calls(parameters), wanted, seen):
-        yield
+    calls = Calls(parameters)
+    with torch.inference_mode(), _Operators(calls, wanted, seen):
+        yield calls

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from purethin.arguments import explained
 from purethin.errors import SpecError
 from purethin.finding import find
-from purethin.measuring.calls import watched
+from purethin.measuring.calls import Calls, watched
 from purethin.measuring.gradients import GradientSums
 from purethin.measuring.grams import GramSums
 from purethin.measuring.running import Running, running
@@ -109,28 +109,42 @@ class _Activations:
         self.sums = {site: Sums(site, spec) for site in shown}
         self.grams = {site: GramSums(site) for site in shown if wanted & {*site.axes}}
         self.weighted = WeightedSums([*self.grams])
+        self.calls = Calls({})
+        self.computed: dict[str, dict[str, Tensor]] = {}
         self.sites: dict[str, list[Site]] = {}
         for site in shown:
             self.sites.setdefault(site.call, []).append(site)
 
     def add(self, batch: Any) -> None:
         """Add what the calls of one forward read."""
-        with watched(self.run.tensors, {*self.sites} | self.weighted.calls, self._seen):
-            self.run.call(self.run.tensors, batch)
+        tensors = self.run.tensors
+        with watched(tensors, {*self.sites} | self.weighted.calls, self._seen) as self.calls:
+            self.run.call(tensors, batch)
         self.weighted.ends()
 
     def features(self) -> tuple[Features, ...]:
         """The sums as they stand."""
         return tuple(
             sums.features(
-                self.grams[site].gram() if site in self.grams else None, self.weighted.gram(site)
+                self.grams[site].gram() if site in self.grams else None,
+                self.weighted.gram(site),
+                self.computed.get(site.call, {}),
             )
             for site, sums in self.sums.items()
             if sums.positions
         )
 
+    def _computed(self, tensors: list[Tensor]) -> dict[str, Tensor]:
+        """The weights that several parameters make together, as a norm and a direction do, by each
+        of these that has their shape.
+        """
+        made = [(t, of) for t in tensors if len(of := self.calls.made_of(t)) > 1]
+        return {n: t for t, of in made for n in of if self.run.tensors[n].shape == t.shape}
+
     def _seen(self, name: str, tensors: list[Tensor], outs: list[Any], call: Any) -> None:
         self.weighted.norms(name, tensors)
+        if name not in self.computed:
+            self.computed[name] = self._computed(tensors)
         for site in self.sites.get(name, ()):
             assert site.operand is not None
             x = outs[0] if site.operand < 0 else tensors[site.operand]

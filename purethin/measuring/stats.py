@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class Features:
         gram: second moments of pairs, where they were asked for.
         weighted: the same, each position weighted by 1/(variance + 1e-5) of what `site.norm` norms
             there (its mean square, if that is an RMS norm); None where no norm follows.
+        computed: `{parameter: Tensor}`: the weights that the call takes where several parameters
+            make them, as those of a weight norm, by each parameter of their shape.
     """
 
     site: Site
@@ -62,6 +64,7 @@ class Features:
     pooled: Mapping[str, Tensor]
     gram: Gram | None = None
     weighted: Gram | None = None
+    computed: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def mean(self) -> Tensor:

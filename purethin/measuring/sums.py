@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -80,7 +82,9 @@ class Sums:
         self.examples += len(each)
         return True
 
-    def features(self, gram: Gram | None, weighted: Gram | None = None) -> Features:
+    def features(
+        self, gram: Gram | None, weighted: Gram | None, computed: Mapping[str, Tensor]
+    ) -> Features:
         """The sums as they stand."""
         assert self._peak is not None
         sums = {name: s for name, s in self._sums.items() if " " not in name}
@@ -94,6 +98,7 @@ class Sums:
             pooled=pooled,
             gram=gram,
             weighted=weighted,
+            computed=computed,
         )
 
     def _more(self, what: str, x: Tensor) -> None:
