@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import purethin as pt
@@ -33,8 +34,9 @@ MODELS = ("resnet50", "mobilenet_v2", "densenet121", "vit_b_16")
 
 
 def operations(net: nn.Module, x: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        torch.backends.mha.set_fastpath_enabled(False)  # fused attention is not counted
+    math = sdpa_kernel(SDPBackend.MATH)  # fused attention is not counted
+    with math, FlopCounterMode(display=False) as counter, torch.no_grad():
+        torch.backends.mha.set_fastpath_enabled(False)
         net(x)
     return counter.get_total_flops()
 
