@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from math import prod
 
 import torch
@@ -92,6 +92,7 @@ class Take:
 
 
 Axes = Name | Fixed | Product | Sum | Take
+Keeper = Callable[[Axes], Tensor | None]
 ONE = Fixed(1)
 
 
@@ -234,28 +235,9 @@ def size(expr: Axes, sizes: Mapping[str, int]) -> int:
     return len(expr.positions(size(expr.base, sizes)))
 
 
-def _entries(
-    expr: Axes, leaf: Callable[[Name | Fixed], Tensor], times: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
-    """A value for each entry: of names and integers by `leaf`; `times` joins those of factors."""
-    if type(expr) is Name:
-        return leaf(expr)
-    match expr:
-        case Sum(terms):
-            return torch.cat([_entries(t, leaf, times) for t in terms])
-        case Take(base):
-            values = _entries(base, leaf, times)
-            at = torch.tensor(expr.positions(len(values)), dtype=torch.long, device=values.device)
-            return values[at]
-        case Product(factors):
-            rows = (_entries(f, leaf, times) for f in factors)
-            return reduce(lambda a, b: times(a[:, None], b[None, :]).flatten(), rows)
-    return leaf(expr)
-
-
 def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor | None:
     """The keep-vector `Tensor[size]` of an expression from its axes' masks (bool, or float for
-    gradients).
+    gradients, or integers of which all bits say keep).
 
     None where no mask touches it. Works under `vmap` and `grad`.
 
@@ -266,20 +248,45 @@ def keep(expr: Axes, masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> T
     >>> keep(parse("(a 2)"), {"a": torch.tensor([True, False])}, {"a": 2})
     tensor([ True,  True, False, False])
     """
-    touched = [mask for n in names(expr) if (mask := masks.get(n)) is not None]
-    if not touched:
-        return None
-    like = next((m for m in touched if m.dtype != torch.bool), touched[0])
+    return keeper(masks, sizes)(expr)
 
-    def leaf(part: Name | Fixed) -> Tensor:
-        mask = masks.get(part.name) if type(part) is Name else None
-        if mask is None:
-            return torch.ones(size(part, sizes), dtype=like.dtype, device=like.device)
-        if mask.shape != (want := (sizes[str(part)],)):
+
+def keeper(masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Keeper:
+    """`keep` of many expressions, each of which is worked out once."""
+    known: dict[int, tuple[Axes, Tensor | None]] = {}  # by identity: a long sum hashes slowly
+    of_bits = any(not (m.dtype == torch.bool or m.is_floating_point()) for m in masks.values())
+    whole, times = (-1, operator.and_) if of_bits else (1, operator.mul)
+
+    def kept(expr: Axes) -> Tensor | None:
+        if type(expr) is Fixed:
+            return None
+        if (found := known.get(id(expr))) is None:
+            found = known[id(expr)] = expr, named(expr) if type(expr) is Name else made(expr)
+        return found[1]
+
+    def named(part: Name) -> Tensor | None:
+        mask = masks.get(part.name)
+        if mask is not None and mask.shape != (want := (sizes[part.name],)):
             raise MaskError(f"the mask of '{part}' has shape {tuple(mask.shape)}, not {want}")
-        return mask if mask.dtype == like.dtype else mask.to(like.dtype)
+        return mask
 
-    return _entries(expr, leaf, operator.mul)
+    def made(expr: Axes) -> Tensor | None:
+        inner = parts(expr)
+        found = [kept(part) for part in inner]
+        if (like := next((k for k in found if k is not None), None)) is None:
+            return None
+        if isinstance(expr, Take):
+            return like[torch.tensor(expr.positions(len(like)), device=like.device)]
+        ones = partial(torch.full, fill_value=whole, dtype=like.dtype, device=like.device)
+        every = [
+            ones((size(part, sizes),)) if k is None else k
+            for part, k in zip(inner, found, strict=True)
+        ]
+        if isinstance(expr, Sum):
+            return torch.cat(every)
+        return reduce(lambda a, b: times(a[:, None], b).flatten(), every)
+
+    return kept
 
 
 def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
@@ -291,12 +298,18 @@ def units(expr: Axes, name: str, sizes: Mapping[str, int]) -> Tensor:
     tensor([0, 0, 1, 1])
     """
 
-    def leaf(part: Name | Fixed) -> Tensor:
-        if part == Name(name):
-            return torch.arange(sizes[name], device="cpu")
-        return torch.full((size(part, sizes),), -1, device="cpu")
-
-    return _entries(expr, leaf, lambda outer, inner: torch.where(outer >= 0, outer, inner))
+    match expr:
+        case Sum(terms):
+            return torch.cat([units(t, name, sizes) for t in terms])
+        case Take(base):
+            values = units(base, name, sizes)
+            return values[torch.tensor(expr.positions(len(values)), dtype=torch.long, device="cpu")]
+        case Product(factors):
+            rows = (units(f, name, sizes) for f in factors)
+            return reduce(lambda a, b: torch.where(a[:, None] < 0, b, a[:, None]).flatten(), rows)
+    if expr == Name(name):
+        return torch.arange(sizes[name], device="cpu")
+    return torch.full((size(expr, sizes),), -1, device="cpu")
 
 
 # ---- the forms as text

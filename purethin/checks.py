@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from math import prod
 
 import torch
@@ -22,14 +24,14 @@ def check_fits(spec: Spec, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         SpecError: a name is missing or a shape differs; says whether they look thinned already.
     """
-    for name in spec.layout:
+    for name, want in spec.shapes.items():
         if name not in tensors:
             raise SpecError(
                 f"the spec has '{name}', which these parameters lack: a spec of another model? "
                 f"{nearest(name, tensors)}"
             )
-        have, want = tuple(tensors[name].shape), spec.shape(name)
-        if have != want:
+        if (have := tensors[name].shape) != want:
+            have = tuple(have)
             smaller = len(have) == len(want) and all(
                 h <= w for h, w in zip(have, want, strict=True)
             )
@@ -59,7 +61,6 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
     """
     if not isinstance(masks, Mapping):
         raise MaskError(f"masks are a dict of axis name to bool tensor, not {type(masks).__name__}")
-    gone: list[str] = []
     for name, m in masks.items():
         if name in spec.layout and name not in spec.axes:
             raise MaskError(
@@ -70,10 +71,25 @@ def check_masks(spec: Spec, masks: Masks, *, all_removed_allowed: bool = False) 
             raise MaskError(f"no axis is named '{name}'; {hint(spec, name)}")
         size = spec.axes[name].size
         _check_mask(name, m, (size,), f"the axis has {size} units", floats=all_removed_allowed)
-        if not all_removed_allowed and size and not bool(m.any()):
-            gone.append(name)
-    if gone:
-        _check_emptied(spec, gone)
+    if not all_removed_allowed:
+        gone = [name for name, stay in counts(masks).items() if not stay and spec.sizes[name]]
+        if gone:
+            _check_emptied(spec, gone)
+
+
+def counts(masks: Masks) -> dict[str, int]:
+    """`{axis: how many units a bool mask keeps}`; of all at once, as each wait for a device counts.
+
+    >>> counts({"a": torch.tensor([True, False, True]), "b": torch.tensor([False])})
+    {'a': 2, 'b': 0}
+    """
+    if not masks:
+        return {}
+    device = next(iter(masks.values())).device
+    ends = list(accumulate(map(len, masks.values()), initial=0))
+    kept = torch.cat([m.to(device) for m in masks.values()]).nonzero().flatten().tolist()
+    stops = [bisect_left(kept, end) for end in ends]
+    return {name: b - a for name, (a, b) in zip(masks, pairwise(stops), strict=True)}
 
 
 def _check_emptied(spec: Spec, gone: Sequence[str]) -> None:
@@ -173,7 +189,7 @@ def kept_sizes(spec: Spec, masks: Masks | None) -> Callable[[Axes], int]:
     object.
     """
     masks = masks or {}
-    kept = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    kept = spec.sizes | counts({n: masks[n] for n in masks if n in spec.sizes})
     known: dict[int, tuple[Axes, int]] = {}  # by identity: to hash a long sum takes longer
 
     def size(expr: Axes) -> int:

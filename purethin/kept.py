@@ -7,7 +7,8 @@ follows the values.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from purethin.spec import Masks, Spec
 
 _WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NONE: frozenset[str] = frozenset()
-_BLOCK = 2**18  # bytes of a tensor that stay in the cache between two passes
+_BLOCK = 2**21  # bytes of a tensor that stay in the cache between two passes
+_SHORT = 64  # numbers in a row below which the time is that of its beginning
 _LARGE = 2**21  # bytes from which indices of single kernels cost less than a second pass
 
 
@@ -33,10 +35,11 @@ class Kept:
         self.spec = spec
         self._bools = {n: m for n, m in masks.items() if m.dtype == torch.bool}
         self._gates = {n: m for n, m in masks.items() if n not in self._bools}
-        self._keeps: dict[tuple[int, frozenset[str]], Tensor | None] = {}
+        self._keepers: dict[tuple[object, ...], ax.Keeper] = {}
         self._places: dict[int, Tensor | None] = {}
         self._empty: set[int] = set()
-        self._lanes: dict[tuple[int, frozenset[str], torch.dtype], Tensor | None] = {}
+        self._taken: dict[tuple[tuple[int, ...], torch.device], dict[int, Tensor]] = {}
+        self._lanes: dict[tuple[object, ...], list[Tensor]] = {}
 
     def keep(self, name: str, dim: int, *, spare: bool = False) -> Tensor | None:
         """`BoolTensor[size]` of a parameter's dim; None where no bool mask touches it."""
@@ -47,10 +50,13 @@ class Kept:
         dims = range(len(self.spec.layout.get(name, ())))
         return any(self.keep(name, dim) is not None for dim in dims)
 
+    @property
+    def gated(self) -> bool:
+        """Whether any mask is a gate."""
+        return bool(self._gates)
+
     def gates(self, name: str, dim: int) -> Tensor | None:
         """`Tensor[size]` of factors; None where no float mask gates it."""
-        if not self._gates:
-            return None
         axes, expr = self.spec.axes, self.spec.layout[name][dim]
         own = {n: m for n, m in self._gates.items() if (name, dim) in axes[n].gates}
         return ax.keep(expr, own, self.spec.sizes)
@@ -64,7 +70,7 @@ class Kept:
         number = self.spec.numbers[name][dim]
         if number not in self._places:
             keep = self.keep(name, dim)
-            places = self._places[number] = None if keep is None else keep.nonzero().flatten()
+            places = self._places[number] = None if keep is None else keep.nonzero().view(-1)
             if places is not None and not places.shape[0]:
                 self._empty.add(number)
         if number in self._empty and not self._vanishes(name, dim):
@@ -87,21 +93,18 @@ class Kept:
 
     def taken(self, name: str, tensor: Tensor) -> Tensor:
         """A tensor of a parameter's shape without the entries that go."""
-        rows = {dim: self.places(name, dim) for dim in range(tensor.dim())}
-        found = {
-            dim: places.to(tensor.device) for dim, places in rows.items() if places is not None
-        }
+        key = self.spec.numbers[name], tensor.device
+        if (found := self._taken.get(key)) is None:
+            places = {d: p for d in range(len(key[0])) if (p := self.places(name, d)) is not None}
+            found = self._taken[key] = {d: p.to(tensor.device) for d, p in places.items()}
         if tensor.is_meta and found:
-            return tensor.new_empty(
-                [len(found.get(d, range(n))) for d, n in enumerate(tensor.shape)]
-            )
-        large = tensor.dim() > 2 and tensor.numel() * tensor.element_size() >= _LARGE
-        if large and [*found] == [0, 1] and tensor.is_contiguous():
-            rows, width = tensor.shape[0], tensor.shape[1]
-            if tensor.numel() > rows * width:  # both at once, a kernel at a time
-                both = (found[0][:, None] * width + found[1]).flatten()
-                kernels = tensor.reshape(rows * width, -1).index_select(0, both)
-                return kernels.view(len(found[0]), len(found[1]), *tensor.shape[2:])
+            left = [len(found.get(d, range(n))) for d, n in enumerate(tensor.shape)]
+            return tensor.new_empty(left)
+        if tensor.dim() > 2 and [*found] == [0, 1] and _large_kernels(tensor):
+            rows, columns = found.values()  # both at once, a kernel at a time
+            both = (rows[:, None] * tensor.shape[1] + columns).flatten()
+            kernels = tensor.view(-1, *tensor.shape[2:]).index_select(0, both)
+            return kernels.view(len(rows), len(columns), *tensor.shape[2:])
         for dim, places in found.items():
             tensor = tensor.index_select(dim, places)
         return tensor
@@ -114,38 +117,55 @@ class Kept:
                 if (keep := self.keep(name, dim, spare=spare)) is not None:
                     tensor = _chosen(tensor, along(keep, dim, tensor.dim()))
             return tensor
-        lanes = {}
-        for dim in range(tensor.dim()):
-            if (lane := self._lane(name, dim, word, spare=spare)) is not None:
-                lanes[dim] = lane if lane.device == tensor.device else lane.to(tensor.device)
-        if not lanes:
-            return tensor
-        return _anded(tensor.view(word), lanes).view(tensor.dtype)
+        same = name if spare and name in self._sparing else self.spec.numbers[name]
+        key = same, word, tensor.device
+        if (lanes := self._lanes.get(key)) is None:
+            lanes = self._lanes[key] = [*self._lanes_of(name, tensor, word, spare=spare)]
+        return _anded(tensor.view(word), lanes).view(tensor.dtype) if lanes else tensor
+
+    @cached_property
+    def _sparing(self) -> set[str]:
+        """The parameters of which some masks spare a dim."""
+        return {name for name, _ in self.spec.spared}
 
     def _keep(self, name: str, dim: int, spared: frozenset[str]) -> Tensor | None:
-        key = self.spec.numbers[name][dim], spared
-        if key not in self._keeps:
-            own = self._bools
-            if spared:
-                own = {n: m for n, m in own.items() if n not in spared}
-            self._keeps[key] = ax.keep(self.spec.layout[name][dim], own, self.spec.sizes)
-        return self._keeps[key]
+        if (keeper := self._keepers.get((spared,))) is None:
+            own = {n: m for n, m in self._bools.items() if n not in spared}
+            keeper = self._keepers[spared,] = ax.keeper(own, self.spec.sizes)
+        return keeper(self.spec.layout[name][dim])
+
+    def _lanes_of(
+        self, name: str, tensor: Tensor, word: torch.dtype, *, spare: bool
+    ) -> Iterator[Tensor]:
+        """For each dim that loses entries, the first one last: all bits where an entry stays, none
+        where it goes. Short rows inside a dim are written out, as an operator begins slowly.
+        """
+        for dim in reversed(range(tensor.dim())):
+            key = self._spared(name, dim, spare=spare), word, tensor.device
+            if (keeper := self._keepers.get(key)) is None:
+                own = {n: m for n, m in self._bools.items() if n not in key[0]}
+                keeper = self._keepers[key] = ax.keeper(_lanes(own, *key[1:]), self.spec.sizes)
+            if (lane := keeper(self.spec.layout[name][dim])) is None:
+                continue
+            if inside := tensor.shape[dim + 1 :]:
+                lane = lane.view(-1, *[1] * len(inside))
+                if dim and 1 < inside.numel() < _SHORT:
+                    lane = lane.expand(-1, *inside).contiguous()
+            yield lane
 
     def _spared(self, name: str, dim: int, *, spare: bool) -> frozenset[str]:
         return self.spec.spared.get((name, dim), _NONE) if spare else _NONE
-
-    def _lane(self, name: str, dim: int, word: torch.dtype, *, spare: bool) -> Tensor | None:
-        """All bits where an entry stays, none where it goes; None where no bool mask touches it."""
-        key = self.spec.numbers[name][dim], self._spared(name, dim, spare=spare), word
-        if key not in self._lanes:
-            keep = self._keep(name, dim, key[1])
-            self._lanes[key] = None if keep is None else keep.to(word).neg()
-        return self._lanes[key]
 
 
 def along(values: Tensor, dim: int, dims: int) -> Tensor:
     """Values of one dim, as a tensor that broadcasts along the others."""
     return values.reshape([-1 if d == dim else 1 for d in range(dims)])
+
+
+def _large_kernels(tensor: Tensor) -> bool:
+    """Whether a weight is made of many kernels of more than one number, each in one piece."""
+    large = tensor.numel() * tensor.element_size() >= _LARGE
+    return large and tensor.is_contiguous() and tensor.shape[2:].numel() > 1
 
 
 def _chosen(tensor: Tensor, keep: Tensor) -> Tensor:
@@ -155,39 +175,37 @@ def _chosen(tensor: Tensor, keep: Tensor) -> Tensor:
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether nothing follows how a tensor's values come to be."""
+    """Whether nothing follows how a tensor's values come to be, and they are its memory's."""
     followed = tensor.requires_grad and torch.is_grad_enabled()
     transformed = peek_interpreter_stack() is not None or forward_ad._current_level >= 0
     known = type(tensor) in (Tensor, torch.nn.Parameter)
+    known = known and not (tensor.is_conj() or tensor.is_neg())
     return known and not (followed or transformed or torch.compiler.is_compiling())
 
 
-def _anded(words: Tensor, lanes: dict[int, Tensor]) -> Tensor:
-    """The words whose bits all lanes have; rows and columns block by block, so that each block is
-    read from memory once.
+def _lanes(
+    masks: Mapping[str, Tensor], word: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    """All bits where a unit stays, none where it goes."""
+    if not masks:
+        return {}
+    sizes = [len(m) for m in masks.values()]
+    lanes = torch.cat([m.to(device) for m in masks.values()]).to(word).neg().split(sizes)
+    return dict(zip(masks, lanes, strict=True))
+
+
+def _anded(words: Tensor, lanes: list[Tensor]) -> Tensor:
+    """The words whose bits all lanes have; block by block, so that each block is read from memory
+    once.
     """
-    if words.dim() == 1:
+    if len(lanes) == 1:
         return words & lanes[0]
-    if not words.numel() or not words.is_contiguous():
-        for dim, lane in lanes.items():
-            words = words & along(lane, dim, words.dim())
-        return words
-    first, row = lanes.pop(0, None), None
-    for dim, lane in lanes.items():
-        wide = along(lane, dim, words.dim())[0]
-        row = wide if row is None else row & wide
-    flat = words.view(words.shape[0], -1)
-    row = None if row is None else row.expand(words.shape[1:]).reshape(-1)
-    column = None if first is None else first.view(-1, 1)
-    if row is None or column is None:
-        lane = column if row is None else row
-        assert lane is not None
-        return (flat & lane).view(words.shape)
-    step = max(1, _BLOCK // (flat.element_size() * flat.shape[1]))
-    if step >= flat.shape[0]:
-        return (flat & row).bitwise_and_(column).view(words.shape)
-    out = torch.empty_like(flat)
-    for i in range(0, flat.shape[0], step):
-        part = torch.bitwise_and(flat[i : i + step], row, out=out[i : i + step])
-        part.bitwise_and_(column[i : i + step])
-    return out.view(words.shape)
+    rows, size = len(words), words.numel() * words.element_size()
+    if size <= _BLOCK:
+        return reduce(Tensor.bitwise_and_, lanes[1:], words & lanes[0])
+    out, step = torch.empty_like(words), max(1, _BLOCK * rows // size)
+    for i in range(0, rows, step):
+        first, *others = (x[i : i + step] if x.dim() == words.dim() else x for x in lanes)
+        part = torch.bitwise_and(words[i : i + step], first, out=out[i : i + step])
+        reduce(Tensor.bitwise_and_, others, part)
+    return out

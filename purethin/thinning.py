@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -79,9 +79,9 @@ def mask(
     check_masks(spec, masks, all_removed_allowed=True)
     check_gates(spec, masks)
     check_elements(spec, single)
-    check_fits(spec, named(params))
-    kept = Kept(spec, masks)
-    return map_named(lambda name, tensor: masked_by(name, tensor, kept, single, spare=True), params)
+    kept, fits = Kept(spec, masks), partial(check_fits, spec)
+    masked = lambda name, tensor: masked_by(name, tensor, kept, single, spare=True)  # noqa: E731
+    return map_named(masked, params, fits)
 
 
 def masked_leaf(
@@ -104,7 +104,7 @@ def masked_by(name: str, tensor: Tensor, kept: Kept, elements: Elements, *, spar
     if name in kept.spec.positions:
         return tensor
     tensor = kept.zeroed(name, tensor, spare=spare)
-    for dim in range(tensor.dim()):
+    for dim in range(tensor.dim()) if kept.gated else ():
         if (gates := kept.gates(name, dim)) is not None:
             tensor = _times(tensor, along(gates, dim, tensor.dim()))
     return _times(tensor, elements[name]) if name in elements else tensor
@@ -135,8 +135,7 @@ def thin(params: TensorTree, spec: Spec, masks: Masks) -> tuple[TensorTree, Conf
     {'w': (2, 2), 'v': (1, 2)}
     """
     thinning = Thinning(spec, masks)
-    check_fits(spec, named(params))
-    return map_named(thinning.leaf, params), thinning.config
+    return map_named(thinning.leaf, params, partial(check_fits, spec)), thinning.config
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,9 @@ class Thinning:
 
     def leaf(self, name: str, tensor: Tensor) -> Tensor:
         """One parameter of the spec's shape, without the removed units."""
-        return self._kept.taken(name, _renumber(self.spec, name, tensor, self.masks))
+        if name in self.spec.positions:
+            tensor = _renumber(self.spec, name, tensor, self.masks)
+        return self._kept.taken(name, tensor)
 
     @property
     def config(self) -> Config:
@@ -254,8 +255,6 @@ def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
     tensor([[1., 0., 1.]])
     """
     check_masks(spec, masks)
-    check_fits(thin_spec(spec, masks), named(thinned))
-
     kept_of = Kept(spec, masks)
 
     def expanded(name: str, tensor: Tensor) -> Tensor:
@@ -271,7 +270,7 @@ def expand(thinned: TensorTree, spec: Spec, masks: Masks) -> TensorTree:
                 tensor = zeros.index_copy(dim, where.to(tensor.device), tensor)
         return tensor
 
-    return map_named(expanded, thinned)
+    return map_named(expanded, thinned, partial(check_fits, thin_spec(spec, masks)))
 
 
 @explained
@@ -328,8 +327,7 @@ def _times(tensor: Tensor, keep: Tensor) -> Tensor:
 
 def _renumber(spec: Spec, name: str, tensor: Tensor, masks: Masks) -> Tensor:
     """Values that are positions along an expression, as positions among its remaining entries."""
-    along = spec.positions.get(name)
-    kept = None if along is None else ax.keep(along, masks, spec.sizes)
+    kept = ax.keep(spec.positions[name], masks, spec.sizes)
     return tensor if kept is None else (kept.cumsum(0) - 1).to(tensor)[tensor.long()]
 
 

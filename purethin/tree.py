@@ -38,9 +38,14 @@ def named(tree: TensorTree) -> dict[str, Tensor]:
     return dict(zip(names, leaves, strict=True))
 
 
-def map_named(change: Callable[[str, Any], Any], tree: TensorTree) -> TensorTree:
-    """`change(name, leaf)` at every leaf; the structure stays."""
+def map_named(
+    change: Callable[[str, Any], Any],
+    tree: TensorTree,
+    check: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> TensorTree:
+    """`change(name, leaf)` at every leaf; the structure stays. First, `{name: leaf}` is checked."""
     names, leaves, structure = flatten(tree)
+    check(dict(zip(names, leaves, strict=True)))
     return unflatten(structure, [change(n, leaf) for n, leaf in zip(names, leaves, strict=True)])
 
 

@@ -20,6 +20,8 @@ SHAPES = {
     "a": (300,),
     "b 2": (70, 2),
     "a (b + 1) 7": (300, 71, 7),
+    "a b 5 9": (300, 70, 5, 9),  # so large that it is done in blocks
+    "25 a b": (25, 300, 70),
 }
 
 
@@ -62,6 +64,14 @@ def test_what_is_taken_is_each_dims_selection(text: str) -> None:
         masked = pt.mask(alike(given), spec, MASKS)["w"]
         again = pt.mask(alike(tensor), spec, MASKS)["w"]
         torch.testing.assert_close(masked, again, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_view_that_is_conjugate_or_negative_is_masked_as_its_values_are() -> None:
+    spec, _ = whole("a b")
+    values = torch.randn(300, 70, dtype=torch.complex64)
+    for view in (values.conj(), values.conj().imag):
+        masked = pt.mask(alike(view), spec, MASKS)["w"]
+        assert torch.equal(masked, pt.mask(alike(view * 1), spec, MASKS)["w"])
 
 
 def test_a_memory_format_stays_and_channels_last_is_masked_alike() -> None:
