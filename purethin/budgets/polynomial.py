@@ -1,15 +1,17 @@
 """The cost of a network as a function of its widths, compiled once: many candidates in one call,
 differentiable, exact.
 
-The value is computed in float64, in which whole numbers below 2**53 are exact: no part of a sum of
-positive terms is larger than the sum. A network that costs more is computed in int64.
+One candidate of whole numbers is computed in int64, many in float64, which is much faster, and in
+which whole numbers below 2**53 are exact: the compiled terms are together smaller. Where they are
+not, in int64 too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from itertools import accumulate, product
 from math import prod
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from purethin.arguments import explained
 from purethin.axes import Axes
-from purethin.budgets.forms import Linear, Monomial, Reader, Uneven
+from purethin.budgets.forms import ONE, Linear, Monomial, Reader, Uneven
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.spec import Masks, Spec
 
@@ -49,12 +51,11 @@ class CostFunction:
     axes: tuple[str, ...]
     sizes: Mapping[str, int]
     uneven: tuple[Uneven, ...]
-    _ends: Tensor  # the unknowns behind those given: 1 and 0
-    _row: Tensor
-    _weight: Tensor | None
-    _bounds: tuple[Tensor, ...]  # where the forms start and stop in the row's running sums
-    _factors: tuple[Tensor, ...]
-    _coefficients: Tensor
+    _row: Tensor  # forms, laid one after the other
+    _times: Tensor | None
+    _levels: tuple[tuple[Tensor, Tensor], ...]  # a product of the level before, and an unknown
+    _coefficients: tuple[Tensor, ...]  # of the unknowns, and of each level
+    _small: bool  # whether float64 is exact
 
     def __call__(self, widths: Tensor | Mapping[str, Tensor | int]) -> Amounts:
         """The costs of networks of these widths.
@@ -82,16 +83,18 @@ class CostFunction:
                 f"widths have {given.shape[-1]} entries, but the network has {len(self.axes)} "
                 "axes: give one number for each of `.axes`"
             )
-        whole = not given.is_floating_point()
-        flat = given.to(self._coefficients.dtype if whole else torch.float64)
-        if flat.dim() == 1:
-            out = self._of(flat)
-        else:
-            rows = flat.reshape(prod(flat.shape[:-1]), flat.shape[-1]).split(_CHUNK)
-            out = torch.cat([self._of(chunk.t()) for chunk in rows], 1)
-        out = out.to(torch.int64) if whole else out
-        out = out if flat.dim() == 1 else out.view(len(out), *given.shape[:-1])
-        return Amounts(*out.unbind())
+        whole, known = not given.is_floating_point(), given.shape[-1] > len(self.axes)
+        one = given.dim() == 1 and (known or not self.uneven)
+        of = self if whole and (one or not self._small) else self._floating
+        if given.dim() == 1:
+            out = of._of(given.long() if of is self else given.double())
+            return Amounts(*(out.long() if whole else out).unbind())
+        rows = given.reshape(prod(given.shape[:-1]), given.shape[-1]).split(_CHUNK)
+        kind, layout = of._coefficients[0].dtype, torch.contiguous_format
+        copies = (chunk.t().to(kind, copy=True, memory_format=layout) for chunk in rows)
+        out = torch.cat([*map(of._of, copies)], 1)
+        out = out.long() if whole else out
+        return Amounts(*out.view(len(out), *given.shape[:-1]).unbind())
 
     def counts(self, masks: Masks) -> Tensor:
         """`LongTensor[axes + uneven takes]`: what masks keep of each axis and of each uneven take;
@@ -122,25 +125,30 @@ class CostFunction:
         kind = reduce(torch.promote_types, (c.dtype for c in columns), torch.int64)
         return torch.stack([c.to(kind) for c in torch.broadcast_tensors(*columns)], -1)
 
+    @cached_property
+    def _floating(self) -> CostFunction:
+        """It in float64."""
+        times = None if self._times is None else self._times.double()
+        coefficients = tuple(c.double() for c in self._coefficients)
+        return replace(self, _times=times, _coefficients=coefficients)
+
     def _of(self, given: Tensor) -> Tensor:
         """`Tensor[costs, candidates]` of `Tensor[axes, candidates]`; the candidates may lack."""
-        kind, ends, weight = given.dtype, self._ends, self._weight
-        ends = ends if ends.dtype == kind else ends.to(kind)
+        one, times, add = given.new_ones(1), self._times, torch.addmv
         if given.dim() > 1:
-            ends = ends[:, None].expand(2, given.shape[1])
-            weight = None if weight is None else weight[:, None]
-        unknowns = torch.cat([given, *self._means(given), ends])
+            one, add = one[:, None].expand(1, given.shape[1]), torch.addmm
+            times = None if times is None else times[:, None]
+        parts = [given, *self._means(given), one]
         if len(self._row):
-            entries = unknowns.index_select(0, self._row)
-            sums = (entries if weight is None else entries * weight.to(kind)).cumsum(0)
-            starts, stops = (sums.index_select(0, places) for places in self._bounds)
-            unknowns = torch.cat([unknowns, stops - starts])
-        first, *others = self._factors
-        terms = unknowns.index_select(0, first)
-        for index in others:
-            terms = terms * unknowns.index_select(0, index)
-        coefficients = self._coefficients
-        return (coefficients if coefficients.dtype == kind else coefficients.to(kind)) @ terms
+            base = given if len(parts) == 2 else torch.cat(parts[:2])
+            entries = base.index_select(0, self._row)
+            parts.append((entries if times is None else entries * times).cumsum(0))
+        terms = unknowns = torch.cat(parts)
+        out = self._coefficients[0] @ unknowns
+        for (left, right), coefficients in zip(self._levels, self._coefficients[1:], strict=True):
+            terms = terms.index_select(0, left) * unknowns.index_select(0, right)
+            out = add(out, coefficients, terms)
+        return out
 
     def _means(self, given: Tensor) -> list[Tensor]:
         """The uneven takes' mean sizes, where only the axes' widths are given."""
@@ -199,21 +207,21 @@ def _compiled(
     table = table or {(): [0] * len(Amounts._fields)}
     costs = [*zip(*table.values(), strict=True)]
     dense = [*sizes.values(), *(take.kept({}, sizes) for take in uneven), 1]
-    values = {m: prod(sum(k * dense[u] for u, k in form) for form in m) for m in table}
-    largest = max(sum(values[m] * k for m, k in zip(table, row, strict=True)) for row in costs)
+    values = [prod(sum(k * dense[u] for u, k in form) for form in m) for m in table]
+    largest = max(sum(v * k for v, k in zip(values, row, strict=True)) for row in costs)
     if largest >= _LARGEST:
         raise SpecError(
             f"a cost of {largest:,} is beyond int64: use cost(spec, masks), or a smaller "
             "example input"
         )
-    kind = torch.float64 if max(largest, *values.values()) < _EXACT else torch.int64
-    one = len(dense) - 1
-    plain: dict[Linear, int] = {((u, 1),): u % len(dense) for u in range(-1, one)}
-    sequence, places = _sequence({f for m in table for f in m} - plain.keys())
-    number = plain | {form: len(dense) + 1 + i for i, form in enumerate(places)}
-    degree = max(1, *map(len, table))
-    factors = [[*(number[f] for f in m), *[one] * (degree - len(m))] for m in table]
-    weights = [k for _, k in sequence]
+    row, parts = _laid({f for m in table for f in m}, len(dense) - 1)
+    every = [*dense, *accumulate(k * dense[u] for u, k in row)]
+    products = _products(table, parts, len(dense) - 1)
+    most = max(
+        sum(abs(k) * prod(every[u] for u in p) for p, k in zip(products, ks, strict=True))
+        for ks in zip(*products.values(), strict=True)
+    )
+    levels, coefficients = _levels(products, len(every))
 
     def whole(rows: object) -> Tensor:
         return torch.tensor(rows, dtype=torch.int64, device="cpu")
@@ -222,29 +230,71 @@ def _compiled(
         tuple(sizes),
         dict(sizes),
         uneven,
-        _ends=whole([1, 0]).to(kind),
-        _row=whole([len(dense) if u is None else u % len(dense) for u, _ in sequence]),
-        _weight=None if {*weights} <= {1} else whole(weights),
-        _bounds=tuple(map(whole, zip(*places.values(), strict=True))),
-        _factors=tuple(map(whole, zip(*factors, strict=True))),
-        _coefficients=whole(costs).to(kind),
+        _row=whole([u for u, _ in row]),
+        _times=None if {k for _, k in row} <= {1} else whole([k for _, k in row]),
+        _levels=tuple((whole(left), whole(right)) for left, right in levels),
+        _coefficients=tuple(whole(rows).t().contiguous() for rows in coefficients),
+        _small=most < _EXACT,
     )
 
 
-def _sequence(
-    forms: set[Linear],
-) -> tuple[list[tuple[int | None, int]], dict[Linear, tuple[int, int]]]:
-    """All forms laid into one row of entries, so that each is a difference of two running sums: one
-    that another begins with lies in it. A dense block's concatenations all lie in the last. The
-    first entry is a 0.
+Places = tuple[int, ...]
+"""A product of unknowns, by their places; running sums stand behind the unknown that is 1."""
+
+
+def _laid(
+    forms: set[Linear], one: int
+) -> tuple[list[tuple[int, int]], dict[Linear, dict[int, int]]]:
+    """All forms laid into one row, and each as `{place: times}`: of an unknown, or of two running
+    sums and the unknown that is 1. A form that another begins with lies in it: a dense block's
+    concatenations all lie in the last.
     """
-    row: list[tuple[int | None, int]] = [(None, 1)] if forms else []
-    places: dict[Linear, tuple[int, int]] = {}
-    last: Linear = ()
-    for form in sorted(forms, reverse=True):
-        if last[: len(form)] != form:
-            row += form
-            last = form
-        start = len(row) - len(last) - 1
-        places[form] = (start, start + len(form))
-    return row, places
+    bare = {form: tuple(e for e in form if e[0] != ONE) for form in forms}
+    row: list[tuple[int, int]] = []
+    last, parts = (), dict[Linear, dict[int, int]]()
+    for form, entries in sorted(bare.items(), key=lambda pair: pair[1], reverse=True):
+        parts[form] = {one: k} if (k := sum(k for u, k in form if u == ONE)) else {}
+        if len(entries) == 1:
+            parts[form][entries[0][0]] = entries[0][1]
+        elif entries:
+            if last[: len(entries)] != entries:
+                row += entries
+                last = entries
+            start = len(row) - len(last)
+            parts[form][one + start + len(entries)] = 1
+            parts[form] |= {one + start: -1} if start else {}
+    return row, parts
+
+
+def _products(
+    table: dict[Monomial, list[int]], parts: dict[Linear, dict[int, int]], one: int
+) -> dict[Places, list[int]]:
+    """What products of unknowns cost; also 0 of those that others begin with, each shorter one
+    first.
+    """
+    products: dict[Places, list[int]] = {(one,): [0] * len(Amounts._fields)}
+    for monomial, row in table.items():
+        for chosen in product(*(parts[form].items() for form in monomial)):
+            key = tuple(sorted(u for u, _ in chosen if u != one)) or (one,)
+            times = prod(k for _, k in chosen)
+            for i in range(1, len(key) + 1):
+                products.setdefault(key[:i], [0] * len(row))
+            products[key] = [a + times * b for a, b in zip(products[key], row, strict=True)]
+    return products
+
+
+def _levels(
+    products: dict[Places, list[int]], unknowns: int
+) -> tuple[list[tuple[list[int], list[int]]], list[list[list[int]]]]:
+    """The products of two unknowns, of three and so on, each by its place in the level before and
+    its last unknown; and what unknowns and products cost, level by level.
+    """
+    nothing = [0] * len(Amounts._fields)
+    place: dict[Places, int] = {(u,): u for u in range(unknowns)}
+    levels, coefficients = [], [[products.get(key, nothing) for key in place]]
+    for degree in range(2, max(map(len, products)) + 1):
+        own = sorted(key for key in products if len(key) == degree)
+        levels.append(([place[key[:-1]] for key in own], [key[-1] for key in own]))
+        coefficients.append([products[key] for key in own])
+        place = {key: i for i, key in enumerate(own)}
+    return levels, coefficients
