@@ -98,16 +98,23 @@ def ways_of(task: Task, criterion: str, level: float) -> list[str]:
 
 
 @torch.no_grad()
-def measured(task: Task, params: Any, spec: pt.Spec, scores: pt.Scores) -> pt.Scores:
-    """Units in the order of these scores, worth what the output is off without so many of them."""
+def measured(
+    task: Task, params: Any, spec: pt.Spec, scores: pt.Scores, more: Sequence[Any] = ()
+) -> pt.Scores:
+    """Units in the order of these scores, worth what the output is off without so many of them; if
+    there are more examples, all of these together count as much as the task's own.
+    """
     model = task.case.model
-    dense = [model(*batch) for batch in task.batches]
+    parts = [part for part in (task.batches, more) if part]
+    dense = [[model(*batch) for batch in part] for part in parts]
 
     def loss(params: Any) -> Tensor:
-        outs = (functional_call(model, params, batch) for batch in task.batches)
-        return torch.cat(
-            [task.case.distance(*pair) for pair in zip(outs, dense, strict=True)]
-        ).mean()
+        means = []
+        for part, to in zip(parts, dense, strict=True):
+            outs = (functional_call(model, params, batch) for batch in part)
+            off = [task.case.distance(*pair) for pair in zip(outs, to, strict=True)]
+            means.append(torch.cat(off).mean())
+        return torch.stack(means).mean()
 
     profile = pt.sensitivity(loss, params, spec, FRACTIONS, scores=scores, chunk=1)
     return profile.scores(scores)
@@ -200,14 +207,17 @@ def more_points(
     task: Task, params: Any, spec: pt.Spec, done: set[tuple[str, float]]
 ) -> Iterator[Row]:
     """`output_taylor` once more: with varied examples, and step by step."""
-    criterion, wide = "output_taylor, measured, varied", replace(task, batches=task.more)
+    criterion = "output_taylor, measured, varied"
+    wide = replace(task, batches=[*task.batches, *task.more])
     levels = [at for at in task.levels if task.more and (criterion, at) not in done]
     if levels:
         state = torch.Generator().manual_seed(0)
-        scores = pt.output_taylor(
-            task.case.model, params, spec, task.more, directions=1, generator=state
+        some = [tuple(x[: -(-len(x) // 4)] for x in batch) for batch in task.more]  # for speed
+        one, other = (
+            pt.output_taylor(task.case.model, params, spec, part, directions=count, generator=state)
+            for part, count in ((task.batches, 4), (some, 1))
         )
-        scores = measured(wide, params, spec, scores)
+        scores = measured(task, params, spec, {n: one[n] + other[n] for n in one}, some)
         for level in levels:
             masks = masks_for(criterion, scores, spec, level)
             yield point(wide, params, spec, masks, (criterion, level))

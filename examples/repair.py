@@ -2,7 +2,7 @@
 units gone, EfficientNet-Lite0 with a fifth of all its units gone, calibrated on 20 examples.
 
 The packages are those of `real_weights.py`. MiniLM is calibrated on the first 20 of its sentences,
-or on 160 of Python's own documentation, and judged by the other 20.
+also with others made of them, or on 500 of Python's own documentation, and judged by the other 20.
 """
 
 from __future__ import annotations
@@ -80,15 +80,20 @@ def cosine(net: torch.nn.Module, dense: list[Tensor], batches: list[Batch]) -> f
         return float(torch.cat([F.cosine_similarity(a, b) for a, b in pairs]).mean())
 
 
-def off_by(net: torch.nn.Module, batches: list[Batch]) -> Callable[[Any], Tensor]:
-    """From parameters to the mean squared distance of normed embeddings to the dense ones."""
+def off_by(net: torch.nn.Module, *parts: list[Batch]) -> Callable[[Any], Tensor]:
+    """From parameters to the mean squared distance of normed embeddings to the dense ones; each
+    part of the examples counts alike.
+    """
     with torch.no_grad():
-        dense = [F.normalize(net(*batch), dim=1) for batch in batches]
+        dense = [[F.normalize(net(*batch), dim=1) for batch in part] for part in parts]
 
     def off(params: Any) -> Tensor:
-        outs = (F.normalize(functional_call(net, params, batch), dim=1) for batch in batches)
-        pairs = zip(outs, dense, strict=True)
-        return torch.cat([(out - to).square().sum(1) for out, to in pairs]).mean()
+        means = []
+        for part, to in zip(parts, dense, strict=True):
+            outs = (F.normalize(functional_call(net, params, batch), dim=1) for batch in part)
+            pairs = zip(outs, to, strict=True)
+            means.append(torch.cat([(out - want).square().sum(1) for out, want in pairs]).mean())
+        return torch.stack(means).mean()
 
     return off
 
@@ -97,6 +102,7 @@ def off_by(net: torch.nn.Module, batches: list[Batch]) -> Callable[[Any], Tensor
 def minilm(kinds: list[str]) -> None:
     """Half of all feed-forward units, ranked together by the first-order change of the output; or
     ranked so within a layer, and each layer's part as the outputs were seen to be off without it.
+    Of several lists that rank, each counts alike.
     """
     net, tokenizer = NETS["minilm"][0](), minilms_tokenizer()
     words = words_of(tokenizer)
@@ -107,15 +113,19 @@ def minilm(kinds: list[str]) -> None:
     params = pt.params_of(net.model)
     spec = pt.infer(net.model, params, *judged[0])
 
-    def report(name: str, given: list[Batch], ranked: list[Batch], directions: int) -> None:
-        chance = torch.Generator().manual_seed(0)
-        found = pt.output_taylor(
-            net.model, params, spec, ranked, directions=directions, generator=chance
-        )
-        scores = {n: s for n, s in found.items() if n.endswith("intermediate.dense")}
+    def report(name: str, given: list[Batch], ranked: list[list[Batch]], directions: int) -> None:
+        scores: dict[str, Tensor] = {}
+        for part in ranked:
+            chance = torch.Generator().manual_seed(0)
+            found = pt.output_taylor(
+                net.model, params, spec, part, directions=directions, generator=chance
+            )
+            for n, s in found.items():
+                if n.endswith("intermediate.dense"):
+                    scores[n] = scores.get(n, 0) + s
         for way in ("", ", layers as measured"):
             if way:
-                off = off_by(net.model, ranked)
+                off = off_by(net.model, *ranked)
                 scores = pt.sensitivity(off, params, spec, EIGHTHS, scores=scores).scores(scores)
             masks = pt.select(scores, 0.5, scope="global", normalize="raw", spec=spec)
             plain = pt.rebuild(net.model, pt.mask(params, spec, masks), {})
@@ -127,12 +137,12 @@ def minilm(kinds: list[str]) -> None:
     print(f"{'MiniLM, cosine to dense on 20 unseen sentences':<60} plain  repaired")
     if "same" in kinds:
         given = batches_of(same)
-        more = [*given, *varied(given, words, 0.5, 6)]
-        report("20 sentences of the same kind", given, given, 8)
-        report("the same 20, and 120 with random words", more, more, 1)
+        made = [[*varied(given, words, 0.5, copies)] for copies in (6, 24)]
+        report("20 sentences of the same kind", given, [given], 8)
+        report("the same 20, and 480 with random words", [*given, *made[1]], [given, made[0]], 4)
     if "other" in kinds:
         other = tokenizer(documentation(500))["input_ids"]
-        report("160 sentences of another kind", batches_of(other[:160]), batches_of(other[:100]), 4)
+        report("500 sentences of another kind", batches_of(other), [batches_of(other[:100])], 4)
 
 
 def lite0(level: float) -> None:

@@ -32,8 +32,8 @@ class Task:
         slow: whether only the criteria in colour are tried at several levels and by several seeds,
             and those that need Gram matrices not at all.
         steps: whether `in_steps` is tried too.
-        more: the examples, and others made of them alone, with which `output_taylor` is measured
-            and repaired once more.
+        more: others made of the examples alone, with which `output_taylor` is measured and repaired
+            once more.
     """
 
     case: Case
@@ -121,7 +121,7 @@ def minilm(seed: int) -> Task:
         (3.0,),
         LEVELS[2::2],
         steps=False,
-        more=[*batches, *varied(batches, words, 0.5, 6)],
+        more=[*varied(batches, words, 0.5, 24)],
     )
 
 
