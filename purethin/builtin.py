@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from torch import Tensor, nn
@@ -35,13 +36,19 @@ MEASURES: dict[type[nn.Module], tuple[tuple[str, str, int], ...]] = {
 """By class: (attribute, parameter, dim)."""
 
 
+@functools.cache
+def measures(kind: type[nn.Module]) -> tuple[tuple[str, str, int], ...]:
+    """What the integers of a class of layers measure, as in `MEASURES`."""
+    return tuple(row for base, rows in MEASURES.items() if issubclass(kind, base) for row in rows)
+
+
 def measuring(module: nn.Module) -> set[str]:
     """The integers of torch's own layers that say what they measure; all that they have, where the
     class is torch's own.
     """
     if type(module).__module__.startswith("torch.nn."):
         return {*vars(module)}
-    found = {row[0] for kind, rows in MEASURES.items() if isinstance(module, kind) for row in rows}
+    found = {attribute for attribute, _, _ in measures(type(module))}
     convolves = isinstance(module, nn.modules.conv._ConvNd)
     return found | ({"in_channels", "out_channels", "groups"} if convolves else set())
 
@@ -50,12 +57,11 @@ def misfits(module: nn.Module, dense: nn.Module) -> Iterator[str]:
     """Where an integer of a layer is not the size that it measures, though it is in the dense one:
     `weight has 7 rows, out_features is 1000`.
     """
-    for kind, rows in MEASURES.items():
-        for attribute, parameter, dim in rows if isinstance(module, kind) else ():
-            sizes = [_size(m, parameter, dim) for m in (module, dense)]
-            said = [getattr(m, attribute, None) for m in (module, dense)]
-            if sizes[0] is not None and sizes[1] == said[1] and sizes[0] != said[0]:
-                yield f"{parameter}'s dim {dim} is {sizes[0]}, but {attribute} is {said[0]}"
+    for attribute, parameter, dim in measures(type(module)):
+        sizes = [_size(m, parameter, dim) for m in (module, dense)]
+        said = [getattr(m, attribute, None) for m in (module, dense)]
+        if sizes[0] is not None and sizes[1] == said[1] and sizes[0] != said[0]:
+            yield f"{parameter}'s dim {dim} is {sizes[0]}, but {attribute} is {said[0]}"
 
 
 def _size(module: nn.Module, parameter: str, dim: int) -> int | None:

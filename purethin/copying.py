@@ -34,6 +34,8 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
     meta = bool(memo) and all(t.is_meta for t in memo.values())
     for module in modules:
         for value in vars(module).values():
+            if type(value) in _PLAIN:
+                continue
             # a tensor that is a plain attribute was perhaps made by a hook
             if isinstance(value, Tensor) and id(value) not in memo:
                 memo[id(value)] = value.detach().to("meta" if meta else value.device)

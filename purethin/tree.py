@@ -17,6 +17,7 @@ Tensor}`.
 """
 
 _SPACE = "purethin"
+_NUMBERS = frozenset((int, float, bool, str, type(None)))
 
 
 def flatten(tree: TensorTree) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
@@ -76,6 +77,8 @@ def tensors_in(tree: Any) -> list[Tensor]:
     stack = [tree]
     while stack:
         x = stack.pop()
+        if type(x) in _NUMBERS:
+            continue
         if isinstance(x, Tensor):
             out.append(x)
         elif isinstance(x, tuple | list):

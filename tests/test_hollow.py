@@ -36,6 +36,13 @@ CALLS: dict[str, Callable[[], Any]] = {
     "two": lambda: X + X,
     "two, one of them permuted": lambda: X + TALL,
     "two, both permuted": lambda: TALL * TALL,
+    "two, the first of them permuted": lambda: TALL - X,
+    "a permuted one and a row": lambda: TALL * ROW,
+    "a strided permuted one": lambda: -HEADS[..., 4:],
+    "an expanded one": lambda: on_meta(2, 1, 3).expand(2, 4, 3).exp(),
+    "an expanded one of one entry": lambda: on_meta(3, 1, 2).expand(3, 1, 2).exp(),
+    "one that overlaps itself": lambda: on_meta(9).unfold(0, 3, 1).exp(),
+    "a turned one with a dim of one": lambda: on_meta(4, 1, 5).permute(2, 1, 0) * on_meta(5, 1, 1),
     "a row": lambda: X * ROW,
     "a row of channels last": lambda: WIDE * ROW,
     "a number": lambda: 2 * X - 1,
@@ -63,6 +70,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "cat": lambda: torch.cat([X, on_meta(2, 3, 8, 10)], 1),
     "cat, counted from the back": lambda: torch.cat([X, on_meta(2, 6, 8, 3)], -1),
     "cat of channels last": lambda: torch.cat([WIDE, WIDE], 1),
+    "cat of permuted ones": lambda: torch.cat([HEADS[..., 4:], HEADS[..., :4]], -1),
+    "cat of turned ones": lambda: torch.cat([WIDE[..., 1:], WIDE[..., :1]], -1),
     "cat of two dtypes": lambda: torch.cat([X, HALF]),
     "cat with nothing": lambda: torch.cat([on_meta(0), X]),
     "cat of shapes that do not fit": lambda: torch.cat([X, on_meta(2, 3, 8, 9)], 1),
@@ -93,6 +102,16 @@ CALLS: dict[str, Callable[[], Any]] = {
     ),
     "attention of groups": lambda: F.scaled_dot_product_attention(
         HEADS, HEADS[:, :1], HEADS[:, :1], enable_gqa=True
+    ),
+    "attention with two masks": lambda: F.scaled_dot_product_attention(
+        HEADS, HEADS, HEADS, attn_mask=on_meta(5, 5), is_causal=True
+    ),
+    "attention with a mask that does not fit": lambda: F.scaled_dot_product_attention(
+        HEADS, HEADS, HEADS, attn_mask=on_meta(5, 4)
+    ),
+    "causal attention": lambda: F.scaled_dot_product_attention(HEADS, HEADS, HEADS, is_causal=True),
+    "attention of groups, not asked for": lambda: F.scaled_dot_product_attention(
+        HEADS, HEADS[:, :2], HEADS[:, :2]
     ),
     "attention that does not fit": lambda: F.scaled_dot_product_attention(
         HEADS, HEADS, on_meta(2, 3, 4, 8)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from purethin.builtin import MEASURES
+from purethin.builtin import measures
 from purethin.holders import holders
 from purethin.inference.equations import ATTRIBUTE, is_size_only
 from purethin.inference.frames import Frame, innermost
@@ -49,13 +49,15 @@ def track_attributes(
                 continue
             seen.add(id(holder.shared))
             for name, whole in holder.values.items():
+                if not (integers := [*_integers(whole)]):
+                    continue
                 attribute = f"{prefix}.{name}".strip(".")
                 label = f"{ATTRIBUTE}{path}.{attribute}"
-                nodes = {at: Node("variable", n, label=label) for at, n in _integers(whole)}
+                nodes = {at: Node("variable", n, label=label) for at, n in integers}
                 found += [Attribute(path, attribute, at, whole, n) for at, n in nodes.items()]
                 if None in nodes:
                     mine[attribute] = nodes[None]
-                if nodes and ledger.tracking:
+                if ledger.tracking:
                     holder.put(name, _tracked(whole, nodes, ledger))
         _bind_builtin(module, mine, _own_dims(module, dims_of))
     return found
@@ -131,10 +133,9 @@ def _bind_builtin(
         if free and find(node).size == mine[attribute].size:
             mine[attribute].up = node
 
-    for kind, rows in MEASURES.items():
-        for attribute, parameter, dim in rows if isinstance(module, kind) else ():
-            if parameter in dims:
-                bind(attribute, dims[parameter][dim])
+    for attribute, parameter, dim in measures(type(module)):
+        if parameter in dims:
+            bind(attribute, dims[parameter][dim])
     if isinstance(module, nn.modules.conv._ConvNd) and "weight" in dims:
         groups = [mine["groups"]] if "groups" in mine else []
         first, second = dims["weight"][:2]

@@ -33,15 +33,27 @@ def pointwise(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     for t in tensors[1:]:
         if t.shape != shape and not (shape := _broadcast(shape, t.shape)):
             return None
-    contiguous = all(t.is_contiguous() for t in tensors)
-    if not contiguous and any(t.shape != shape or t.stride() != first.stride() for t in tensors):
+    strides = None if all(t.is_contiguous() for t in tensors) else _strides(first)
+    if strides == [] or (strides and first.shape != shape):
         return None
     slots = tuple(map(_slot, args)), tuple((k, _slot(x)) for k, x in kwargs.items())
     if (dtype := _dtype_of(op, slots)) is None:
         return None
-    if contiguous:
+    if strides is None:
         return torch.empty(shape, dtype=dtype, device=_META)
-    return torch.empty_like(first, dtype=dtype)
+    return torch.empty_strided(shape, strides, dtype=dtype, device=_META)
+
+
+def _strides(x: Tensor) -> list[int]:
+    """Those of a dense tensor whose dims lie in the order of x's; empty where x overlaps itself."""
+    order = sorted(range(x.dim()), key=lambda d: (x.stride(d), -d))
+    steps = [x.stride(d) for d in order if x.shape[d] > 1]
+    if 0 in x.stride() or len({*steps}) < len(steps):
+        return []
+    found, at = [0] * x.dim(), 1
+    for d in order:
+        found[d], at = at, at * max(x.shape[d], 1)
+    return found
 
 
 def _broadcast(a: Sequence[int], b: Sequence[int]) -> list[int]:
@@ -113,12 +125,19 @@ def _convolution(given: Given, value_of: ValueOf) -> Any:
 
 def _cat(given: Given, value_of: ValueOf) -> Any:
     tensors, dim = given["tensors"], given["dim"]
-    shape = list(tensors[0].shape)
-    if not isinstance(dim, int) or not -len(shape) <= dim < len(shape) or not _plain(*tensors):
+    first, rank = tensors[0], tensors[0].dim()
+    rows_first = all(
+        t.is_contiguous() or t.stride(1) > t.stride(-1) for t in tensors if t.dim() > 1
+    )
+    alike = len({(t.dim(), t.dtype, t.layout) for t in tensors}) == 1 and all(
+        map(Tensor.numel, tensors)
+    )
+    if not isinstance(dim, int) or not -rank <= dim < rank or not rows_first or not alike:
         return None
-    shape[dim] = sum(t.shape[dim] for t in tensors if t.dim() == len(shape))
+    shape = list(first.shape)
+    shape[dim] = sum(t.shape[dim] for t in tensors)
     rest = {(*t.shape[:dim], *t.shape[dim:][1:]) for t in tensors}
-    return _made(tensors[0], *shape) if len(rest) == 1 else None
+    return _made(first, *shape) if len(rest) == 1 else None
 
 
 def _mean(given: Given, value_of: ValueOf) -> Any:
@@ -147,12 +166,22 @@ def _matmul(given: Given, value_of: ValueOf) -> Any:
 
 def _attention(given: Given, value_of: ValueOf) -> Any:
     q, k, v, mask = (given[name] for name in ("query", "key", "value", "attn_mask"))
-    heads = q.dim() > 2 and q.shape[:-2] == k.shape[:-2] == v.shape[:-2]
-    fits = heads and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
-    fits = fits and q.dtype == k.dtype == v.dtype and q.numel() * k.numel() * v.numel()
-    if not fits or mask is not None or not q.is_floating_point():
+    dtypes = {t.dtype for t in (q, k, v)}
+    if q.dim() < 3 or len(dtypes) > 1 or not q.is_floating_point() or k.shape[:-2] != v.shape[:-2]:
         return None
-    return _made(q, *q.shape[:-1], v.shape[-1])
+    if q.shape[:-2] != k.shape[:-2]:
+        grouped = given["enable_gqa"] and q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]
+        if not grouped or not k.shape[1] or q.shape[1] % k.shape[1]:
+            return None
+    met = [*q.shape[:-1], k.shape[-2]]
+    masked = mask is None or (
+        mask.dtype in (torch.bool, q.dtype)
+        and not given["is_causal"]
+        and _broadcast(mask.shape, met) == met
+    )
+    fits = q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2] and masked
+    fits = fits and q.numel() * k.numel() * v.numel()
+    return _made(q, *q.shape[:-1], v.shape[-1]) if fits else None
 
 
 def _batch_norm(given: Given, value_of: ValueOf) -> Any:

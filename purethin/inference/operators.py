@@ -92,7 +92,8 @@ def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, 
         return out
     trace.makes(outs, inputs)
     rule, law = known.rule
-    call = Call(op, known.name, args, kwargs, out, trace, law, place(known.name), trace.python)
+    at = place(known.name)
+    call = Call(op, known.name, args, kwargs, out, trace, law, at, inputs, trace.python)
     terms = len(trace.macs)
     for o, dims in zip(call.outs, _dims_out(rule, known, call), strict=False):
         if isinstance(o, Tensor):
@@ -200,7 +201,7 @@ def _twin(trace: Trace, x: Any) -> Any:
         twin = trace.of(own.twin)
         twin.dims, twin.value, twin.literal = trace.dims_of(x), x, own.literal
         alias = torch.ops.aten.alias.default
-        call = Call(alias, "alias", (x,), {}, own.twin, trace, moved, place("alias"))
+        call = Call(alias, "alias", (x,), {}, own.twin, trace, moved, place("alias"), [x])
         trace.tape.append(call)
     return own.twin
 

@@ -21,6 +21,9 @@ def orbits(left: Sequence[T | None], right: Sequence[T | None]) -> dict[T, T | N
     >>> orbits(["a", "b"], ["b", None])
     {'a': None, 'b': None}
     """
+    for fixed, moving in ((left, right), (right, left)):
+        if all(unit is None for unit in fixed):
+            return {unit: None for unit in moving if unit is not None}
     up: dict[T | None, T | None] = {None: None}
 
     def root(unit: T | None) -> T | None:

@@ -93,9 +93,12 @@ def is_message(at: Place) -> bool:
     """Whether the statement at a place raises, asserts or says something: text made there is read
     by nobody else.
     """
-    if at.code is None:
-        return False
-    covering = [s for s in _statements(at.code.co_filename) if s.lineno <= at.line <= _end(s)]
+    return at.code is not None and _says(at.code.co_filename, at.line)
+
+
+@functools.cache
+def _says(file: str, line: int) -> bool:
+    covering = [s for s in _statements(file) if s.lineno <= line <= _end(s)]
     match max(covering, key=lambda s: (s.lineno, -_end(s)), default=None):
         case ast.Assert() | ast.Raise():
             return True
@@ -110,10 +113,12 @@ def is_compared(at: Place) -> bool:
     """Whether the statement at a place, or one of its function that reads a name which it assigns,
     compares, branches or takes a remainder.
     """
-    if at.code is None:
-        return False
-    every = _statements(at.code.co_filename)
-    here = [s for s in every if s.lineno <= at.line <= _end(s)]
+    return at.code is not None and _decides(at.code.co_filename, at.line)
+
+
+@functools.cache
+def _decides(file: str, line: int) -> bool:
+    here = [s for s in _statements(file) if s.lineno <= line <= _end(s)]
     statement = max(here, key=lambda s: (s.lineno, -_end(s)), default=None)
     function = [s for s in here if isinstance(s, ast.FunctionDef | ast.AsyncFunctionDef)]
     if statement is None:

@@ -41,6 +41,9 @@ def dimension(value: int, ledger: Ledger, why: Why) -> Node:
     return fresh
 
 
+_UNTRACKED = frozenset((int, float, bool, str, type(None), torch.Tensor, torch.nn.Parameter))
+
+
 class Shape(tuple[int, ...]):
     """What `x.shape` gives while its sizes are tracked; by `isinstance` a `torch.Size`."""
 
@@ -68,7 +71,8 @@ def sizes_in(tree: Any) -> list[Posing]:
         return sizes_in((tree.start, tree.stop, tree.step))
     if isinstance(tree, dict):
         tree = list(tree.values())
-    return [s for x in tree for s in sizes_in(x)] if isinstance(tree, tuple | list) else []
+    inner = tree if isinstance(tree, tuple | list) else ()
+    return [s for x in inner if type(x) not in _UNTRACKED for s in sizes_in(x)]
 
 
 def plain(x: Any) -> Any:

@@ -153,7 +153,8 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
     variables first.
     """
     shared = gcd(*_strides(a), *_strides(b))
-    while (ua := _units(a)) is None or (ub := _units(b)) is None:
+    every: dict[Node, range] = {}
+    while (ua := _units(a, every)) is None or (ub := _units(b, every)) is None:
         crowds = [*_crowded(a), *_crowded(b)]
         reason = f"sizes {_sizes(a)} and {_sizes(b)} have no common factors: {why}"
         if shared > 1:
@@ -164,7 +165,9 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
             frozen = [v for v in variables if v.size == smallest]
         for n in frozen:
             freeze(n, reason)
-    classes = orbits(ua, ub)
+    unit = [(v, i) for v, numbers in every.items() for i in range(len(numbers))]
+    met_by = orbits(ua, ub)  # of plain numbers: they hash fast
+    classes = {unit[u]: None if c is None else unit[c] for u, c in met_by.items()}
     for group in groups(classes):
         met = {v: [classes.get((v, u), (v, u)) for u in range(v.size)] for v in group}
         free = list(dict.fromkeys(c for v in group for c in met[v] if c is not None))
@@ -181,17 +184,20 @@ def _join_units(a: Node, b: Node, why: Why) -> None:
             v.up = take(base, [number[c] for c in met[v]], why)
 
 
-_Units = Sequence[tuple[Node, int] | None]
-"""The unit that each entry belongs to; None where it cannot move."""
+_Units = Sequence[int | None]
+"""The number of the unit that each entry belongs to; None where it cannot move."""
 
 
-def _units(n: Node) -> _Units | None:
-    """The unit of each entry; None in all where some entry belongs to several."""
+def _units(n: Node, every: dict[Node, range]) -> _Units | None:
+    """The unit of each entry; None in all where some entry belongs to several. `every`: the numbers
+    of each variable's units, which grow on the way.
+    """
     n = find(n)
-    inner = [_units(p) for p in n.parts]
+    inner = [_units(p, every) for p in n.parts]
     match n.kind:
         case "variable":
-            return [(n, i) for i in range(n.size)]
+            start = sum(map(len, every.values()))
+            return every.setdefault(n, range(start, start + n.size))
         case "constant":
             return [None] * n.size
         case "sum":

@@ -25,7 +25,7 @@ Python = tuple[tuple[Any, ...], dict[str, Any]]
 """The arguments of a call of Python's, where integers still carry their track."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Seen:
     """What is known of one tensor. It holds the tensor, so that no other gets its id.
 

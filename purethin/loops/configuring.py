@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purethin.builtin import MEASURES
+from purethin.builtin import measures
 from purethin.errors import SpecError, listed
 from purethin.modules import configure, give_classes
 from purethin.thinning import Config
@@ -78,9 +78,7 @@ def _measured(model: nn.Module) -> list[tuple[nn.Module, str, str, int]]:
     return [
         (module, attribute, f"{path}.{parameter}".removeprefix("."), dim)
         for path, module in model.named_modules()
-        for kind, rows in MEASURES.items()
-        if isinstance(module, kind)
-        for attribute, parameter, dim in rows
+        for attribute, parameter, dim in measures(type(module))
         if (tensor := getattr(module, parameter, None)) is not None
         and tensor.dim() > dim
         and tensor.shape[dim] == getattr(module, attribute, None)

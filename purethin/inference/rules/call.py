@@ -73,7 +73,8 @@ def arguments(op: OpOverload) -> dict[str, tuple[int, Any]]:
 @dataclass(eq=False, repr=False)
 class Call:
     """One call of an operator: its arguments by schema name, its outputs, their dims, and what may
-    be stated of them.
+    be stated of them. `tensors`: every tensor among the arguments, lists opened, in order; `outs`:
+    the outputs as a list.
     """
 
     op: OpOverload
@@ -84,7 +85,11 @@ class Call:
     trace: Trace
     law_of: LawOf
     place: Place
+    tensors: list[Tensor]
     python: Python = ((), {})
+
+    def __post_init__(self) -> None:
+        self.outs: list[Any] = list(self.out) if self.several else [self.out]
 
     @functools.cached_property
     def law(self) -> Law:
@@ -109,20 +114,10 @@ class Call:
         """An argument that is a dim of the first tensor, counted from the front."""
         return self[name] % self.tensors[0].dim()
 
-    @functools.cached_property
-    def tensors(self) -> list[Tensor]:
-        """Every tensor among the arguments, lists opened, in order."""
-        return tensors_in((self.positional, self.keywords))
-
     @property
     def several(self) -> bool:
         """Whether the operator returns several tensors."""
         return isinstance(self.out, tuple | list)
-
-    @property
-    def outs(self) -> list[Any]:
-        """The outputs as a list."""
-        return list(self.out) if self.several else [self.out]
 
     @property
     def shape(self) -> list[int]:

@@ -18,10 +18,11 @@ def as_passed(plain: list[int], name: str, position: int, python: Python) -> lis
     name, by its position, else by value.
     """
     args, kwargs = python
-    by_position = _filled(_flat(args[position:], scalars=True), plain)
-    for given in (_flat(kwargs.get(name, ())), by_position):
-        if given and _same(given, plain):
-            return given
+    if (given := _flat(kwargs.get(name, ()))) and _same(given, plain):
+        return given
+    given = _filled(_flat(args[position:], scalars=True), plain)
+    if given and _same(given, plain):
+        return given
     everything = _flat((args, kwargs))
     n = len(plain)
     if n > 1:
