@@ -74,6 +74,8 @@ CALLS: dict[str, Callable[[], Any]] = {
     "cat of turned ones": lambda: torch.cat([WIDE[..., 1:], WIDE[..., :1]], -1),
     "cat of two dtypes": lambda: torch.cat([X, HALF]),
     "cat with nothing": lambda: torch.cat([on_meta(0), X]),
+    "cat with nothing of another dtype": lambda: torch.cat([on_meta(0).double(), X]),
+    "cat of a strided vector": lambda: torch.cat([on_meta(8)[::2], on_meta(3)]),
     "cat of shapes that do not fit": lambda: torch.cat([X, on_meta(2, 3, 8, 9)], 1),
     "cat of ranks that do not fit": lambda: torch.cat([X, on_meta(2, 3, 8)], 1),
     "cat along no dim": lambda: torch.cat([X, X], 4),

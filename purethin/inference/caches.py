@@ -19,6 +19,7 @@ from purethin.inference.shapes import sizes_in
 
 _OWN_CACHES = {"torch", "numpy", "purethin", *sys.stdlib_module_names}
 """Packages whose caches no size of the user's goes through."""
+_MAY_CACHE = (_lru_cache_wrapper, staticmethod, classmethod)
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def _has_caches(module: str, names: int) -> bool:
 def _caches(scope: Any) -> Iterator[tuple[str, Any, Any]]:
     """`(name, function, the function behind its cache)` of all in a module or class."""
     for name, function in [*getattr(scope, "__dict__", {}).items()]:
-        if (bare := _bare(function)) is not None:
+        if isinstance(function, _MAY_CACHE) and (bare := _bare(function)) is not None:
             yield name, function, bare
 
 

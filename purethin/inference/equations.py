@@ -11,7 +11,17 @@ from collections import Counter
 from collections.abc import Iterable
 from math import gcd
 
-from purethin.inference.nodes import Node, Why, constant, find, freeze, leaves, product, total
+from purethin.inference.nodes import (
+    Node,
+    Why,
+    constant,
+    factors,
+    find,
+    freeze,
+    leaves,
+    product,
+    total,
+)
 from purethin.inference.places import Because
 from purethin.inference.solver import unify
 
@@ -39,6 +49,8 @@ def resolve(equations: Iterable[Equation]) -> None:
     while todo:
         open_, changed = [], False
         for left, right, why in todo:
+            if factors(left) == factors(right):
+                continue
             rest = Difference(left, right)
             if rest.empty:
                 continue

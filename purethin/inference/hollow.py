@@ -34,7 +34,7 @@ def pointwise(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         if t.shape != shape and not (shape := _broadcast(shape, t.shape)):
             return None
     strides = None if all(t.is_contiguous() for t in tensors) else _strides(first)
-    if strides == [] or (strides and first.shape != shape):
+    if strides == [] or (strides and [*first.shape] != [*shape]):
         return None
     slots = tuple(map(_slot, args)), tuple((k, _slot(x)) for k, x in kwargs.items())
     if (dtype := _dtype_of(op, slots)) is None:
@@ -124,20 +124,18 @@ def _convolution(given: Given, value_of: ValueOf) -> Any:
 
 
 def _cat(given: Given, value_of: ValueOf) -> Any:
-    tensors, dim = given["tensors"], given["dim"]
+    every, dim = given["tensors"], given["dim"]
+    tensors = [t for t in every if t.shape != (0,)] or every  # torch passes over the others
     first, rank = tensors[0], tensors[0].dim()
-    rows_first = all(
-        t.is_contiguous() or t.stride(1) > t.stride(-1) for t in tensors if t.dim() > 1
-    )
-    alike = len({(t.dim(), t.dtype, t.layout) for t in tensors}) == 1 and all(
-        map(Tensor.numel, tensors)
-    )
-    if not isinstance(dim, int) or not -rank <= dim < rank or not rows_first or not alike:
+    alike = len({(t.dim(), t.layout) for t in tensors}) == len({t.dtype for t in every}) == 1
+    if not alike or not isinstance(dim, int) or not -rank <= dim < rank:
         return None
+    by_rows = rank == 1 or all(t.is_contiguous() or t.stride(1) > t.stride(-1) for t in tensors)
     shape = list(first.shape)
     shape[dim] = sum(t.shape[dim] for t in tensors)
     rest = {(*t.shape[:dim], *t.shape[dim:][1:]) for t in tensors}
-    return _made(first, *shape) if len(rest) == 1 else None
+    fits = by_rows and len(rest) == 1 and all(t.numel() for t in tensors)
+    return _made(first, *shape) if fits else None
 
 
 def _mean(given: Given, value_of: ValueOf) -> Any:
