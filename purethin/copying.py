@@ -34,7 +34,7 @@ def copy_with(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> nn.M
     meta = bool(memo) and all(t.is_meta for t in memo.values())
     for module in modules:
         for value in vars(module).values():
-            if type(value) in _PLAIN:
+            if type(value) in _PLAIN or (type(value) in (dict, OrderedDict) and not value):
                 continue
             # a tensor that is a plain attribute was perhaps made by a hook
             if isinstance(value, Tensor) and id(value) not in memo:

@@ -65,7 +65,7 @@ def _dicts(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, list[Te
     """The dicts that modules keep, each with the tensors in it."""
     for path, module in modules.items():
         for name, value in vars(module).items():
-            if isinstance(value, dict) and name not in TORCHS:
+            if name not in TORCHS and isinstance(value, dict):
                 yield path, name, [x for x in value.values() if isinstance(x, Tensor)]
 
 

@@ -121,10 +121,11 @@ def take(base: Node, index: Sequence[int], why: Why = "") -> Node:
     if base.kind == "constant":
         return constant(len(index), base.why)
     copies, every = len(index) // base.size, range(base.size)
-    if index == (*every,) * copies:
-        return product([constant(copies, why), base])
-    if index == tuple(i for i in every for _ in range(copies)):
-        return product([base, constant(copies, why)])
+    if len(index) == copies * base.size:
+        if index == (*every,) * copies:
+            return product([constant(copies, why), base])
+        if index == tuple(i for i in every for _ in range(copies)):
+            return product([base, constant(copies, why)])
     return Node("take", len(index), (base,), index=index)
 
 

@@ -32,6 +32,8 @@ def orbits(left: Sequence[T | None], right: Sequence[T | None]) -> dict[T, T | N
         return unit
 
     for x, y in dict.fromkeys(zip(left, right, strict=True)):
+        if (above := up.get(x)) is not None and above == up.get(y):
+            continue  # most pairs meet again what has met
         rx, ry = root(x), root(y)
         if rx is None:
             rx, ry = ry, rx

@@ -48,16 +48,20 @@ def _filled(given: Sequence[Any], plain: Sequence[int]) -> list[int]:
 
 def _flat(tree: Any, *, scalars: bool = False) -> list[Any]:
     """The integers (and tensors of one) in nested lists, tuples, dicts and slices of arguments."""
-    if scalars and isinstance(tree, Tensor) and tree.dim() == 0:
-        return [tree]
-    if isinstance(tree, int):
-        return [] if isinstance(tree, bool) else [tree]
     if isinstance(tree, dict):
         tree = list(tree.values())
     elif isinstance(tree, slice):
         tree = [tree.start, tree.stop, tree.step]
-    inner = tree if isinstance(tree, tuple | list) else ()
-    return [i for x in inner for i in _flat(x, scalars=scalars)]
+    inner = tree if isinstance(tree, tuple | list) else (tree,)
+    out: list[Any] = []
+    for x in inner:
+        if isinstance(x, Tensor):
+            out += [x] if scalars and x.dim() == 0 else []
+        elif isinstance(x, int):
+            out += [] if isinstance(x, bool) else [x]
+        elif isinstance(x, tuple | list | dict | slice):
+            out += _flat(x, scalars=scalars)
+    return out
 
 
 def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
