@@ -297,7 +297,9 @@ def _numbers(traced: Traced) -> Numbers:
                 )
                 fixed = made is not None and not any(map(leaves, trace.dims_of(t)))
                 found.append(
-                    made.double().flatten().tolist() if made is not None and fixed else None
+                    made.to_dense().double().flatten().tolist()
+                    if made is not None and fixed
+                    else None
                 )
         out.append((call.name, found, call.place))
     return out
