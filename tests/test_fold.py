@@ -109,3 +109,48 @@ def test_means_are_flaps_bias() -> None:
         mean = net[:2](x).mean(0)[:2]
     want = params["2.bias"] + params["2.weight"][:, :2] @ mean
     torch.testing.assert_close(new["2.bias"], want)
+
+
+class Read(nn.Module):
+    """A unit that gives a constant, read by a layer twice, or by a sum."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.up, self.down = how, nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.up(x).sigmoid()
+        if self.how == "a sum":
+            return self.down(h) + h.sum(-1, keepdim=True)
+        return self.down(h) + self.down(h * (2 if self.how == "twice" else 1))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("a sum", "a sum over it"), ("twice", "other constants"), ("same", "")]
+)
+def test_all_that_reads_a_constant_must_take_it(how: str, words: str) -> None:
+    net, x = Read(how), data(7, 3)
+    randomise(net)
+    with torch.no_grad():
+        net.up.weight[1] = 0
+    params = pt.params_of(net)
+    spec = pt.infer(net, params, x)
+    masks, stats = {"up": torch.arange(5) != 1}, pt.measure(net, params, spec, [x])
+    if words:
+        with pytest.raises(pt.MaskError, match=words):
+            pt.fold(params, spec, masks, stats)
+    else:
+        small = pt.rebuild(net, *pt.thin(pt.fold(params, spec, masks, stats), spec, masks))
+        with torch.no_grad():
+            torch.testing.assert_close(small(x), net(x))
+
+
+def test_stats_that_lack_a_reader_are_refused() -> None:
+    net, x = Read("same"), data(7, 3)
+    randomise(net)
+    params = pt.params_of(net)
+    spec = pt.infer(net, params, x)
+    with pytest.raises(pt.MaskError, match="was not measured"):
+        pt.fold(
+            params, spec, {"up": torch.arange(5) != 1}, type(pt.measure(net, params, spec, [x]))()
+        )

@@ -190,6 +190,30 @@ def test_fresh_statistics_are_those_that_torch_gives_a_module() -> None:
         pt.fresh_statistics(net, params, [])
 
 
+def test_a_whole_branch_leaves_its_reader_alone_and_ridges_are_numbers() -> None:
+    net = nn.Sequential(nn.Linear(3, 6), Branch(), nn.Linear(6, 2))
+    batches = [torch.rand(8, 3) for _ in range(3)]
+    params = pt.params_of(net)
+    spec = pt.infer(net, params, batches[0], branches=True)
+    masks = pt.drop(spec, "1.up")
+    new = pt.repair(net, params, spec, masks, batches)
+    assert pt.check(net, new, spec, masks, batches[0]).equal
+    for ridges in ([], [-1.0]):
+        with pytest.raises(pt.MaskError, match="ridges are"):
+            pt.repair(net, params, spec, masks, batches, ridges=ridges)
+
+
+class Branch(nn.Module):
+    """A residual branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.up(x).relu())
+
+
 def test_the_page_shows_what_its_code_prints(tmp_path: Path) -> None:
     page = Path(__file__).parents[1] / "docs" / "repair.md"
     outputs = run(page.read_text(), tmp_path, {"__name__": "page"})

@@ -61,14 +61,40 @@ def fold(
     check_fits(spec, tensors)
     check_masks(spec, masks)
     new = dict(tensors)
+    folded: dict[str, Features] = {}
+    _check_seen(spec, masks, stats)
     for f in stats.features:
         kept = ax.keep(f.site.channels, masks, spec.sizes)
         if kept is None or bool(kept.all()) or f.site.role != "reads":
             continue
         if len(f.site.weights) != 1:
             raise MaskError(f"'{f.site.axes[0]}' is read in {f.site.call} by no weight of its own")
+        before = folded.setdefault(weight := f.site.weights[0][0], f)
+        if before is not f:  # its bias is added at each call, so each must be given the same
+            if not torch.allclose(before.mean[~kept], f.mean[~kept], rtol=1e-5):
+                raise MaskError(
+                    f"'{weight}' reads removed units of '{f.site.axes[0]}' in two calls, which are "
+                    "given other constants: one bias cannot stand for both"
+                )
+            if not means:
+                _check_constant(f, ~kept, tensors[weight])
+            continue
         new |= _folded(new, spec, f, ~kept, means=means)
     return map_named(lambda name, t: new[name], params)
+
+
+def _check_seen(spec: Spec, masks: Masks, stats: Stats) -> None:
+    """That the stats are of this network, and have all that reads what is masked."""
+    seen = {f.site: f for f in stats.features}
+    for site in spec.sites:
+        if site.role != "reads" or site.operand is None or not masks.keys() & {*site.axes}:
+            continue
+        size = ax.size(site.channels, spec.sizes)
+        if site not in seen or len(seen[site].total) != size:
+            raise MaskError(
+                f"what {site.call} reads of '{site.axes[0]}' was not measured: give what "
+                "pt.measure(model, params, spec, batches) gives of this network"
+            )
 
 
 def _folded(
@@ -89,6 +115,7 @@ def _folded(
     shape = (*zeroed.shape, *[1] * (weight.dim() - 2))
     out = {name: torch.where(zeroed.reshape(shape), torch.zeros_like(weight), weight)}
     if bool(moved.any()):
+        _check_gated(spec, f)
         bias = _bias(spec, name, 1 - dim if weight.dim() == 2 else 0)
         if bias is None:
             raise MaskError(
@@ -97,6 +124,17 @@ def _folded(
             )
         out[bias] = (tensors[bias].double() + moved).to(tensors[bias])
     return out
+
+
+def _check_gated(spec: Spec, f: Features) -> None:
+    """That all that reads units which give something is linear in them: a bias stands for it."""
+    for name in f.site.axes:
+        if not spec.axes[name].gates:
+            why = spec.axes[name].reason or "something reads them by no weight of its own"
+            raise MaskError(
+                f"removed units of '{name}' give a constant, and no bias can stand for all that "
+                f"reads it: {why}"
+            )
 
 
 def _bias(spec: Spec, weight: str, out: int) -> str | None:

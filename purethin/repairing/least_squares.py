@@ -79,8 +79,8 @@ def repair(
         outputs on the held-out batches are no nearer to the dense ones, what `mask` gives.
 
     Raises:
-        MaskError: the masks do not fit the spec, or fewer than two batches are given without
-            `held_out`.
+        MaskError: the masks do not fit the spec, there are no ridges, or fewer than two batches are
+            given without `held_out`.
         SpecError: model, parameters and spec do not fit.
 
     Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks, arXiv 1707.06168,
@@ -96,6 +96,8 @@ def repair(
     tensor([[2., 2., 0.]])
     """
     check_masks(spec, masks)
+    if not ridges or not all(0 <= ridge < inf for ridge in ridges):
+        raise MaskError(f"ridges are {[*ridges]}: give some numbers from 0, as the default")
     run = running(model, params, spec)
     fit, held = _split([*batches], None if held_out is None else [*held_out])
     masked = dict(named(mask(params, spec, masks)))
@@ -140,7 +142,9 @@ def _readers(spec: Spec, masks: Masks) -> Iterator[Site]:
         reads = site.role == "reads" and site.operand is not None and len(site.weights) == 1
         alone = reads and len(uses[site.weights[0][0]]) == 1
         if alone and masks.keys() & {*ax.names(site.channels)}:
-            yield site
+            kept = ax.keep(site.channels, masks, spec.sizes)
+            if kept is not None and bool(kept.any()):  # of a whole branch nothing is left to fit
+                yield site
 
 
 class _Stop(Exception):
