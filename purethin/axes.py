@@ -276,7 +276,8 @@ def keeper(masks: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Keeper:
         if (like := next((k for k in found if k is not None), None)) is None:
             return None
         if isinstance(expr, Take):
-            return like[torch.tensor(expr.positions(len(like)), device=like.device)]
+            at = torch.tensor(expr.positions(len(like)), dtype=torch.long, device=like.device)
+            return like[at]
         ones = partial(torch.full, fill_value=whole, dtype=like.dtype, device=like.device)
         every = [
             ones((size(part, sizes),)) if k is None else k

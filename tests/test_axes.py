@@ -107,6 +107,13 @@ def test_an_entry_is_kept_when_all_its_units_are(expr: Axes, masks: dict[str, Te
     ]
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_a_take_of_no_entries_keeps_none_of_none(dtype: torch.dtype) -> None:
+    none = Take(Name("a"), ((None, 0, None),))
+    keep = ax.keep(none, {"a": torch.ones(4, dtype=dtype)}, {"a": 4})
+    assert keep is not None and (keep.dtype, keep.tolist()) == (dtype, [])
+
+
 @given(expressions(), masks_of(torch.float64))
 def test_a_float_keep_is_the_product_of_its_units_factors(
     expr: Axes, masks: dict[str, Tensor]
