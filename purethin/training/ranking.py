@@ -69,7 +69,7 @@ class Ranking:
         )
         if self.repairs and change.masked:
             inputs = [inputs_of(self.update, b) for b in islice(loader, self.batches)]
-            tensors.move(repaired(tensors, state.masks, inputs))
+            tensors.move(repaired(tensors, state, inputs))
         return state, change
 
     def _measured(self, loader: Iterable[Any], epoch: int) -> dict[Measure, Tensor]:

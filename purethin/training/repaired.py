@@ -5,6 +5,7 @@ what is left allows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from purethin.modules import params_of
 from purethin.recipes.pruners import Pruner
 from purethin.recipes.pruning import Pruning
 from purethin.repairing.least_squares import repair
-from purethin.spec import Masks
-from purethin.thinning import expand, mask, thin_spec
+from purethin.thinning import expand, mask
+from purethin.training.core import State
 from purethin.training.tensors import Tensors
 from purethin.tree import named
 
@@ -45,13 +46,13 @@ def check_repair(pruning: Pruning) -> None:
         raise RecipeError(f"repair=True does not go with this recipe, {why}, or repair")
 
 
-def repaired(tensors: Tensors, masks: Masks, inputs: Sequence[Any]) -> dict[str, Tensor]:
+def repaired(tensors: Tensors, state: State, inputs: Sequence[Any]) -> dict[str, Tensor]:
     """`{parameter: its new value, whole}` at the shapes of the tensors as they are: of those alone
     that `repair` changes, the same in every process.
 
     Args:
-        tensors: before the masks are followed.
-        masks: `{axis: BoolTensor[size]}` over the dense axes, those that come next.
+        tensors: as they are before the next state is followed.
+        state: the next one, with the masks that come.
         inputs: of some batches of this process, as `repair` takes them.
 
     Raises:
@@ -62,15 +63,14 @@ def repaired(tensors: Tensors, masks: Masks, inputs: Sequence[Any]) -> dict[str,
             f"repair=True fits on some batches and chooses by others, and has {len(inputs)}: give "
             "a loader of two batches or more, and calibrate=2 or more"
         )
-    now = tensors.pruned
-    small, spec = tensors.small().eval(), thin_spec(now.spec, now.pending)
-    left = {n: m[now.masks[n].to(m.device)] if n in now.masks else m for n, m in masks.items()}
-    left = {n: m for n, m in left.items() if not bool(m.all())}
-    params = params_of(small)
+    now, small = tensors.pruned, tensors.small().eval()
+    without = replace(state, thinned_masks=now.masks)  # as if all that is masked now had left
+    left = {n: m for n, m in without.pending.items() if not bool(m.all())}
+    params, spec = params_of(small), without.spec
     plain = named(mask(params, spec, left))
     found = repair(small, params, spec, left, inputs)
     moved = [n for n, t in named(found).items() if not torch.equal(t, plain[n])]
     whole = named(expand(found, now.spec, now.pending))
-    tensors.engine.agree(whole.values())
-    names = tensors.engine.gathered(moved)[0]
-    return {name: whole[name] for name in names}
+    values = {name: whole[name] for name in tensors.engine.gathered(moved)[0]}
+    tensors.engine.agree(values.values())
+    return values
