@@ -104,6 +104,10 @@ def test_many_candidates_at_once_are_each_by_itself() -> None:
     assert torch.equal(torch.func.vmap(function)(widths).bytes, batch.bytes)
     of_dict = function({"a": widths[:, 0], "b": widths[:, 1]})
     assert torch.equal(of_dict.parameters, batch.parameters)
+    assert torch.equal(
+        torch.func.vmap(lambda a: function({"a": a, "b": 2}).bytes)(widths[:, 0]),
+        function({"b": 2, "a": widths[:, 0]}).bytes,
+    )
     assert costs(function({"b": 1})) == costs(function({"a": 6, "b": torch.tensor(1)}))
 
 
@@ -114,6 +118,8 @@ def test_the_gradient_by_a_width_is_the_price_of_a_unit() -> None:
     less = function(now - torch.eye(2)).parameters
     assert torch.equal(prices(now), function(now).parameters - less)
     assert torch.func.jacrev(prices)(now).tolist() == [[0, 3], [3, 0]]
+    of_b = torch.func.grad(lambda b: function({"b": b}).parameters)(now[1])
+    assert float(of_b) == float(prices(now)[1])
 
 
 def test_an_uneven_take_counts_as_its_mean_where_only_widths_are_given() -> None:

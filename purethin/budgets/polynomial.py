@@ -21,11 +21,12 @@ from torch import Tensor
 from purethin.arguments import explained
 from purethin.axes import Axes
 from purethin.budgets.forms import ONE, Linear, Monomial, Reader, Uneven
+from purethin.checks import counts
 from purethin.errors import MaskError, SpecError, nearest
 from purethin.spec import Masks, Spec
 
 _EXACT, _LARGEST = 2**53, 2**63
-_CHUNK = 192  # so many candidates at once: their values lie in the cache
+_CHUNK = 520  # so many candidates at once lie in the cache; 512 would share few of its sets
 
 
 class Amounts(NamedTuple):
@@ -51,9 +52,10 @@ class CostFunction:
     axes: tuple[str, ...]
     sizes: Mapping[str, int]
     uneven: tuple[Uneven, ...]
-    _row: Tensor  # forms, laid one after the other
+    _row: Tensor | None  # forms, laid one after the other
     _times: Tensor | None
     _levels: tuple[tuple[Tensor, Tensor], ...]  # a product of the level before, and an unknown
+    _constant: Tensor  # the costs of no unit at all
     _coefficients: tuple[Tensor, ...]  # of the unknowns, and of each level
     _small: bool  # whether float64 is exact
 
@@ -73,28 +75,26 @@ class CostFunction:
         Raises:
             MaskError: an unknown axis, or a vector of another length.
         """
-        given = self._given(widths) if isinstance(widths, Mapping) else widths
-        if not isinstance(given, Tensor) or not given.dim():
+        given = widths if isinstance(widths, Tensor) else self._given(widths)
+        shape, axes = given.shape, len(self.axes)
+        if not shape or shape[-1] not in (axes, axes + len(self.uneven)):
             raise MaskError(
-                "widths are a Tensor[..., axes] or {axis: number}, for those of `.axes`"
-            )
-        if given.shape[-1] not in (len(self.axes), len(self.axes) + len(self.uneven)):
-            raise MaskError(
-                f"widths have {given.shape[-1]} entries, but the network has {len(self.axes)} "
+                f"widths have {shape[-1] if shape else 'no'} entries, but the network has {axes} "
                 "axes: give one number for each of `.axes`"
             )
-        whole, known = not given.is_floating_point(), given.shape[-1] > len(self.axes)
-        one = given.dim() == 1 and (known or not self.uneven)
-        of = self if whole and (one or not self._small) else self._floating
-        if given.dim() == 1:
-            out = of._of(given.long() if of is self else given.double())
-            return Amounts(*(out.long() if whole else out).unbind())
-        rows = given.reshape(prod(given.shape[:-1]), given.shape[-1]).split(_CHUNK)
-        kind, layout = of._coefficients[0].dtype, torch.contiguous_format
-        copies = (chunk.t().to(kind, copy=True, memory_format=layout) for chunk in rows)
-        out = torch.cat([*map(of._of, copies)], 1)
-        out = out.long() if whole else out
-        return Amounts(*out.view(len(out), *given.shape[:-1]).unbind())
+        whole, one = not given.is_floating_point(), len(shape) == 1
+        if one and whole and (shape[-1] > axes or not self.uneven):
+            return Amounts(*self._of(given.long()).unbind())
+        of = self if whole and not self._small else self._floating
+        kind = of._constant.dtype
+        if one:
+            out = of._of(given.to(kind))
+        else:
+            rows = given.reshape(prod(shape[:-1]), shape[-1]).split(_CHUNK)
+            copied = {"copy": True, "memory_format": torch.contiguous_format}
+            out = torch.cat([of._of(chunk.t().to(kind, **copied)) for chunk in rows], 1)
+            out = out.view(len(out), *shape[:-1])
+        return Amounts(*(out.long() if whole else out).unbind())
 
     def counts(self, masks: Masks) -> Tensor:
         """`LongTensor[axes + uneven takes]`: what masks keep of each axis and of each uneven take;
@@ -111,56 +111,63 @@ class CostFunction:
                     f"the mask of '{n}' is {m.dtype} of shape {tuple(m.shape)}: give torch.bool, "
                     f"True = keep, of shape ({self.sizes[n]},)"
                 )
-        kept = [int(masks[n].sum()) if n in masks else self.sizes[n] for n in self.axes]
+        kept = {**self.sizes, **counts(masks)}
         takes = [take.kept(masks, self.sizes) for take in self.uneven]
-        return torch.tensor([*kept, *takes], dtype=torch.int64, device="cpu")
+        return torch.tensor([*kept.values(), *takes], dtype=torch.int64, device="cpu")
 
     def _given(self, widths: Mapping[str, Tensor | int]) -> Tensor:
+        if not isinstance(widths, Mapping):
+            raise MaskError(
+                "widths are a Tensor[..., axes] or {axis: number}, for those of `.axes`"
+            )
         for name in widths:
             if name not in self.sizes:
                 raise MaskError(f"no axis is named '{name}'; {nearest(name, self.axes)}")
-        if not self.axes:
-            return torch.zeros(0, dtype=torch.int64)
-        columns = [torch.as_tensor(widths.get(name, self.sizes[name])) for name in self.axes]
-        kind = reduce(torch.promote_types, (c.dtype for c in columns), torch.int64)
-        return torch.stack([c.to(kind) for c in torch.broadcast_tensors(*columns)], -1)
+        if all(isinstance(width, int) for width in widths.values()):
+            kept = {**self.sizes, **widths}
+            return torch.tensor([*kept.values()], dtype=torch.int64, device="cpu")
+        columns = torch.broadcast_tensors(*map(torch.as_tensor, widths.values()))
+        given = torch.stack(columns, -1)
+        given = given.to(torch.promote_types(given.dtype, torch.int64))
+        dense = given.new_tensor([*self.sizes.values()]).expand(*given.shape[:-1], -1)
+        at = given.new_tensor([self.axes.index(name) for name in widths], dtype=torch.int64)
+        return dense.index_copy(-1, at, given)
 
     @cached_property
     def _floating(self) -> CostFunction:
         """It in float64."""
         times = None if self._times is None else self._times.double()
         coefficients = tuple(c.double() for c in self._coefficients)
-        return replace(self, _times=times, _coefficients=coefficients)
+        constant = self._constant.double()
+        return replace(self, _times=times, _constant=constant, _coefficients=coefficients)
 
-    def _of(self, given: Tensor) -> Tensor:
+    def _of(self, unknowns: Tensor) -> Tensor:
         """`Tensor[costs, candidates]` of `Tensor[axes, candidates]`; the candidates may lack."""
-        one, times, add = given.new_ones(1), self._times, torch.addmv
-        if given.dim() > 1:
-            one, add = one[:, None].expand(1, given.shape[1]), torch.addmm
+        add, constant, times = torch.addmv, self._constant, self._times
+        if unknowns.dim() > 1:
+            add, constant = torch.addmm, constant[:, None]
             times = None if times is None else times[:, None]
-        parts = [given, *self._means(given), one]
-        if len(self._row):
-            base = given if len(parts) == 2 else torch.cat(parts[:2])
-            entries = base.index_select(0, self._row)
-            parts.append((entries if times is None else entries * times).cumsum(0))
-        terms = unknowns = torch.cat(parts)
-        out = self._coefficients[0] @ unknowns
+        if self.uneven and len(unknowns) == len(self.axes):
+            unknowns = torch.cat([unknowns, self._means(unknowns)])
+        if self._row is not None:
+            entries = unknowns.index_select(0, self._row)
+            sums = (entries if times is None else entries * times).cumsum(0)
+            unknowns = torch.cat([unknowns, sums])
+        out, terms = add(constant, self._coefficients[0], unknowns), unknowns
         for (left, right), coefficients in zip(self._levels, self._coefficients[1:], strict=True):
             terms = terms.index_select(0, left) * unknowns.index_select(0, right)
             out = add(out, coefficients, terms)
         return out
 
-    def _means(self, given: Tensor) -> list[Tensor]:
+    def _means(self, given: Tensor) -> Tensor:
         """The uneven takes' mean sizes, where only the axes' widths are given."""
-        if given.shape[0] > len(self.axes) or not self.uneven:
-            return []
         at = {name: i for i, name in enumerate(self.axes)}
         shares = [
             reduce(torch.mul, (given[at[n]].double() / self.sizes[n] for n in take.axes))
             * take.kept({}, self.sizes)
             for take in self.uneven
         ]
-        return [torch.stack(shares).to(given.dtype)]
+        return torch.stack(shares).to(given.dtype)
 
 
 @explained
@@ -215,8 +222,8 @@ def _compiled(
             "example input"
         )
     row, parts = _laid({f for m in table for f in m}, len(dense) - 1)
-    every = [*dense, *accumulate(k * dense[u] for u, k in row)]
-    products = _products(table, parts, len(dense) - 1)
+    every = [*dense[:-1], *accumulate(k * dense[u] for u, k in row)]
+    products = _products(table, parts)
     most = max(
         sum(abs(k) * prod(every[u] for u in p) for p, k in zip(products, ks, strict=True))
         for ks in zip(*products.values(), strict=True)
@@ -230,52 +237,55 @@ def _compiled(
         tuple(sizes),
         dict(sizes),
         uneven,
-        _row=whole([u for u, _ in row]),
+        _row=whole([u for u, _ in row]) if row else None,
         _times=None if {k for _, k in row} <= {1} else whole([k for _, k in row]),
         _levels=tuple((whole(left), whole(right)) for left, right in levels),
-        _coefficients=tuple(whole(rows).t().contiguous() for rows in coefficients),
+        _constant=whole(products[()]),
+        _coefficients=tuple(
+            whole(rows).view(-1, len(costs)).t().contiguous() for rows in coefficients
+        ),
         _small=most < _EXACT,
     )
 
 
 Places = tuple[int, ...]
-"""A product of unknowns, by their places; running sums stand behind the unknown that is 1."""
+"""A product of unknowns, by their places; running sums stand behind the others."""
 
 
 def _laid(
-    forms: set[Linear], one: int
+    forms: set[Linear], unknowns: int
 ) -> tuple[list[tuple[int, int]], dict[Linear, dict[int, int]]]:
     """All forms laid into one row, and each as `{place: times}`: of an unknown, or of two running
-    sums and the unknown that is 1. A form that another begins with lies in it: a dense block's
-    concatenations all lie in the last.
+    sums and `ONE`. A form that another begins with lies in it: a dense block's concatenations all
+    lie in the last.
     """
     bare = {form: tuple(e for e in form if e[0] != ONE) for form in forms}
     row: list[tuple[int, int]] = []
     last, parts = (), dict[Linear, dict[int, int]]()
     for form, entries in sorted(bare.items(), key=lambda pair: pair[1], reverse=True):
-        parts[form] = {one: k} if (k := sum(k for u, k in form if u == ONE)) else {}
+        parts[form] = {ONE: k} if (k := sum(k for u, k in form if u == ONE)) else {}
         if len(entries) == 1:
             parts[form][entries[0][0]] = entries[0][1]
         elif entries:
             if last[: len(entries)] != entries:
                 row += entries
                 last = entries
-            start = len(row) - len(last)
-            parts[form][one + start + len(entries)] = 1
-            parts[form] |= {one + start: -1} if start else {}
+            start = unknowns + len(row) - len(last)  # the first running sum of this form
+            parts[form][start + len(entries) - 1] = 1
+            parts[form] |= {start - 1: -1} if start > unknowns else {}
     return row, parts
 
 
 def _products(
-    table: dict[Monomial, list[int]], parts: dict[Linear, dict[int, int]], one: int
+    table: dict[Monomial, list[int]], parts: dict[Linear, dict[int, int]]
 ) -> dict[Places, list[int]]:
     """What products of unknowns cost; also 0 of those that others begin with, each shorter one
     first.
     """
-    products: dict[Places, list[int]] = {(one,): [0] * len(Amounts._fields)}
+    products: dict[Places, list[int]] = {(): [0] * len(Amounts._fields)}
     for monomial, row in table.items():
         for chosen in product(*(parts[form].items() for form in monomial)):
-            key = tuple(sorted(u for u, _ in chosen if u != one)) or (one,)
+            key = tuple(sorted(u for u, _ in chosen if u != ONE))
             times = prod(k for _, k in chosen)
             for i in range(1, len(key) + 1):
                 products.setdefault(key[:i], [0] * len(row))
