@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
 from math import prod
 
 import torch
@@ -86,10 +84,8 @@ def counts(masks: Masks) -> dict[str, int]:
     if not masks:
         return {}
     device = next(iter(masks.values())).device
-    ends = list(accumulate(map(len, masks.values()), initial=0))
-    kept = torch.cat([m.to(device) for m in masks.values()]).nonzero().flatten().tolist()
-    stops = [bisect_left(kept, end) for end in ends]
-    return {name: b - a for name, (a, b) in zip(masks, pairwise(stops), strict=True)}
+    each = torch.stack([m.count_nonzero().to(device) for m in masks.values()])
+    return dict(zip(masks, each.tolist(), strict=True))
 
 
 def _check_emptied(spec: Spec, gone: Sequence[str]) -> None:
