@@ -8,7 +8,7 @@ from typing import TypeVar
 from purethin.arguments import fits
 from purethin.errors import MaskError, nearest
 from purethin.finding import find, matching
-from purethin.spec import Scores, Spec
+from purethin.spec import Spec
 
 Number = TypeVar("Number", int, float)
 
@@ -71,7 +71,7 @@ def by_axis(
 
 
 def steps_of(
-    scores: Scores, round_to: int | Mapping[str, int], spec: Spec | None
+    sizes: Mapping[str, int], round_to: int | Mapping[str, int], spec: Spec | None
 ) -> dict[str, int]:
     """The multiple that each axis keeps; one number for all spares axes that have no more units.
 
@@ -83,11 +83,11 @@ def steps_of(
             f"round_to is '{round_to}': give a number, or pt.round_for(table, spec) with a table "
             "of latencies or the name of a runtime"
         )
-    steps = by_axis(scores, round_to, spec)
+    steps = by_axis(sizes, round_to, spec)
     _check_whole("round_to", steps.values(), 1)
     if not isinstance(round_to, Mapping):
-        return {n: step if len(scores[n]) > step else 1 for n, step in steps.items()}
-    return dict.fromkeys(scores, 1) | steps
+        return {n: step if sizes[n] > step else 1 for n, step in steps.items()}
+    return dict.fromkeys(sizes, 1) | steps
 
 
 def least_of(

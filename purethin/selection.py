@@ -94,7 +94,8 @@ def select(
     if normalize not in (None, *get_args(Normalize)):
         raise MaskError(f"normalize is {normalize!r}: give {_CHOICES}")
     wanted = _wanted(scores, sparsity, spec, axes, keep)
-    steps, least = steps_of(scores, round_to, spec), least_of(scores, min_keep, spec)
+    steps = steps_of({n: len(s) for n, s in scores.items()}, round_to, spec)
+    least = least_of(scores, min_keep, spec)
     most = most_of(scores, max_sparsity, spec)
     check_names(masks or {}, scores if spec is None else spec.axes)
     before = {n: _fitting(m, n, scores) for n, m in (masks or {}).items() if n in wanted}
@@ -166,7 +167,7 @@ def _wanted(
                 f"the sparsity of '{name}' is {fraction}: give the fraction to remove, from 0 to 1 "
                 "(0.5 for half)"
             )
-        _check_scores(name, scores[name], spec)
+        check_scores(name, scores[name], spec)
     return wanted
 
 
@@ -265,7 +266,12 @@ def count_removed(sparsity: float, size: int) -> int:
     return floor(Fraction(str(round(float(sparsity), 12))) * size)
 
 
-def _check_scores(name: str, scores: Tensor, spec: Spec | None) -> None:
+def check_scores(name: str, scores: Tensor, spec: Spec | None) -> None:
+    """That an axis has one number for each unit.
+
+    Raises:
+        MaskError: it has others, or some are nan.
+    """
     if scores.dim() == 1 and spec is not None and len(scores) != spec.sizes[name]:
         raise MaskError(
             f"the scores of '{name}' are {len(scores)}, and the axis has {spec.sizes[name]} units: "

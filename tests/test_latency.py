@@ -215,9 +215,14 @@ def test_a_table_is_kept_as_json(tmp_path: Path) -> None:
     assert f"threads {torch.get_num_threads()}" in repr(table) and "backend eager" in repr(table)
     table.save(tmp_path / "t.json")
     assert LatencyTable.load(tmp_path / "t.json") == table
-    (tmp_path / "t.json").write_text("[1]")
-    with pytest.raises(pt.SpecError, match="no latency table"):
-        LatencyTable.load(tmp_path / "t.json")
+    for text in ("[1]", "no JSON", '{"layers": [], "dense": 1, "machine": {}, "whole": []}'):
+        (tmp_path / "t.json").write_text(text)
+        with pytest.raises(pt.SpecError, match="no latency table"):
+            LatencyTable.load(tmp_path / "t.json")
+    with pytest.raises(pt.SpecError, match="cannot be read: No such file"):
+        LatencyTable.load(tmp_path / "none.json")
+    with pytest.raises(pt.SpecError, match="cannot be written: Is a directory"):
+        table.save(tmp_path)
 
 
 def test_a_table_of_another_network_and_odd_fractions_are_refused() -> None:
@@ -232,9 +237,17 @@ def test_a_table_of_another_network_and_odd_fractions_are_refused() -> None:
     ):
         with pytest.raises(pt.SpecError, match=f"another network: its '{name}' has"):
             call()
-    for wrong in (0.0, -0.5, 2.0):
+    deeper = nn.Sequential(*NET[:5], nn.Conv2d(16, 8, 1), *NET[5:7], nn.Linear(8, 4)).eval()
+    more = pt.infer(deeper, pt.params_of(deeper), X)
+    assert SPEC.sizes.items() < more.sizes.items()
+    with pytest.raises(pt.SpecError, match=r"its '5.weight' has no units, that of the spec has 8"):
+        pt.solve(pt.lp_norm(pt.params_of(deeper), more), more, latency=0.5, table=table)
+    with pytest.raises(pt.SpecError, match=f"no axis is named 'q'; Known: {name}"):
+        table.seconds(SPEC, {"q": 3})
+    wrong: Any
+    for wrong in ((0.0,), (-0.5,), (2.0,), (1.0,), (), "ab"):
         with pytest.raises(pt.SpecError, match="give parts of the widths, up to 1"):
-            pt.latency_table(NET, SPEC, (X,), fractions=(wrong,), seconds=1e-4)
+            pt.latency_table(NET, SPEC, (X,), fractions=wrong, seconds=1e-4)
 
 
 def test_a_budget_of_latency_holds_beside_others() -> None:

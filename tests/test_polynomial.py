@@ -145,6 +145,27 @@ def test_beyond_float64_the_function_counts_in_int64() -> None:
         assert int(function({"h": h}).parameters) > 2**53
 
 
+@pytest.mark.parametrize(
+    "context", [torch.no_grad, torch.inference_mode, lambda: torch.device("meta")]
+)
+def test_a_function_outlives_where_it_was_made_and_what_was_asked_first(context: Any) -> None:
+    with context():
+        function = pt.cost_function(spec_of("a b"))
+    widths = torch.tensor([6.0, 4.0], dtype=torch.float64)
+    with context():
+        amounts = function({"a": 6, "b": 4})
+
+    def parameters(widths: torch.Tensor) -> torch.Tensor:
+        return function(widths).parameters
+
+    hessian = torch.func.jacrev(torch.func.jacrev(parameters))(widths)
+    assert hessian[0, 1] == hessian[1, 0] == 1
+    assert torch.func.grad(parameters)(widths).tolist() == [4 + 1, 6 + 1]
+    assert float(parameters(widths)) == float(amounts.parameters) == 6 * 4 + 6 + 4
+    parameters(leaf := widths.clone().requires_grad_()).backward()
+    assert leaf.grad is not None and leaf.grad.tolist() == [5, 7]
+
+
 def test_what_a_function_of_widths_cannot_take_is_an_error() -> None:
     function = pt.cost_function(spec_of("a b"))
     with pytest.raises(pt.MaskError, match="no axis is named 'c'; "):
@@ -154,6 +175,17 @@ def test_what_a_function_of_widths_cannot_take_is_an_error() -> None:
     wrong: Any = [6, 4]
     with pytest.raises(pt.MaskError, match="widths are a Tensor"):
         function(wrong)
+    with pytest.raises(pt.MaskError, match="widths have no entries, but the network has 2 axes"):
+        function(torch.tensor(6))
+    for wrong in ({"a": "all"}, {"a": torch.ones(3), "b": torch.ones(4)}):
+        with pytest.raises(pt.MaskError, match=r"widths are numbers of units, .*: "):
+            function(wrong)
+    for wrong in (torch.ones(2, device="meta"), torch.ones(2) * 1j):
+        with pytest.raises(pt.MaskError, match=r"widths are torch.* on (meta|cpu): give real"):
+            function(wrong)
+    wrong = {"a": [True] * 6}
+    with pytest.raises(pt.OptionError, match="masks is a dict of 'a' to list: give "):
+        function.counts(wrong)
     for masks in ({"c": torch.ones(6) > 0}, {"a": torch.ones(6)}, {"a": torch.ones(5) > 0}):
         with pytest.raises(pt.MaskError, match=r"no axis is named 'c'|the mask of 'a' is"):
             function.counts(masks)

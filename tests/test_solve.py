@@ -242,14 +242,22 @@ ONES = {n: torch.ones(k) for n, k in SIZES.items()}
         ({"bytes": True}, "give a fraction of the dense cost"),
         ({"bytes": float("inf")}, "give a fraction of the dense cost"),
         ({"bytes": 0.5, "normalize": "layer"}, "normalize is 'layer': give 'layers', 'share'"),
-        ({"bytes": 0.5, "min_keep": 1.5}, "min_keep 1.5"),
+        ({"bytes": 1e-9}, "of the [0-9]+ bytes is less than one: give more"),
+        ({"bytes": 0.5, "min_keep": 1.5}, "min_keep is 1.5, a float: give a whole number"),
         ({"bytes": 0.5, "scores": {"q": torch.ones(6)}}, "scores are given of 'q', which is no"),
         ({"bytes": 0.5, "axes": "q*"}, "'q\\*'"),
-        ({"bytes": 0.5, "round_to": 0}, "round_to 0"),
-        ({"bytes": 0.5, "min_keep": {"a": 0}}, "'a' has round_to 1, min_keep 0"),
-        ({"bytes": 0.5, "max_sparsity": 1.5}, "max_sparsity 1.5"),
-        ({"bytes": 0.5, "scores": {"a": torch.ones(3)}}, "no 6 numbers, one for each unit"),
-        ({"bytes": 0.5, "scores": {"a": torch.ones(6) * torch.nan}}, "6 nan"),
+        ({"bytes": 0.5, "axes": []}, "no axis may lose units: give scores of exact axes"),
+        ({"bytes": 0.5, "scores": {}}, "no axis may lose units: give scores of exact axes"),
+        ({"bytes": 0.5, "round_to": 0}, "round_to is 0: give a whole number of units"),
+        ({"bytes": 0.5, "round_to": True}, "round_to is True, a bool: give a whole number"),
+        ({"bytes": 0.5, "round_to": "onnxruntime"}, r"give a number, or pt.round_for\("),
+        ({"bytes": 0.5, "round_to": "auto"}, "'auto', by a table"),
+        ({"bytes": 0.5, "min_keep": {"a": 0}}, r"min_keep is 0, .* pt.infer\(…, branches=True\)"),
+        ({"bytes": 0.5, "max_sparsity": 1.5}, "max_sparsity is 1.5: give a fraction from 0 to 1"),
+        ({"bytes": 0.5, "scores": {"a": torch.ones(3)}}, "are 3, and the axis has 6 units"),
+        ({"bytes": 0.5, "scores": {"a": torch.ones(6) * torch.nan}}, "6 scores of 'a' are nan"),
+        ({"bytes": 0.5, "scores": {"a": torch.ones(6) * 1j}}, "are complex: give numbers that"),
+        ({"bytes": 0.5, "scores": {"a": torch.ones(6, device="meta")}}, "on the meta device"),
         ({"bytes": 0.5, "scores": {"a": torch.ones(6)}, "axes": ["b"]}, "'b' has no scores"),
     ],
 )
@@ -257,6 +265,31 @@ def test_what_is_asked_wrongly_is_said(options: dict[str, Any], message: str) ->
     scores = options.pop("scores", ONES)
     with pytest.raises(pt.MaskError, match=message):
         pt.solve(scores, SPEC, **options)
+
+
+def test_a_step_spares_small_axes_as_in_select() -> None:
+    sizes = {"wide": 64, "heads": 8}
+    spec = pt.Spec.from_layout({"w": "wide heads"}, {"w": torch.zeros(64, 8)})
+    scores = {n: torch.rand(k) for n, k in sizes.items()}
+    for round_to in (8, {"wide": 8, "heads": 1}):
+        solved = pt.solve(scores, spec, parameters=0.3, round_to=round_to)
+        masks = pt.select(scores, 0.5, spec=spec, round_to=round_to)
+        for kept in ({n: int(m.sum()) for n, m in each.items()} for each in (solved, masks)):
+            assert kept["wide"] % 8 == 0
+            assert kept["heads"] < 8
+    with pytest.raises(pt.MaskError, match="cannot be reached"):
+        pt.solve(scores, spec, parameters=0.1, round_to={"wide": 8, "heads": 8})
+
+
+@pytest.mark.parametrize("normalize", ["layers", "rank", None])
+@pytest.mark.parametrize("name", [*LAYOUTS])
+def test_where_torch_makes_tensors_does_not_matter(name: str, normalize: Any) -> None:
+    spec = spec_of(name)
+    want = pt.solve(ONES, spec, bytes=0.5, normalize=normalize)
+    with torch.device("meta"):
+        found = pt.solve(ONES, spec, bytes=0.5, normalize=normalize)
+        assert pt.worth(spec, found).total.bytes <= 0.5 * pt.cost(spec).bytes
+    assert {n: m.tolist() for n, m in found.items()} == {n: m.tolist() for n, m in want.items()}
 
 
 def test_a_budget_is_any_number() -> None:

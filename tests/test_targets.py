@@ -121,6 +121,38 @@ def test_a_recipe_for_a_network_may_say_what_it_may_cost(
         pt.recipe_for(spec, macs=-1)
 
 
+BY_AXIS = """\
+version: 1
+pruners:
+  inner: {axes: [inner, other], target: {macs: 0.4}, criterion: lp_norm, min_keep: 0, round_to: 4}
+policies:
+  - {pruner: {instance_name: inner}, starting_epoch: 0, ending_epoch: 3, frequency: 1}
+"""
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.back = nn.Linear(4, 24), nn.Linear(24, 4)
+        self.other, self.end = nn.Linear(4, 3), nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.back(self.inner(x).relu()) + self.end(self.other(x).relu())
+
+
+def test_a_target_may_empty_branches_and_rounds_as_select_does() -> None:
+    model, x = Residual(), torch.rand(2, 4)
+    params, recipe = pt.params_of(model), pt.load_recipe(BY_AXIS)
+    spec = pt.infer(model, params, x, branches=True)
+    masks = pt.plan(recipe, params, spec).masks
+    assert int(masks["inner"].sum()) in (4, 8)
+    assert int(masks["other"].sum()) in (1, 2)  # it has no more units than a step
+    none = pt.plan(pt.load_recipe(BY_AXIS.replace("0.4", "0.01")), params, spec).masks
+    assert not any(bool(m.any()) for m in none.values())
+    with pytest.raises(pt.RecipeError, match=r"min_keep is 0, .* pt.infer\(…, branches=True\)"):
+        recipe.on(pt.infer(model, params, x))
+
+
 def test_a_training_ends_within_the_target(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 2))

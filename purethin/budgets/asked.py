@@ -17,7 +17,8 @@ from purethin.budgets.polynomial import CostFunction
 from purethin.costs import cost
 from purethin.errors import MaskError, nearest
 from purethin.finding import find, hint
-from purethin.limits import by_axis
+from purethin.limits import least_of, most_of, steps_of
+from purethin.selection import check_scores
 from purethin.spec import Scores, Spec
 
 KINDS = ("macs", "parameters", "bytes", "activation_bytes")
@@ -64,7 +65,7 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
         if kind == "table":
             continue
         if kind not in (*KINDS, "latency"):
-            raise MaskError(f"no budget is of '{kind}'; {nearest(kind, KINDS)}")
+            raise MaskError(f"no budget is of '{kind}'; {nearest(kind, (*KINDS, 'latency'))}")
         if not fits(asked, float) or not 0 < float(asked) < inf:
             raise MaskError(
                 f"the budget of {kind} is {asked!r}: give a fraction of the dense cost, as 0.5, or "
@@ -79,8 +80,10 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
             continue
         whole = getattr(dense, kind)
         out[kind] = int(asked * whole) if asked <= 1 else int(asked)
+        if not whole:
+            raise MaskError(f"the network has no {kind}: there is nothing to save")
         if not out[kind]:
-            raise MaskError(f"the network has {whole:,} {kind}: there is nothing to save")
+            raise MaskError(f"{asked!r} of the {whole:,} {kind} is less than one: give more")
     if not out:
         raise MaskError(
             f"no budget is given: solve(scores, spec, macs=0.5), or of {', '.join(KINDS[1:])}"
@@ -101,41 +104,43 @@ def movable_of(
         wanted = {n for n in scores if spec.axes[n].exact}
     else:
         wanted = {*find(spec, options.axes, error=MaskError)}
+    if spec.exact and not wanted:
+        raise MaskError(
+            "no axis may lose units: give scores of exact axes, or name in `axes` those that may"
+        )
     if (missing := next((n for n in spec.axes if n in wanted - scores.keys()), None)) is not None:
         raise MaskError(f"the axis '{missing}' has no scores; {nearest(missing, scores)}")
     crossed = {n for t in function.uneven if t.times is None for n in t.axes}
-    steps, leasts, mosts = (
-        by_axis(spec.axes, given, spec)
-        for given in (_multiples(options, spec, table), options.min_keep, options.max_sparsity)
-    )
+    steps = steps_of(spec.sizes, _multiples(options, spec, table), spec)
+    least = least_of(spec.axes, options.min_keep, spec)
+    most = most_of(spec.axes, options.max_sparsity, spec)
     out = {}
     for name in (n for n in spec.axes if n in wanted - crossed):
-        score = scores[name]
-        if tuple(score.shape) != (spec.sizes[name],) or bool(score.isnan().any()):
-            raise MaskError(
-                f"the scores of '{name}' are no {spec.sizes[name]} numbers, one for each unit: "
-                f"shape {tuple(score.shape)}, {int(score.isnan().sum())} nan"
-            )
-        step, least, most = steps.get(name, 1), leasts.get(name, 1), mosts.get(name, 1.0)
-        odd = step < 1 or step % 1 or least < (not spec.branches) or least % 1
-        if odd or not 0 <= most <= 1:
-            raise MaskError(
-                f"'{name}' has round_to {step}, min_keep {least} and max_sparsity {most}: round_to "
-                "and min_keep are whole numbers of at least 1 (min_keep 0 with a spec of infer(…, "
-                "branches=True)), max_sparsity is from 0 to 1"
-            )
-        out[name] = Limits(int(step), int(least), float(most))
+        check_scores(name, scores[name], spec)
+        if scores[name].is_meta:
+            raise MaskError(f"the scores of '{name}' are on the meta device, which has no numbers")
+        out[name] = Limits(steps[name], least[name], most.get(name, 1.0))
     return out
 
 
 def _check_asked(scores: Scores, spec: Spec, options: Options) -> None:
-    """That the scores are of axes, and their normalisation has a name."""
+    """That the scores are of axes, their normalisation has a name, and branches were looked for
+    where one may go.
+    """
     if (unknown := next((n for n in scores if n not in spec.axes), None)) is not None:
         raise MaskError(f"scores are given of '{unknown}', which is no axis; {hint(spec, unknown)}")
     if options.normalize not in (*get_args(get_args(Normalize)[0]), None):
         raise MaskError(
             f"normalize is {options.normalize!r}: give 'layers', 'share' or 'rank', or None for "
             "scores that add up"
+        )
+    least = options.min_keep
+    if 0 in (least.values() if isinstance(least, Mapping) else [least]) and not (
+        spec.branches or spec.needed
+    ):
+        raise MaskError(
+            "min_keep is 0, and which axes may go whole is not known: give a spec of "
+            "pt.infer(…, branches=True)"
         )
 
 
@@ -189,8 +194,6 @@ def _multiples(options: Options, spec: Spec, table: object) -> int | Mapping[str
     asked = options.round_to
     if isinstance(table, LatencyTable) and asked in (None, "auto"):
         return round_for(table, spec)
-    if isinstance(asked, str):
-        raise MaskError(
-            f"round_to is '{asked}': 'auto' needs a table: solve(…, round_to='auto', table=…)"
-        )
+    if asked == "auto":
+        raise MaskError("round_to is 'auto', by a table: solve(…, round_to='auto', table=…)")
     return 1 if asked is None else asked

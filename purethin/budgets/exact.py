@@ -56,8 +56,8 @@ def best_rungs(
     groups = [_worth_trying(g, multiplier, rest, value, groups) for g in groups]
     ahead = [float((g.values - multiplier * g.costs).max()) for g in groups]
     after = [*accumulate(reversed(ahead), initial=0.0)][::-1][1:]
-    cost, gained = torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    chosen = torch.zeros(1, 0, dtype=torch.int64)
+    cost = gained = torch.zeros(1, dtype=torch.float64, device="cpu")
+    chosen = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
     cheapest = [*accumulate((float(g.costs[0]) for g in reversed(groups)), initial=0.0)][::-1][1:]
     for group, coming, least in zip(groups, after, cheapest, strict=True):
         if len(cost) * len(group.costs) > 100 * _STATES:
@@ -88,7 +88,9 @@ def _groups(ladder: Ladder, costs: Callable[[Tensor], Tensor]) -> list[_Group] |
     if max(map(prod, shapes), default=0) > _TABLE or sum(map(prod, shapes)) > 12 * _TABLE:
         return None
     for axes, sizes in zip(coupled, shapes, strict=True):
-        grid = torch.cartesian_prod(*(torch.arange(n) for n in sizes)).view(-1, len(axes))
+        grid = torch.cartesian_prod(*(torch.arange(n, device="cpu") for n in sizes)).view(
+            -1, len(axes)
+        )
         counts = ladder.dense.repeat(len(grid), 1)
         value = torch.zeros(len(grid), dtype=torch.float64, device="cpu")
         for i, rung in zip(axes, grid.unbind(1), strict=True):

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from purethin import axes as ax
 from purethin.axes import Axes, Fixed, Name, Product, Sum
-from purethin.errors import SpecError
+from purethin.errors import SpecError, nearest
 from purethin.notation import parse
 from purethin.spec import Spec
 
@@ -85,14 +85,14 @@ class LatencyTable:
         Raises:
             SpecError: its axes or their sizes are others.
         """
-        other = {n: size for n, size in self.sizes.items() if spec.sizes.get(n) != size}
-        if other:
-            name, size = next(iter(other.items()))
-            raise SpecError(
-                f"this table is of another network: its '{name}' has {size} units, and the spec's "
-                f"{spec.sizes.get(name, 'has none')}; time this one, pt.latency_table(model, spec, "
-                "example)"
-            )
+        here = spec.sizes if self.sizes else {}
+        for name in {**self.sizes, **here}:
+            mine, other = self.sizes.get(name, "no"), spec.sizes.get(name, "no")
+            if mine != other:
+                raise SpecError(
+                    f"this table is of another network: its '{name}' has {mine} units, that of the "
+                    f"spec has {other}; time this one, pt.latency_table(model, spec, example)"
+                )
 
     def seconds(self, spec: Spec, widths: Mapping[str, Tensor | int]) -> Tensor:
         """What networks of these widths take: `DoubleTensor[…]`.
@@ -100,8 +100,14 @@ class LatencyTable:
         Args:
             spec: the dense spec.
             widths: `{axis: Tensor[…]}`, the axes left out dense.
+
+        Raises:
+            SpecError: an axis is none of the spec's.
         """
-        full = {n: torch.as_tensor(widths.get(n, s)).double() for n, s in spec.sizes.items()}
+        if (unknown := next((n for n in widths if n not in spec.sizes), None)) is not None:
+            raise SpecError(f"no axis is named '{unknown}'; {nearest(unknown, spec.sizes)}")
+        asked = {n: widths.get(n, size) for n, size in spec.sizes.items()}
+        full = {n: torch.as_tensor(width, device="cpu").double() for n, width in asked.items()}
         full = dict(zip(full, torch.broadcast_tensors(*full.values()), strict=True))
         return self._of_whole(added(self.layers, full, spec.sizes))
 
@@ -117,8 +123,15 @@ class LatencyTable:
         return torch.where(total > dense, total * (self.dense / dense), inside)
 
     def save(self, file: str | Path) -> None:
-        """Write it as JSON."""
-        Path(file).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        """Write it as JSON.
+
+        Raises:
+            SpecError: the file cannot be written.
+        """
+        try:
+            Path(file).write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"{file} cannot be written: {error.strerror or error}") from error
 
     @staticmethod
     def load(file: str | Path) -> LatencyTable:
@@ -139,10 +152,12 @@ class LatencyTable:
                 )
                 for row in said["layers"]
             )
+            if not layers:
+                raise ValueError("it has no layers")
             whole = tuple((float(a), float(b)) for a, b in said["whole"])
-            return LatencyTable(
-                layers, said["dense"], said["machine"], whole, said.get("sizes", {})
-            )
+            return LatencyTable(layers, said["dense"], said["machine"], whole, said["sizes"])
+        except OSError as error:
+            raise SpecError(f"{file} cannot be read: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise SpecError(f"{file} is no latency table: {error!r}") from error
 

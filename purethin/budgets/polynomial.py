@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import reduce
 from itertools import accumulate, product
 from math import prod
 from typing import NamedTuple
@@ -58,6 +58,7 @@ class CostFunction:
     _constant: Tensor  # the costs of no unit at all
     _coefficients: tuple[Tensor, ...]  # of the unknowns, and of each level
     _small: bool  # whether float64 is exact
+    _floating: CostFunction | None = None  # the same in float64
 
     def __call__(self, widths: Tensor | Mapping[str, Tensor | int]) -> Amounts:
         """The costs of networks of these widths.
@@ -82,10 +83,12 @@ class CostFunction:
                 f"widths have {shape[-1] if shape else 'no'} entries, but the network has {axes} "
                 "axes: give one number for each of `.axes`"
             )
+        if given.device.type != "cpu" or given.is_complex():
+            return self._elsewhere(given)
         whole, one = not given.is_floating_point(), len(shape) == 1
         if one and whole and (shape[-1] > axes or not self.uneven):
             return Amounts(*self._of(given.long()).unbind())
-        of = self if whole and not self._small else self._floating
+        of = self if whole and not self._small else self._floating or self
         kind = of._constant.dtype
         if one:
             out = of._of(given.to(kind))
@@ -96,6 +99,13 @@ class CostFunction:
             out = out.view(len(out), *shape[:-1])
         return Amounts(*(out.long() if whole else out).unbind())
 
+    def _elsewhere(self, given: Tensor) -> Amounts:
+        """The costs where the widths are; they are counted on the processor."""
+        if given.is_meta or given.is_complex():
+            raise MaskError(f"widths are {given.dtype} on {given.device.type}: give real numbers")
+        return Amounts(*(out.to(given.device) for out in self(given.cpu())))
+
+    @explained
     def counts(self, masks: Masks) -> Tensor:
         """`LongTensor[axes + uneven takes]`: what masks keep of each axis and of each uneven take;
         from it the costs are exact whatever units stay.
@@ -126,20 +136,18 @@ class CostFunction:
         if all(isinstance(width, int) for width in widths.values()):
             kept = {**self.sizes, **widths}
             return torch.tensor([*kept.values()], dtype=torch.int64, device="cpu")
-        columns = torch.broadcast_tensors(*map(torch.as_tensor, widths.values()))
-        given = torch.stack(columns, -1)
-        given = given.to(torch.promote_types(given.dtype, torch.int64))
+        place = next((w.device for w in widths.values() if isinstance(w, Tensor)), "cpu")
+        try:
+            columns = [torch.as_tensor(width, device=place) for width in widths.values()]
+            given = torch.stack(torch.broadcast_tensors(*columns), -1)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise MaskError(
+                f"widths are numbers of units, of all axes for as many candidates: {error}"
+            ) from error
+        given = given.double() if given.is_floating_point() else given.long()
         dense = given.new_tensor([*self.sizes.values()]).expand(*given.shape[:-1], -1)
         at = given.new_tensor([self.axes.index(name) for name in widths], dtype=torch.int64)
         return dense.index_copy(-1, at, given)
-
-    @cached_property
-    def _floating(self) -> CostFunction:
-        """It in float64."""
-        times = None if self._times is None else self._times.double()
-        coefficients = tuple(c.double() for c in self._coefficients)
-        constant = self._constant.double()
-        return replace(self, _times=times, _constant=constant, _coefficients=coefficients)
 
     def _of(self, unknowns: Tensor) -> Tensor:
         """`Tensor[costs, candidates]` of `Tensor[axes, candidates]`; the candidates may lack."""
@@ -205,7 +213,8 @@ def cost_function(spec: Spec) -> CostFunction:
     for name, dims in spec.layout.items():
         width = getattr(torch, spec.dtypes[name]).itemsize
         add(dims, 0, int(name not in spec.buffers), width, 0)
-    return _compiled(spec.sizes, tuple(reader.uneven.values()), table)
+    with torch.inference_mode(False):  # what is made in it has no part in a gradient later
+        return _also_floating(_compiled(spec.sizes, tuple(reader.uneven.values()), table))
 
 
 def _compiled(
@@ -246,6 +255,17 @@ def _compiled(
         ),
         _small=most < _EXACT,
     )
+
+
+def _also_floating(found: CostFunction) -> CostFunction:
+    """With itself in float64, made once: what is first made under a transform ends with it."""
+    floating = replace(
+        found,
+        _times=None if found._times is None else found._times.double(),
+        _constant=found._constant.double(),
+        _coefficients=tuple(c.double() for c in found._coefficients),
+    )
+    return replace(found, _floating=floating)
 
 
 Places = tuple[int, ...]

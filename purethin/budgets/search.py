@@ -148,7 +148,8 @@ class Search:
         """The fewest steps along a path after which no part is above 1 + `over`."""
         low, high = -1, self.ladder.widths.numel()
         while high - low > 1:
-            grid = torch.linspace(low, high, min(_GRID, high - low + 1), dtype=torch.float64).long()
+            count = min(_GRID, high - low + 1)
+            grid = torch.linspace(low, high, count, dtype=torch.float64, device="cpu").long()
             grid = grid.unique()[1:]
             within = (self.of(path(grid)) - 1).amax(-1) <= over
             first = int(within.to(torch.int64).argmax()) if bool(within.any()) else len(grid) - 1

@@ -103,9 +103,10 @@ def solve(
         spec: the spec of the network.
         axes: the axes that may lose units, as `find` reads them; all exact axes that have scores,
             if not given.
-        round_to: an axis keeps a multiple of so many units, or all; or `{text: number}`, by texts
-            as `find` reads them, an axis's own name first. `"auto"`: the multiples that were fast
-            by the `table` of latencies, also where nothing is asked and there is one; else 1.
+        round_to: an axis keeps a multiple of so many units, or all; one that has no more than that
+            may keep any number. Or `{text: number}`, by texts as `find` reads them, an axis's own
+            name first. `"auto"`: the multiples that were fast by the `table` of latencies, also
+            where nothing is asked and there is one; else 1.
         min_keep: it keeps at least so many; or a mapping. With 0 a branch of `spec.branches` may
             go whole, and what goes with it then does.
         max_sparsity: it loses at most this fraction, in [0, 1]; or a mapping.
@@ -324,7 +325,7 @@ def _refuse_infeasible(
     kind = [*limits][int(parts.argmax())]
     counts, cost_of = search.ladder.counts(least[None])[0], costs[kind]
     now, dense = (float(cost_of(c[None])[0]) for c in (counts, function.counts({})))
-    none = torch.zeros(len(function.axes), dtype=torch.int64)
+    none = torch.zeros_like(counts[: len(function.axes)])
     without = cost_of(fewer(function, counts, none))
     lines = []
     for i in without.argsort(stable=True)[:3].tolist():

@@ -7,13 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from purethin import axes as ax
-from purethin.arguments import explained
+from purethin.arguments import explained, fits
 from purethin.axes import Axes
 from purethin.budgets.backends import Backend, Ready, clock, ready_of, settle
 from purethin.budgets.latency import (
@@ -79,8 +80,9 @@ def latency_table(
         SpecError: no layer of the network was called; a fraction is none; no such backend, or it is
             not installed.
     """
-    points = tuple(sorted({*fractions, 1.0}))
-    if not 0 < points[0] <= points[-1] <= 1:
+    wrong = [part for part in fractions if not fits(part, float) or not 0 < part <= 1]
+    points = tuple(sorted({float(part) for part in fractions if part not in wrong} | {1.0}))
+    if wrong or len(points) < 2:
         raise SpecError(f"fractions are {tuple(fractions)}: give parts of the widths, up to 1")
     ready = ready_of(backend) if isinstance(backend, str) else backend
     settle()
@@ -137,7 +139,7 @@ def _grid(
         widths = _widths(groups, at, spec)
         full = _tensors(widths, spec)
         part = [float(narrowed(g, full, spec.sizes)) / f for g, f in zip(groups, at, strict=True)]
-        taken.append(timed(widths) / float(torch.tensor(part).prod()))
+        taken.append(timed(widths) / prod(part))
     layer, odd = replace(layer, seconds=tuple(taken)), [1.0] * KINDS
     for kind in range(KINDS):
         widths = _odd_widths(groups, kind, spec)

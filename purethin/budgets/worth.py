@@ -120,7 +120,7 @@ def worth(spec: Spec, masks: Masks | None = None) -> Worth:
 
 def _units(function: CostFunction, now: Tensor) -> tuple[Unit, ...]:
     less = function(fewer(function, now, now[: len(function.axes)] - 1))
-    none = function(fewer(function, now, torch.zeros(len(function.axes), dtype=torch.int64)))
+    none = function(fewer(function, now, torch.zeros_like(now[: len(function.axes)])))
     costs = function(now)
     kind = 0 if int(costs.macs) else 1
     whole = max(int(costs[kind]), 1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from purethin.budgets.solve import Options, require_reachable, solution
 from purethin.costs import cost
 from purethin.errors import MaskError
+from purethin.limits import steps_of
 from purethin.recipes.by_axis import ByAxis
 from purethin.recipes.groups import Group
 from purethin.recipes.masking import Score, total_score
@@ -40,13 +41,13 @@ def targeted_masks(
         for group in groups
         for axis in group.axes
     }
-    options = _options([(pruner, groups) for pruner, groups, _ in ranked])
+    options = _options([(pruner, groups) for pruner, groups, _ in ranked], spec)
     found = solution(scores, spec, options, budgets, {n: m.cpu() for n, m in masks.items()}).masks
     whole = {n: torch.ones(spec.sizes[n], dtype=torch.bool, device="cpu") for n in scores}
     return {n: found.get(n, whole[n]) for n in scores}
 
 
-def _options(acting: Sequence[tuple[Pruner, Sequence[Group]]]) -> Options:
+def _options(acting: Sequence[tuple[Pruner, Sequence[Group]]], spec: Spec) -> Options:
     """What `solve` is asked, axis by axis."""
     by: dict[str, ByAxis] = {}
     steps: dict[str, int] = {}
@@ -54,13 +55,12 @@ def _options(acting: Sequence[tuple[Pruner, Sequence[Group]]]) -> Options:
         choice = pruner.by_axis or ByAxis(axes={})
         own = [axis for group in groups for axis in group.axes]
         by |= dict.fromkeys(own, choice)
-        step = choice.round_to
-        steps |= step if isinstance(step, Mapping) else dict.fromkeys(own, step)
+        steps |= steps_of({axis: spec.sizes[axis] for axis in own}, choice.round_to, spec)
     said = {b.normalize for b in by.values()}
     return Options(
         axes=sorted(by),
         round_to=steps,
-        min_keep={axis: max(b.min_keep, 1) for axis, b in by.items()},
+        min_keep={axis: b.min_keep for axis, b in by.items()},
         max_sparsity={a: 1.0 if b.max_sparsity is None else b.max_sparsity for a, b in by.items()},
         normalize=None if "raw" in said else "share" if "share" in said else "layers",
     )
@@ -102,7 +102,7 @@ def check_targets(
                     f"and a Leader of {len(group.axes)} axes: write `group_dependency: Auto`",
                 )
     for acting in together.values():
-        options = _options([(pruner, groups[pruner.name]) for pruner in acting])
+        options = _options([(pruner, groups[pruner.name]) for pruner in acting], spec)
         ones = {a: torch.ones(spec.sizes[a], device="cpu") for a in options.axes or ()}
         target = acting[0].target or {}
         try:
