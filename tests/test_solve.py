@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 import purethin as pt
 from purethin import axes as ax
+from purethin.budgets.ladder import Ladder
+from purethin.budgets.search import Search
 from purethin.notation import parse_layout
 
 SIZES = {"a": 6, "b": 4, "c": 5}
@@ -110,6 +112,33 @@ def test_a_solution_is_within_the_budget_full_and_below_the_bound(
         for k in [*wider, SIZES[n]][: int(mask.sum()) < SIZES[n]]:
             more = {**full, **narrower({n: scores[n]}, {n: k})}
             assert pt.cost(spec, more).parameters > limit
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 3), max_size=90), min_size=1, max_size=4),
+    st.integers(0, 400),
+    st.randoms(),
+)
+@settings(deadline=None, max_examples=60)
+def test_steps_go_in_the_order_of_their_key_and_of_equal_ones_those_of_the_first_axis(
+    drawn: list[list[int]], budget: int, random: Any
+) -> None:
+    keys = [sorted(row) for row in drawn]
+    longest, top = max(map(len, keys)), torch.tensor([*map(len, keys)])
+    widths = torch.arange(longest + 1).minimum(top[:, None])
+    ladder = Ladder((), (), widths, widths.double(), top, top, torch.arange(len(keys)), ())
+    search = Search(ladder, lambda counts: counts.sum(-1, keepdim=True) / max(budget, 1e-9))
+    key = torch.full((len(keys), longest), torch.inf, dtype=torch.float64)
+    for i, row in enumerate(keys):
+        key[i, : len(row)] = torch.tensor(row, dtype=torch.float64)
+    since = torch.tensor([random.randint(0, len(row)) for row in keys])
+    done = [row[: len(row) - int(k)] for row, k in zip(keys, since, strict=True)]
+    left = [(v, i) for i, row in enumerate(keys) for v in row[len(done[i]) :]]
+    more = max(0, int(since.sum()) - budget)
+    want = since - torch.bincount(
+        torch.tensor([i for _, i in sorted(left)[:more]], dtype=torch.int64), minlength=len(keys)
+    )
+    assert search.first_within(key, since).tolist() == want.tolist()
 
 
 @given(scores_of, st.sampled_from([0.3, 0.5, 0.8]))

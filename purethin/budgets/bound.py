@@ -33,20 +33,20 @@ def upper_bound(
     slope = torch.func.grad(costs)(at)[ladder.columns] * at[ladder.columns]
     slack = limit - float(costs(at))
     logs = (ladder.widths / at[ladder.columns][:, None]).log()
-    values = ladder.values
+    lines, values = slope[:, None] * logs, ladder.values
+    bounds: list[float] = []
 
-    def dual(multiplier: float) -> float:
-        best = (values - multiplier * slope[:, None] * logs).amax(1)
-        return float(best.sum()) + multiplier * slack
+    def rises(multiplier: float) -> bool:
+        """Whether the dual rises here; the bound that it is, is kept."""
+        best = torch.sub(values, lines, alpha=multiplier).max(1)
+        bounds.append(float(best.values.sum()) + multiplier * slack)
+        return slack >= float(lines.gather(1, best.indices[:, None]).sum())
 
-    high = 1.0
-    while high < 2.0**60 and dual(2 * high) < dual(high):
-        high *= 2
-    low, high = 0.0, 2 * high
-    for _ in range(60):  # the dual is convex
-        third = (high - low) / 3
-        if dual(low + third) <= dual(high - third):
-            high -= third
-        else:
-            low += third
-    return min(dual(0.0), dual((low + high) / 2))
+    low, high = 0.0, 1.0
+    while not rises(high) and high < 2.0**60:
+        low, high = high, 2 * high
+    for _ in range(50):  # the dual is convex
+        middle = (low + high) / 2
+        low, high = (low, middle) if rises(middle) else (middle, high)
+    rises(0.0)
+    return min(bounds)

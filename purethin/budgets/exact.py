@@ -136,11 +136,13 @@ def _coupled(ladder: Ladder, costs: Callable[[Tensor], Tensor]) -> list[list[int
 
 def _undominated(costs: Tensor, values: Tensor) -> Tensor:
     """The positions of those than which none is as cheap and as good, by ascending cost."""
-    order = values.argsort(descending=True, stable=True)
-    order = order[costs[order].argsort(stable=True)]
+    order = costs.argsort(stable=True)
     best = values[order].cummax(0).values
     before = torch.cat([best.new_full((1,), -torch.inf), best[:-1]])
-    return order[values[order] > before]
+    order = order[values[order] > before]
+    cost = costs[order]
+    last = torch.cat([cost[1:] != cost[:-1], torch.ones(1, dtype=torch.bool, device="cpu")])
+    return order[last] if len(order) else order
 
 
 def _multiplier(groups: Sequence[_Group], rest: float) -> float:

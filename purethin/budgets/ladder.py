@@ -109,11 +109,10 @@ def ladder(
         held = _held(name, score, function)
         order = torch.where(held, torch.inf, score).argsort(stable=True)
         widest = len(score) - int((score == -torch.inf).sum())
-        allowed = _allowed(name, spec, limits[name], order, (int(held.sum()), widest))
+        rungs.append(_allowed(name, spec, limits[name], order, (int(held.sum()), widest)))
         finite = torch.where(score.isinf(), 0, score)
         lost = torch.cat([score.new_zeros(1), finite[order].cumsum(0)])
         orders.append(order)
-        rungs.append(torch.tensor(allowed, device="cpu"))
         kept = lost[-1] - lost[spec.sizes[name] - rungs[-1]]
         values.append(kept if times is None else times[name] * _logarithms(kept))
     longest = max(map(len, rungs), default=1)
@@ -164,16 +163,16 @@ def _held(name: str, score: Tensor, function: CostFunction) -> Tensor:
     return held
 
 
-def _allowed(
-    name: str, spec: Spec, limits: Limits, order: Tensor, ends: tuple[int, int]
-) -> list[int]:
+def _allowed(name: str, spec: Spec, limits: Limits, order: Tensor, ends: tuple[int, int]) -> Tensor:
     """The widths that an axis may have between two ends, ascending; the wider is among them."""
     size, (held, widest) = spec.sizes[name], ends
     needed = 0 if name in spec.branches else 1
     least = max(limits.min_keep, held, size - count_removed(limits.max_sparsity, size), needed)
-    widths = [n for n in range(min(least, widest), widest) if n % limits.round_to == 0]
+    least = -(-min(least, widest) // limits.round_to) * limits.round_to
+    widths = torch.arange(least, max(least, widest), limits.round_to, device="cpu")
     mine = tuple(c for c in spec.conditions if name in {*ax.names(c.left), *ax.names(c.right)})
     if mine:
         rank, compared = order.argsort(), replace(spec, conditions=mine)
-        widths = [n for n in widths if not broken_condition(compared, {name: rank >= size - n})]
-    return [*widths, widest]
+        broken = (broken_condition(compared, {name: rank >= size - n}) for n in widths.tolist())
+        widths = widths[[each is None for each in broken]]
+    return torch.cat([widths, widths.new_tensor([widest])])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ parts of the budgets: within them where no part is above 1.
 """
 _PART = 0.15  # of what is too much goes before prices are counted anew,
 _NEAR = 0.02  # and all of it where it is less than that
-_GRID = 64  # candidates at once, where a place along a path is looked for
+_GRID = 64  # candidates at once, where a place among the steps down is looked for
+_SAMPLE = 64  # keys of each axis that say where the others are
 _TRIES = 8
 
 
@@ -40,16 +42,14 @@ class Search:
     def greedy(self) -> Tensor:
         """`LongTensor[axes]`: rungs within the budgets, which the lowest rungs must be."""
         if self.even:
-            path = self._evenly()
-            return self.filled(path(self._first_within(path)))
+            return self.filled(self.first_within(self._parts_gone))
         best = kept = self.filled(self._down())
         value = -torch.inf
         for _ in range(_TRIES):
             if (now := float(self.ladder.value(best[None])[0])) <= value:
                 break
             kept, value = best, now
-            path = self._path(self._prices(kept), None)
-            best = self.filled(path(self._first_within(path)))
+            best = self.filled(self.first_within(self._key(self._prices(kept))))
         return kept
 
     def filled(self, rungs: Tensor) -> Tensor:
@@ -79,9 +79,9 @@ class Search:
             over = float((self.of(rungs[None])[0] - 1).max())
             if over <= 0:
                 break
-            path = self._path(self._prices(rungs), rungs)
             aim = over * (1 - _PART) if over > _NEAR else 0.0
-            last, rungs = rungs, path(self._first_within(path, aim))
+            key = self._key(self._prices(rungs))
+            last, rungs = rungs, self.first_within(key, rungs, aim)
         return rungs
 
     def _prices(self, rungs: Tensor) -> Tensor:
@@ -99,59 +99,68 @@ class Search:
         weight = ((now - now.max()) * 20).exp()
         return (saved * weight).sum(-1)
 
-    def _path(self, prices: Tensor, since: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """All steps down in the order of score lost per cost saved, as a function from how many are
-        taken to rungs; those down to `since` come first.
+    def _key(self, prices: Tensor) -> Tensor:
+        """`DoubleTensor[axes, steps]`: score lost per cost saved of each step down from the widest
+        rung, ascending in each axis.
         """
-        top, widths, values = self.ladder.top, self.ladder.widths, self.ladder.values
-        step, before, after = self._steps()
+        return torch.where(prices[:, None] > 0, self._densities / prices[:, None], torch.inf)
+
+    @cached_property
+    def _densities(self) -> Tensor:
+        """Score lost per unit; that of a step before, where a later one loses less."""
+        widths, values = self.ladder.widths, self.ladder.values
+        real, before, after = self._steps
         units = widths.gather(1, before) - widths.gather(1, after)
         lost = values.gather(1, before) - values.gather(1, after)
-        real = step < top[:, None]
-        density = torch.where(real, lost / units.clamp(min=1), torch.inf).cummax(1).values
-        key = torch.where(prices[:, None] > 0, density / prices[:, None], torch.inf)
-        if since is not None:
-            key = torch.where(step < (top - since)[:, None], -torch.inf, key)
-        return self._along(key)
+        each = torch.where(real, lost / units.clamp(min=1), torch.inf)
+        return each.cummax(1).values if each.numel() else each
 
-    def _evenly(self) -> Callable[[Tensor], Tensor]:
-        """All steps down in the order of the part of the axis that is gone after each."""
-        widths, top = self.ladder.widths, self.ladder.top[:, None]
-        return self._along(1 - widths.gather(1, self._steps()[2]) / widths.gather(1, top))
+    @property
+    def _parts_gone(self) -> Tensor:
+        """The part of the axis that is gone after each step."""
+        widths, (real, _, after) = self.ladder.widths, self._steps
+        gone = 1 - widths.gather(1, after) / widths.gather(1, self.ladder.top[:, None])
+        return torch.where(real, gone, torch.inf)
 
+    @cached_property
     def _steps(self) -> tuple[Tensor, Tensor, Tensor]:
-        """`LongTensor[1, steps]`, and the rungs `LongTensor[axes, steps]` before and after each."""
+        """Which steps down there are, and the rungs before and after each: `[axes, steps]`."""
+        top = self.ladder.top[:, None]
         step = torch.arange(self.ladder.widths.shape[1] - 1, device="cpu")[None]
-        before = (self.ladder.top[:, None] - step).clamp(min=0)
-        return step, before, (before - 1).clamp(min=0)
+        before = (top - step).clamp(min=0)
+        return step < top, before, (before - 1).clamp(min=0)
 
-    def _along(self, key: Tensor) -> Callable[[Tensor], Tensor]:
-        """All steps down in ascending order of a key `[axes, steps]`, which ascends in each axis,
-        as a function from how many are taken to rungs.
+    def first_within(self, key: Tensor, since: Tensor | None = None, over: float = 0.0) -> Tensor:
+        """The rungs after the fewest steps down, in ascending order of a key, after which no part
+        is above 1 + `over`; those down to `since` come first.
         """
-        top = self.ladder.top
-        real = self._steps()[0] < top[:, None]
-        order = torch.where(real, key, torch.inf).flatten().argsort(stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(len(order), device="cpu")
-        rank = torch.where(real, rank.view_as(key), torch.iinfo(rank.dtype).max)
+        high = top = self.ladder.top
+        low = torch.zeros_like(top) if since is None else top - since
+        if bool((self.of((top - low)[None]) - 1 <= over).all()):
+            return top - low
+        while int((high - low).sum()) > 1:
+            taken = _between(key, low, high)
+            within = (self.of(top - taken) - 1).amax(-1) <= over
+            first = int(within.to(torch.int64).argmax()) if bool(within.any()) else len(taken)
+            low = taken[first - 1] if first else low
+            high = taken[first] if first < len(taken) else high
+        return top - high
 
-        def rungs(taken: Tensor) -> Tensor:
-            """`LongTensor[…, axes]` of `LongTensor[…]`."""
-            ahead = taken.reshape(1, -1).expand(len(top), -1).contiguous()
-            gone = torch.searchsorted(rank, ahead)
-            return (top[:, None] - gone).t().reshape(*taken.shape, len(top))
 
-        return rungs
-
-    def _first_within(self, path: Callable[[Tensor], Tensor], over: float = 0.0) -> Tensor:
-        """The fewest steps along a path after which no part is above 1 + `over`."""
-        low, high = -1, self.ladder.widths.numel()
-        while high - low > 1:
-            count = min(_GRID, high - low + 1)
-            grid = torch.linspace(low, high, count, dtype=torch.float64, device="cpu").long()
-            grid = grid.unique()[1:]
-            within = (self.of(path(grid)) - 1).amax(-1) <= over
-            first = int(within.to(torch.int64).argmax()) if bool(within.any()) else len(grid) - 1
-            low, high = int(grid[first - 1]) if first else low, int(grid[first])
-        return torch.tensor(high, device="cpu")
+def _between(key: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """`LongTensor[candidates, axes]`: how many steps of each axis come before some keys between two
+    places, in equal parts as far as a sample tells, the first key among them. Of equal keys alone,
+    those of the first axes.
+    """
+    left = high - low
+    at = low[:, None] + left[:, None] * torch.arange(_SAMPLE, device="cpu") // _SAMPLE
+    sample, order = key.gather(1, at.clamp(max=key.shape[1] - 1)).flatten().sort()
+    ahead = left.repeat_interleave(_SAMPLE)[order].cumsum(0)
+    parts = torch.arange(_GRID, device="cpu")
+    cuts = sample[torch.searchsorted(ahead, ahead[-1] * parts // _GRID, right=True)]
+    cuts = cuts.unique_consecutive().expand(len(key), -1).contiguous()
+    taken = torch.searchsorted(key, cuts, right=True).t().maximum(low).minimum(high)
+    if torch.equal(taken[0], high):
+        count = (parts * left.sum() // _GRID).unique_consecutive()[1:]
+        taken = low + (count[:, None] - left.cumsum(0) + left).clamp(min=0).minimum(left)
+    return taken
