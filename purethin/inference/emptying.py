@@ -15,13 +15,13 @@ import torch
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.checks import broken_condition, joined
+from purethin.inference.faults import Fault, halved
 from purethin.inference.layers import layers_of
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node
 from purethin.inference.places import raised_at
 from purethin.inference.readout import names_of
 from purethin.inference.sources import Example, Source, Traced, run
-from purethin.inference.trial import Fault, halved
 from purethin.inference.without import Dense, Without
 from purethin.spec import Masks, Spec
 

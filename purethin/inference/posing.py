@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from purethin.inference.nodes import Node
 from purethin.inference.places import Because, Place, is_message, is_purethin, place
 
 
@@ -24,12 +25,16 @@ class Posing:
         """Note that the value is only spelled out."""
         raise NotImplementedError
 
+    def foretold(self, size_of: Callable[[Node], int]) -> Any:
+        """What the value is where sizes are as `size_of` says."""
+        raise NotImplementedError
+
     @property
     def node(self) -> Any:
         """What torch's C++ reads of a `SymInt` or a `SymFloat`."""
         return _Asked(self)
 
-    def _read(self, how: str) -> Any:
+    def read(self, how: str) -> Any:
         """The plain value, for code that is not purethin's: a message's, or one that computes."""
         if not is_purethin(sys._getframe(2).f_code):
             at = place(how)
@@ -40,7 +45,7 @@ class Posing:
         return self.value
 
     def __reduce__(self) -> tuple[type, tuple[Any]]:
-        return type(self.value), (self._read("a pickle"),)
+        return type(self.value), (self.read("a pickle"),)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self
@@ -49,25 +54,25 @@ class Posing:
         return self
 
     def __float__(self) -> float:
-        return float(self._read("float()"))
+        return float(self.read("float()"))
 
     __sym_float__ = __float__
 
     def __complex__(self) -> complex:
-        return complex(self._read("complex()"))
+        return complex(self.read("complex()"))
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         import numpy
 
-        return numpy.array(self._read("a numpy array"), dtype=dtype)
+        return numpy.array(self.read("a numpy array"), dtype=dtype)
 
     def __str__(self) -> str:
-        return str(self._read("str()"))
+        return str(self.read("str()"))
 
     __repr__ = __str__
 
     def __format__(self, spec: str) -> str:
-        return format(self._read("str()"), spec)
+        return format(self.read("str()"), spec)
 
     def __ne__(self, other: object) -> bool:
         return not self.__eq__(other)
@@ -95,14 +100,6 @@ class _Asked:
 def unposed(x: Any) -> Any:
     """The value of a tracked number; anything else as it is."""
     return x.value if isinstance(x, Posing) else x
-
-
-def untracked(how: str, function: Callable[..., Any], *args: Any) -> Any:
-    """What keeps no track: the function of the plain values."""
-    for x in args:
-        if isinstance(x, Posing):
-            x.escape(how)
-    return function(*map(unposed, args))
 
 
 def both_ways(kind: type, name: str, function: Callable[[Any, Any, Any], Any]) -> None:

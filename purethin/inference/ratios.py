@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
+from purethin.inference.computed import Computed, SizeOf, computed, foretold, untracked
 from purethin.inference.places import Because, Place, is_purethin, place
-from purethin.inference.posing import Posing, both_ways, unposed, untracked
+from purethin.inference.posing import Posing, both_ways, unposed
 from purethin.inference.sizes import Size
 
+_NUMBERS = (int, float, Computed)
 _SymFloat: Any = torch.SymFloat  # so that type checkers take a tracked fraction for a float
 
 
@@ -47,6 +49,10 @@ class Ratio(Posing, _SymFloat):
         """Note that the value is only spelled out."""
         for size in self.sizes:
             size.spell(why)
+
+    def foretold(self, size_of: SizeOf) -> Any:
+        """What the value is where sizes are as `size_of` says."""
+        return foretold(self.value, size_of)
 
     def whole(self) -> int | None:
         """The integer that it is, tracked; None where it is not one."""
@@ -84,7 +90,7 @@ class Ratio(Posing, _SymFloat):
         return untracked("round", round, self, ndigits)
 
     def __hash__(self) -> int:
-        return hash(self._read("hash()"))
+        return hash(self.read("hash()"))
 
     def __bool__(self) -> bool:
         return self.value != 0
@@ -94,7 +100,7 @@ class Ratio(Posing, _SymFloat):
 
     def _compare(self, other: Any, relation: str, holds: Callable[[Any, Any], Any]) -> Any:
         """Compared with a number, it is a comparison of its sizes."""
-        if type(other) not in (int, float) or not math.isfinite(other):
+        if type(other) not in _NUMBERS or not math.isfinite(other):
             return untracked(relation, holds, self, other)
         bound = Fraction(other) / self.factor
         if isinstance(self.under, Size):
@@ -104,9 +110,9 @@ class Ratio(Posing, _SymFloat):
 
 def _quotient(self: Any, a: Any, b: Any) -> Any:
     """`a / b`, of which one is tracked."""
-    value = unposed(a) / unposed(b)
     if (over := _parts(a)) is None or (under := _parts(b)) is None:
         return untracked("/", operator.truediv, a, b)
+    value = computed(operator.truediv, a, b)
     return _made(value, over[0], under[0], under[1], over[1], over[2] / under[2])
 
 
@@ -116,7 +122,8 @@ def _scaled(self: Any, a: Any, b: Any) -> Any:
         return Size._times(self, a, b)
     if (x := _parts(a)) is None or (y := _parts(b)) is None:
         return untracked("*", operator.mul, a, b)
-    return _made(unposed(a) * unposed(b), x[0], y[0], x[1], y[1], x[2] * y[2], multiplied=True)
+    value = computed(operator.mul, a, b)
+    return _made(value, x[0], y[0], x[1], y[1], x[2] * y[2], multiplied=True)
 
 
 def _parts(x: Any) -> tuple[Any, Any, Fraction] | None:
@@ -125,7 +132,7 @@ def _parts(x: Any) -> tuple[Any, Any, Fraction] | None:
         return x.over, x.under, x.factor
     if isinstance(x, Size):
         return (x, 1, Fraction(1)) if x.value > 0 else None
-    positive = type(x) in (int, float) and 0 < x < math.inf
+    positive = type(x) in _NUMBERS and 0 < x < math.inf
     return (1, 1, Fraction(x)) if positive else None
 
 
@@ -138,7 +145,7 @@ def _made(
     factor /= Fraction(1 if isinstance(under, Size) else under)
     over, under = (x if isinstance(x, Size) else 1 for x in (over, under))
     tracked = isinstance(over, Size) or isinstance(under, Size)
-    return Ratio(value, over, under, factor) if tracked else value
+    return Ratio(value, over, under, factor) if tracked else float(value)
 
 
 for _kind in (Size, Ratio):

@@ -15,6 +15,7 @@ from typing import Any, SupportsIndex
 
 import torch
 
+from purethin.inference.computed import SizeOf, untracked
 from purethin.inference.equations import ATTRIBUTE
 from purethin.inference.ledger import Ledger
 from purethin.inference.nodes import Node, constant, find, freeze, leaves, product, total
@@ -26,7 +27,7 @@ from purethin.inference.places import (
     is_purethin,
     place,
 )
-from purethin.inference.posing import Posing, both_ways, unposed, untracked
+from purethin.inference.posing import Posing, both_ways, unposed
 
 
 def node_of(value: int, ledger: Ledger) -> Node:
@@ -90,6 +91,10 @@ class Size(Posing, _SymInt):
         """Note that the value is only spelled out."""
         self.ledger.spelled.append((self.measured, why))
 
+    def foretold(self, size_of: SizeOf) -> int:
+        """What it is where sizes are as `size_of` says."""
+        return size_of(self.plus) - (0 if self.minus is None else size_of(self.minus))
+
     # ---- what leaves the track
 
     def lost(self, how: str) -> int:
@@ -106,7 +111,7 @@ class Size(Posing, _SymInt):
         return self.value if is_purethin(sys._getframe(1).f_code) else self.lost("int()")
 
     def __index__(self) -> int:
-        return self._read("an index or a count")
+        return self.read("an index or a count")
 
     def __hash__(self) -> int:
         if not in_library(sys._getframe(1).f_code.co_filename):  # libraries hash for their caches
@@ -154,10 +159,9 @@ class Size(Posing, _SymInt):
 
     def _sum(self, op: str, a: Any, b: Any, sign: int) -> Any:
         """`a + b`, or `a - b`."""
-        value = unposed(a) + sign * unposed(b)
         if not (isinstance(a, int) and isinstance(b, int)):
-            self.escape(op)
-            return value
+            return untracked(op, operator.add if sign > 0 else operator.sub, a, b)
+        value = unposed(a) + sign * unposed(b)
         (p, m), (q, n) = self._sides(a), self._sides(b)
         return self._made(value, p + (q if sign > 0 else n), m + (n if sign > 0 else q))
 
@@ -174,10 +178,9 @@ class Size(Posing, _SymInt):
         return min(self, other)
 
     def _times(self, a: Any, b: Any) -> Any:
-        value = unposed(a) * unposed(b)
         if not (isinstance(a, int) and isinstance(b, int)):
-            self.escape("*")
-            return value
+            return untracked("*", operator.mul, a, b)
+        value = unposed(a) * unposed(b)
         (p, m), (q, n) = self._sides(a), self._sides(b)
         plus = [product([x, y]) for s, t in ((p, q), (m, n)) for x in s for y in t]
         minus = [product([x, y]) for s, t in ((p, n), (m, q)) for x in s for y in t]
@@ -185,10 +188,9 @@ class Size(Posing, _SymInt):
 
     def _divided(self, a: Any, b: Any) -> Any:
         """`a // b`: a measure q with |a| = |q||b|; a remainder freezes both."""
-        value, at = unposed(a) // unposed(b), place("//")
         if not (isinstance(a, int) and isinstance(b, int)):
-            self.escape("//", at)
-            return value
+            return untracked("//", operator.floordiv, a, b)
+        value, at = unposed(a) // unposed(b), place("//")
         if unposed(b) < 1 or unposed(a) < 1 or unposed(a) % unposed(b):
             self._frozen(a, b, "a division with a remainder", at)
             return value
@@ -209,10 +211,10 @@ class Size(Posing, _SymInt):
         return other // self, other % self
 
     def _remainder(self, a: Any, b: Any) -> Any:
-        value, at = unposed(a) % unposed(b), place("%")
         if not (isinstance(a, int) and isinstance(b, int)):
-            self.escape("%", at)
-        elif value == 0 and unposed(a) > 0 and unposed(b) > 0:
+            return untracked("%", operator.mod, a, b)
+        value, at = unposed(a) % unposed(b), place("%")
+        if value == 0 and unposed(a) > 0 and unposed(b) > 0:
             left, right = node_of(a, self.ledger), node_of(b, self.ledger)
             self.ledger.comparisons.append((left, "%", right, True, at))
         else:

@@ -19,6 +19,7 @@ from purethin.copying import meta_copy, on_meta
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
 from purethin.inference.caches import filled, uncached
+from purethin.inference.computed import formulas
 from purethin.inference.frames import Frame, framed
 from purethin.inference.keeping import unchanged
 from purethin.inference.ledger import Ledger
@@ -235,6 +236,7 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
     with (
         unchanged(source.traced),
         uncached(source.traced),
+        formulas(),
         filled(ready.forward) as caches,
         framed(ready.forward, trace.tape) as frames,
         watching(trace),

@@ -7,38 +7,24 @@ proves the meaning. What fails is found by halving, and frozen with the error an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
-import optree
 import torch
 
 from purethin import axes as ax
 from purethin.checks import broken_condition
 from purethin.errors import MaskError
+from purethin.inference.faults import Fault, halved
 from purethin.inference.ledger import Ledger
-from purethin.inference.nodes import leaves
-from purethin.inference.places import Place, raised_at
+from purethin.inference.numbers import foretelling, numbers_of, other_numbers
+from purethin.inference.places import raised_at
 from purethin.inference.readout import layout_of, settle
-from purethin.inference.rules.laws import Pointwise
 from purethin.inference.sources import Example, Source, Traced, run
 from purethin.records import Condition
 from purethin.rewriting import with_frozen, with_inexact
 from purethin.spec import Masks, Spec
 from purethin.thinning import thin_spec
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Why a trial failed; `axes` are to blame, where the failure itself names them. `runs`: only
-    numbers came out otherwise; `raised`: the forward did not run.
-    """
-
-    reason: str
-    axes: tuple[str, ...] = ()
-    runs: bool = False
-    raised: bool = False
 
 
 class _Spent(Exception):
@@ -48,7 +34,6 @@ class _Spent(Exception):
 FORWARDS = 60
 """Forwards on real tensors, which take their time, that a trial may spend on narrowing down."""
 
-Finder = Callable[[Sequence[str]], "Fault | None"]
 Layout = Mapping[str, tuple[ax.Axes, ...]]
 
 
@@ -58,7 +43,7 @@ class _Trials:
     def __init__(self, source: Source, dense: Traced, examples: Sequence[Example]) -> None:
         self.source, self.examples = source, examples
         self.meta, self.ledger = dense.trace.meta, dense.trace.ledger
-        self.numbers = _numbers(dense) if self.meta else []
+        self.dense, self.numbers = dense, numbers_of(dense) if self.meta else []
         self.left = FORWARDS
 
     def fault(
@@ -80,7 +65,8 @@ class _Trials:
             settle(traced)
             bare = replace(spec, activations=(), sites=(), macs=(), activation_bytes=())
             found = _other_meaning(layout_of(traced), thin_spec(bare, masks).layout)
-            return found or _other_numbers(self.numbers, _numbers(traced))
+            had_to = foretelling(self.dense, spec, masks)
+            return found or other_numbers(self.numbers, numbers_of(traced), had_to)
         except Exception as error:  # whatever the thinned forward raises is the finding
             first = (str(error).splitlines() or [""])[0]
             return Fault(
@@ -153,37 +139,6 @@ def proven(source: Source, dense: Traced, spec: Spec, examples: Sequence[Example
 def tried(spec: Spec, axes: Collection[str]) -> bool:
     """Whether a trial takes units of each of these axes."""
     return _half_gone(spec, [*spec.axes]).keys() >= {*axes} & spec.axes.keys()
-
-
-def halved(axes: Sequence[str], found: Fault, fault: Finder) -> dict[str, str]:
-    """The axes to blame for a fault of all together: those that fail in a half of their own, else
-    the last that makes it.
-    """
-    if len(axes) == 1 or found.axes:
-        return dict.fromkeys(found.axes or axes, found.reason)
-    halves = [axes[: len(axes) // 2], axes[len(axes) // 2 :]]
-    faults = [
-        f if (f := fault(half)) is not None and f.runs == found.runs else None for half in halves
-    ]
-    if any(faults):
-        return {
-            a: why
-            for half, f in zip(halves, faults, strict=True)
-            if f
-            for a, why in halved(half, f, fault).items()
-        }
-    # neither half fails alone: the shortest run from the start that does ends in one
-    low, high = (
-        len(axes) // 2,
-        len(axes),
-    )
-    while high - low > 1:
-        middle = (low + high) // 2
-        if (f := fault(axes[:middle])) is not None and f.runs == found.runs:
-            high, found = middle, f
-        else:
-            low = middle
-    return {axes[high - 1]: found.reason}
 
 
 def _half_gone(spec: Spec, axes: Sequence[str], step: int = 1, *, few: bool = False) -> Masks:
@@ -259,78 +214,3 @@ def _same(want: ax.Axes, have: ax.Axes, to: dict[str, str], back: dict[str, str]
     ):
         return want == have
     return all(_same(a, b, to, back) for a, b in zip(ax.parts(want), ax.parts(have), strict=True))
-
-
-Numbers = list[tuple[str, list[list[float] | None], Place]]
-"""For each operator its name, its scalars, and the values of each operand that was made of numbers
-(None if unknown).
-"""
-
-
-def _numbers(traced: Traced) -> Numbers:
-    """What the forward computed with beside parameters and inputs: operators in order, each with
-    its numbers.
-
-    Only what an output needs. Integers count where they are values (in a pointwise operator), not
-    where they are sizes. What was made of numbers alone counts by its values, where it meets a
-    parameter or an input, if it is small.
-    """
-    trace, out = traced.trace, []
-    data = set(trace.sources)
-    for call in traced.calls:
-        if not any(id(t) in data for t in call.tensors):
-            continue
-        data.update(id(o) for o in call.outs)
-        values = isinstance(call.law, Pointwise)
-        kinds = (int, float) if values else (float,)
-        given: Any = (call.positional, call.keywords)
-        scalars = [
-            x for x in optree.tree_leaves(given) if isinstance(x, kinds) and not isinstance(x, bool)
-        ]
-        found: list[list[float] | None] = [list(map(float, scalars))]
-        for t in call.tensors:
-            if id(t) not in data:
-                made = (
-                    trace.value_of(t)
-                    if t.numel() <= SMALL and (values or t.is_floating_point())
-                    else None
-                )
-                fixed = made is not None and not any(map(leaves, trace.dims_of(t)))
-                found.append(
-                    made.to_dense().double().flatten().tolist()
-                    if made is not None and fixed
-                    else None
-                )
-        out.append((call.name, found, call.place))
-    return out
-
-
-SMALL = 64
-"""Elements up to which a tensor that was made of numbers counts as those."""
-
-
-def _other_numbers(dense: Numbers, thin: Numbers) -> Fault | None:
-    """The first operator that comes out otherwise in the thinned network's trace: another one, or
-    with another number.
-    """
-    for (name, numbers, place), (other, found, _) in zip(dense, thin, strict=False):
-        if name != other:
-            return Fault(f"a trial with fewer units takes another way, to {other}, in {place}")
-        for before, after in zip(numbers, found, strict=False):
-            if before is None or after is None or before == after or any(x != x for x in before):
-                continue
-            was, now = next(
-                ((x, y) for x, y in zip(before, after, strict=False) if x != y),
-                (len(before), len(after)),
-            )
-            return Fault(
-                f"its size is in the number {was:g}, which is {now:g} with fewer units, in {place}",
-                runs=True,
-            )
-    if len(dense) != len(thin):
-        longer = max(dense, thin, key=len)
-        return Fault(
-            "a trial with fewer units takes another way, in "
-            f"{longer[min(len(dense), len(thin))][2]}"
-        )
-    return None

@@ -1,0 +1,162 @@
+"""What a forward computed with beside parameters and inputs, and whether a thinned network's does
+too.
+
+A number that is another one says nothing new where its formula foretells it and all its axes are
+inexact. Invariant: a number is foretold by what Python passed at its very place, or not at all.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import optree
+
+from purethin import axes as ax
+from purethin.checks import kept_sizes
+from purethin.inference.computed import foretold
+from purethin.inference.faults import Fault
+from purethin.inference.nodes import Node, expression, leaves
+from purethin.inference.posing import unposed
+from purethin.inference.readout import names_of
+from purethin.inference.rules import Call
+from purethin.inference.rules.laws import Pointwise
+from purethin.inference.sources import Traced
+from purethin.spec import Masks, Spec
+
+SMALL = 64
+"""Elements up to which a tensor that was made of numbers counts as those."""
+
+Numbers = list[tuple[Call, list[list[float] | None]]]
+"""The operators, each with its scalars, and the values of each operand that was made of numbers
+(None if unknown).
+"""
+
+
+def numbers_of(traced: Traced) -> Numbers:
+    """What the forward computed with beside parameters and inputs: operators in order, each with
+    its numbers.
+
+    Only what an output needs. Integers count where they are values (in a pointwise operator), not
+    where they are sizes. What was made of numbers alone counts by its values, where it meets a
+    parameter or an input, if it is small.
+    """
+    trace, out = traced.trace, []
+    data = set(trace.sources)
+    for call in traced.calls:
+        if not any(id(t) in data for t in call.tensors):
+            continue
+        data.update(id(o) for o in call.outs)
+        values = isinstance(call.law, Pointwise)
+        kinds = (int, float) if values else (float,)
+        given: Any = (call.positional, call.keywords)
+        scalars = [
+            x for x in optree.tree_leaves(given) if isinstance(x, kinds) and not isinstance(x, bool)
+        ]
+        found: list[list[float] | None] = [list(map(float, scalars))]
+        for t in call.tensors:
+            if id(t) not in data:
+                made = (
+                    trace.value_of(t)
+                    if t.numel() <= SMALL and (values or t.is_floating_point())
+                    else None
+                )
+                fixed = made is not None and not any(map(leaves, trace.dims_of(t)))
+                found.append(
+                    made.to_dense().double().flatten().tolist()
+                    if made is not None and fixed
+                    else None
+                )
+        out.append((call, found))
+    return out
+
+
+Foretold = Callable[[Call, float, float], bool]
+"""Whether a scalar of the dense network's operator had to become another one."""
+
+
+def foretelling(dense: Traced, spec: Spec, masks: Masks) -> Foretold:
+    """Whether a scalar is what its formula gives for the sizes that masks leave, of inexact axes
+    alone.
+    """
+
+    @functools.cache
+    def known() -> tuple[Mapping[Node, str], Mapping[str, int], Callable[[ax.Axes], int]]:
+        names = names_of(dense)
+        fixed = {name: node.size for node, name in names.items() if name not in spec.axes}
+        return names, fixed, kept_sizes(spec, masks)
+
+    def size_of(node: Node) -> int:
+        names, fixed, kept = known()
+        expr = ax.substituted(expression(node, names.__getitem__), fixed)
+        if any(spec.axes[name].exact for name in ax.names(expr)):
+            raise LookupError
+        return kept(expr)
+
+    def becomes(number: Any, after: float) -> bool:
+        try:
+            return foretold(number, size_of) == after
+        except (LookupError, ArithmeticError, ValueError):  # no name; no value at these sizes
+            return False
+
+    def had_to(call: Call, before: float, after: float) -> bool:
+        if sum(other.python is call.python for other in dense.trace.tape) > 1:
+            return False  # the scalar may be one that torch made on its way to this operator
+        given = [x for x in _given(call.python) if unposed(x) == before]
+        return bool(given) and all(becomes(x, after) for x in given)
+
+    return had_to
+
+
+def _given(tree: Any) -> Iterator[Any]:
+    """The numbers among what Python passed."""
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    elif isinstance(tree, slice):
+        tree = (tree.start, tree.stop, tree.step)
+    if isinstance(tree, tuple | list):
+        for x in tree:
+            yield from _given(x)
+    elif isinstance(tree, int | float):
+        yield tree
+
+
+def other_numbers(dense: Numbers, thin: Numbers, had_to: Foretold) -> Fault | None:
+    """The first operator that comes out otherwise in the thinned network's trace: another one, or
+    with another number that did not have to be.
+    """
+    for (call, numbers), (other, found) in zip(dense, thin, strict=False):
+        if call.name != other.name:
+            return Fault(
+                f"a trial with fewer units takes another way, to {other.name}, in {call.place}"
+            )
+        for i, (before, after) in enumerate(zip(numbers, found, strict=False)):
+            if before is None or after is None or before == after or any(x != x for x in before):
+                continue
+            if (pair := _differing(before, after, None if i else call, had_to)) is not None:
+                was, now = pair
+                return Fault(
+                    f"its size is in the number {was:g}, which is {now:g} with fewer units, in "
+                    f"{call.place}",
+                    runs=True,
+                )
+    if len(dense) != len(thin):
+        longer = max(dense, thin, key=len)
+        return Fault(
+            "a trial with fewer units takes another way, in "
+            f"{longer[min(len(dense), len(thin))][0].place}"
+        )
+    return None
+
+
+def _differing(
+    before: Sequence[float], after: Sequence[float], call: Call | None, had_to: Foretold
+) -> tuple[float, float] | None:
+    """The first two numbers that differ and did not have to, if any. `call`: where they are its
+    scalars.
+    """
+    for x, y in zip(before, after, strict=False):
+        if x != y and (call is None or not had_to(call, x, y)):
+            return x, y
+    return (len(before), len(after)) if len(before) != len(after) else None
