@@ -103,6 +103,23 @@ def test_a_table_knows_the_multiples_that_were_fast() -> None:
             way()
 
 
+def test_fast_multiples_that_a_budget_does_not_allow_are_halved_and_those_asked_for_are_not() -> (
+    None
+):
+    layer = LayerTime("3", ((SECOND,), (FIRST,)), (0.5, 1.0), (1.0, 2.0, 3.0, 8.0), (3.0, 2.0))
+    table, scores = LatencyTable((layer,), 8.0, {}), pt.lp_norm(PARAMS, SPEC)
+    fours = {name: torch.arange(16) < 4 for name in SPEC.axes}
+    limit = pt.cost(SPEC, fours).parameters - 1
+    with pytest.raises(pt.MaskError, match="cannot be reached"):
+        pt.solve(scores, SPEC, parameters=limit, round_to={"*": 4}, table=table)
+    for round_to in (None, "auto"):
+        found = pt.solve(scores, SPEC, parameters=limit, round_to=round_to, table=table)
+        assert pt.cost(SPEC, found).parameters <= limit
+        assert {int(m.sum()) % 2 for m in found.values()} == {0}
+    with pytest.raises(pt.MaskError, match="cannot be reached: the least is"):
+        pt.solve(scores, SPEC, parameters=2, table=table)
+
+
 def test_networks_that_were_timed_whole_correct_what_layers_add_up_to() -> None:
     layer = LayerTime("3", ((SECOND,), (FIRST,)), (0.5, 1.0), (1.0, 2.0, 3.0, 8.0))
     table = LatencyTable((layer,), 80.0, {}, ((1.0, 30.0), (3.0, 40.0), (5.0, 200.0)))

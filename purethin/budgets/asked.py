@@ -123,6 +123,13 @@ def movable_of(
     return out
 
 
+def finer_steps(movable: Mapping[str, Limits], options: Options) -> dict[str, Limits] | None:
+    """Half the multiples, where they were not asked for but are what was fast; None elsewhere."""
+    if options.round_to not in (None, "auto") or all(x.round_to == 1 for x in movable.values()):
+        return None
+    return {n: x._replace(round_to=max(1, x.round_to // 2)) for n, x in movable.items()}
+
+
 def _check_asked(scores: Scores, spec: Spec, options: Options) -> None:
     """That the scores are of axes, their normalisation has a name, and branches were looked for
     where one may go.

@@ -19,6 +19,7 @@ from purethin.budgets.asked import (
     Normalize,
     Options,
     RoundTo,
+    finer_steps,
     limits_of,
     movable_of,
     times_of,
@@ -28,11 +29,10 @@ from purethin.budgets.exact import best_rungs
 from purethin.budgets.ladder import Ladder, Limits, ladder
 from purethin.budgets.latency import LatencyTable
 from purethin.budgets.polynomial import CostFunction, cost_function
+from purethin.budgets.reach import Costs, number, reachable, refuse
 from purethin.budgets.search import Search
-from purethin.budgets.worth import fewer
 from purethin.checks import broken_condition, check_conditions, check_masks, joined
 from purethin.costs import Cost, cost, for_batch
-from purethin.errors import MaskError
 from purethin.spec import Masks, Scores, Spec
 from purethin.table import Table
 
@@ -77,7 +77,7 @@ class Solution:
         for kind, limit in self.limits.items():
             name = kind + for_batch(self.cost.batch) * (kind in ("macs", "activation_bytes"))
             now = float(getattr(self.cost if kind in KINDS else self, kind) or 0.0)
-            rows.append((name, _number(limit), _number(now), f"{now / limit:.4%}"))
+            rows.append((name, number(limit), number(now), f"{now / limit:.4%}"))
         bound = "" if self.bound is None else f"; at most {self.bound:.4%} can"
         bound = f", the most that can; greedy {self.greedy:.4%}" if self.exact else bound
         table = Table(("budget of", "limit", "reached", "part"), rows, numbers=(1, 2, 3))
@@ -174,7 +174,9 @@ def solution(
     while True:
         rungs_of = ladder(left, spec, function, movable, function.counts(masks), times=times)
         search = Search(rungs_of, lambda counts: _parts(costs, limits, counts), even)
-        _refuse_infeasible(search, costs, function, limits, spec)
+        if not reachable(search):
+            movable = finer_steps(movable, options) or refuse(search, costs, function, limits, spec)
+            continue
         greedy = search.greedy()
         best = None if even else _best(search, function, limits, greedy)
         rungs = greedy if best is None else best
@@ -253,7 +255,8 @@ def require_reachable(
     rungs_of = ladder(scores, spec, function, movable, function.counts({}), times=None)
     costs = _costs(function, spec, None)
     search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
-    _refuse_infeasible(search, costs, function, limits, spec)
+    if not reachable(search):
+        refuse(search, costs, function, limits, spec)
 
 
 def _best(
@@ -274,10 +277,6 @@ def _best(
 def _part(value: float, *, whole: float, times: float | None) -> float:
     """What stays, from 0 to 1: the mean share of an axis, or the part of all scores."""
     return value / whole if times is None and whole else exp(value / (times or 1.0))
-
-
-Costs = Mapping[str, Callable[[Tensor], Tensor]]
-"""`{kind: from counts[candidates, …] to numbers[candidates]}`."""
 
 
 def _costs(function: CostFunction, spec: Spec, table: object) -> Costs:
@@ -305,45 +304,3 @@ def _bound(
         if kind in KINDS
     )
     return min(found, default=inf)
-
-
-# ---- what cannot be reached
-
-
-def _refuse_infeasible(
-    search: Search, costs: Costs, function: CostFunction, limits: Mapping[str, float], spec: Spec
-) -> None:
-    """That the narrowest widths are within the budgets.
-
-    Raises:
-        MaskError: they are not; with the least that can be reached, and what it consists of.
-    """
-    least = torch.zeros_like(search.ladder.top)
-    parts = search.of(least[None])[0]
-    if bool((parts <= 1).all()):
-        return
-    kind = [*limits][int(parts.argmax())]
-    counts, cost_of = search.ladder.counts(least[None])[0], costs[kind]
-    now, dense = (float(cost_of(c[None])[0]) for c in (counts, function.counts({})))
-    none = torch.zeros_like(counts[: len(function.axes)])
-    without = cost_of(fewer(function, counts, none))
-    lines = []
-    for i in without.argsort(stable=True)[:3].tolist():
-        name = function.axes[i]
-        axis, stays = spec.axes[name], int(counts[i])
-        why = "it keeps at least so many" if name in search.ladder.axes else "it may not lose units"
-        why = why if axis.exact else f"inexact: {axis.reason}"
-        share = 1 - float(without[i]) / max(now, 1e-300)
-        lines.append(
-            f"\n  '{name}' keeps {stays} of {axis.size} units ({why}): {share:.0%} of that"
-        )
-    raise MaskError(
-        f"the budget of {_number(limits[kind])} {kind} ({limits[kind] / dense:.3f} of the dense "
-        f"{_number(dense)}) cannot be reached: the least is {_number(now)} ({now / dense:.3f})"
-        + "".join(lines)
-    )
-
-
-def _number(value: float) -> str:
-    """A count with its thousands; seconds to four digits."""
-    return f"{int(value):,}" if value == int(value) else f"{value:.4g} s"
