@@ -4,7 +4,8 @@
 
 One thread, a sequence of 16 tokens. For each shape: a plain forward pass on meta, `infer` without
 and with its trial, medians of runs in turn; the memory that the process grew by; and the same at
-other depths, which must grow linearly. Needs transformers.
+other depths, which must grow linearly. Then what `infer` takes of memory beside weights of several
+sizes, on meta and real, which it may not depend on (Linux only). Needs transformers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import os
 import resource
 import statistics
 import time
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -41,12 +44,12 @@ SHAPES: dict[str, dict[str, int]] = {
 }
 
 
-def built(shape: dict[str, int], depth: int | None = None) -> Any:
+def built(shape: dict[str, int], depth: int | None = None, vocabulary: int = 128256) -> Any:
     """The model on meta, with this many layers."""
     sizes = shape | ({"num_hidden_layers": depth} if depth else {})
     with torch.device("meta"):
         config: Any = transformers.AutoConfig.for_model(
-            "llama", **sizes, num_key_value_heads=8, vocab_size=128256
+            "llama", **sizes, num_key_value_heads=8, vocab_size=vocabulary
         )
         return transformers.LlamaForCausalLM(config).eval()
 
@@ -83,14 +86,44 @@ def megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def grown(width: int, device: str) -> tuple[float, float, float]:
+    """Megabytes: of the weights, by which the process grows at most in `infer`, and of Python's
+    objects in it.
+    """
+    shape = SHAPES["Llama 3 8B"] | {"hidden_size": width, "intermediate_size": 7 * width // 2}
+    model = built(shape, 8, vocabulary=1000)
+    if device != "meta":
+        model.to_empty(device=device)
+    params, ids = pt.params_of(model), torch.zeros(1, 16, dtype=torch.long)
+    for tensor in model.parameters():
+        tensor.detach().zero_()  # else their pages are not there
+    gc.collect()
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+    pt.infer(model, params, ids)
+    peak = resident("VmHWM")
+    tracemalloc.start()
+    pt.infer(model, params, ids)
+    objects = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    return sum(t.nbytes for t in model.parameters()) / 2**20, peak - before, objects
+
+
+def resident(which: str) -> float:
+    """A size in megabytes that Linux knows of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(which))
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(
         description="Time and memory of infer on models too large to load."
     )
     parser.add_argument(
         "--depths", type=int, nargs="*", default=[8, 16, 32, 64, 80], help="layers of the 70B shape"
     )
+    parser.add_argument("--shapes", nargs="*", default=[*SHAPES], help="of them these")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, after one to warm up")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -99,7 +132,8 @@ def main() -> None:
         "| memory |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    rows = [(name, shape, None) for name, shape in SHAPES.items()]
+    rows: list[tuple[str, dict[str, int], int | None]]
+    rows = [(name, SHAPES[name], None) for name in given.shapes]
     rows += [("70B shape", SHAPES["Llama 3 70B"], depth) for depth in given.depths]
     for name, shape, depth in rows:
         model = built(shape, depth)
@@ -112,6 +146,15 @@ def main() -> None:
             f"| {len(spec.axes)}, {len(spec.exact)} | +{megabytes() - before:.0f} MB |",
             flush=True,
         )
+    if not Path("/proc/self/clear_refs").exists():
+        return
+    print("\n| weights | MB | `infer`: +MB of the process | MB of Python's objects |")
+    print("|---|---|---|---|")
+    grown(512, "cpu")  # imports and caches
+    for device in ("meta", "cpu"):
+        for width in (512, 1024, 2048, 4096):
+            weights, more, objects = grown(width, device)
+            print(f"| {device} | {weights:.0f} | {more:.1f} | {objects:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
