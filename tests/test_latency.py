@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import purethin as pt
-from purethin.budgets.latency import LatencyTable, LayerTime
+from purethin.budgets.latency import LatencyTable
+from purethin.budgets.layer_times import LayerTime, adder
 
 NET = nn.Sequential(
     nn.Conv2d(3, 16, 3, padding=1),
@@ -76,6 +80,47 @@ def test_between_its_points_a_table_is_interpolated_and_never_falls() -> None:
     assert table.seconds(SPEC, widths).tolist() == pytest.approx([8.0, 3.5, 3.0, 1.0])
     odd = table_of([1.0, 2.0, 0.5, 8.0])  # a narrower one was seen to be slower
     assert float(odd.seconds(SPEC, {FIRST: 8})) == pytest.approx(1.0)
+
+
+def by_hand(layer: LayerTime, sizes: dict[str, int], widths: dict[str, int]) -> float:
+    """A layer's seconds at one width of each axis, point by point."""
+    at = []
+    for group in layer.widths:
+        parts = [widths[n] / sizes[n] for n in group]
+        at.append(min(max(sum(parts) / len(parts), layer.fractions[0]), 1.0))
+    many, total = len(layer.fractions), 0.0
+    for corner in product(range(many), repeat=len(at)):
+        below = product(*(range(i + 1) for i in corner))
+        places = [sum(i * many**k for k, i in enumerate(reversed(b))) for b in below]
+        weight = 1.0
+        for x, i in zip(at, corner, strict=True):
+            steps = layer.fractions
+            left = 0.0 if i == 0 else (x - steps[i - 1]) / (steps[i] - steps[i - 1])
+            right = 0.0 if i == many - 1 else (steps[i + 1] - x) / (steps[i + 1] - steps[i])
+            inside = left if i and x <= steps[i] else right if x >= steps[i] else 0.0
+            weight *= 1.0 if x == steps[i] else max(0.0, min(1.0, inside))
+        total += weight * max(layer.seconds[p] for p in places)
+    cut = [w for n in {*chain(*layer.widths)} if 0 < (w := widths[n]) < sizes[n]]
+    odd = min([w & -w for w in cut] + [2 ** len(layer.odd)])
+    return total * (*layer.odd, 1.0)[odd.bit_length() - 1]
+
+
+@given(st.randoms(use_true_random=False))
+@settings(deadline=None, max_examples=60)
+def test_layers_of_any_grids_add_up_to_what_each_takes_by_hand(random: Any) -> None:
+    sizes = {"a": 16, "b": 8, "c": 12}
+    layers = []
+    for number in range(random.randint(1, 5)):
+        names = random.choice([("a",), ("b",), ("a", "b"), ("c", "a")])
+        groups = random.choice([(names,), tuple((n,) for n in names)])
+        points = random.choice([(0.5, 1.0), (0.25, 0.5, 1.0)])
+        seconds = tuple(random.uniform(0.1, 1) for _ in range(len(points) ** len(groups)))
+        odd = tuple(random.uniform(1, 2) for _ in range(random.choice([0, 3])))
+        layers.append(LayerTime(str(number), groups, points, seconds, odd))
+    each = [{n: random.randint(1, size) for n, size in sizes.items()} for _ in range(4)]
+    columns = {n: torch.tensor([w[n] for w in each], dtype=torch.float64) for n in sizes}
+    want = [sum(by_hand(layer, sizes, w) for layer in layers) for w in each]
+    assert adder(layers, sizes)(columns).tolist() == pytest.approx(want)
 
 
 def test_a_table_knows_the_multiples_that_were_fast() -> None:

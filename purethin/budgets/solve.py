@@ -284,8 +284,9 @@ def _costs(function: CostFunction, spec: Spec, table: object) -> Costs:
         kind: lambda counts, kind=kind: getattr(function(counts), kind) for kind in KINDS
     }
     if isinstance(table, LatencyTable):
-        out["latency"] = lambda counts: table.seconds(
-            spec, {n: counts[:, i] for i, n in enumerate(function.axes)}
+        seconds = table.function(spec)
+        out["latency"] = lambda counts: seconds(
+            {n: counts[:, i] for i, n in enumerate(function.axes)}
         )
     return out
 

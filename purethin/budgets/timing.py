@@ -17,14 +17,8 @@ from purethin import axes as ax
 from purethin.arguments import explained, fits
 from purethin.axes import Axes
 from purethin.budgets.backends import Backend, Ready, clock, ready_of, settle
-from purethin.budgets.latency import (
-    LatencyTable,
-    LayerTime,
-    added,
-    directions,
-    machine,
-    narrowed,
-)
+from purethin.budgets.latency import LatencyTable, machine
+from purethin.budgets.layer_times import LayerTime, adder, directions, narrowed
 from purethin.budgets.solve import solve
 from purethin.errors import MaskError, SpecError
 from purethin.kept import Kept
@@ -100,7 +94,7 @@ def latency_table(
             if (widths := _narrow(spec, fraction, table, scores)) and (
                 cut := _network(model, spec, widths)
             ):
-                whole = float(added(layers, _tensors(widths, spec), spec.sizes)), timed(cut)
+                whole = float(adder(layers, spec.sizes)(_tensors(widths, spec))), timed(cut)
                 table = replace(table, whole=tuple(sorted((*table.whole, whole))))
     return table
 
@@ -138,7 +132,7 @@ def _grid(
     for at in product(layer.fractions, repeat=len(groups)):
         widths = _widths(groups, at, spec)
         full = _tensors(widths, spec)
-        part = [float(narrowed(g, full, spec.sizes)) / f for g, f in zip(groups, at, strict=True)]
+        part = [narrowed(g, full, spec.sizes) / f for g, f in zip(groups, at, strict=True)]
         taken.append(timed(widths) / prod(part))
     layer, odd = replace(layer, seconds=tuple(taken)), [1.0] * KINDS
     for kind in range(KINDS):
@@ -146,7 +140,7 @@ def _grid(
         exprs = [e for group in groups for e in group]
         cut = [ax.size(e, {**spec.sizes, **widths}) for e in exprs if {*ax.names(e)} & {*widths}]
         if cut and min(n & -n for n in cut) == 2**kind:
-            between = added((layer,), _tensors(widths, spec), spec.sizes)
+            between = adder((layer,), spec.sizes)(_tensors(widths, spec))
             odd[kind] = max(1.0, timed(widths) / float(between))
     return replace(layer, odd=tuple(odd))
 
