@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 import purethin as pt
 from purethin import plot
+from purethin.budgets.sensitivity import Loss, Profile
 
 torch.manual_seed(0)
 NET = nn.Sequential(nn.Linear(3, 12), nn.Tanh(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 2))
@@ -23,6 +24,8 @@ PARAMS = pt.params_of(NET)
 SPEC = pt.infer(NET, PARAMS, X)
 SCORES = pt.lp_norm(PARAMS, SPEC)
 WANT = functional_call(NET, PARAMS, (X,))
+
+HEAD = "axis,sparsity,kept,loss,units\n"
 
 
 def loss(params: dict[str, Tensor]) -> Tensor:
@@ -81,13 +84,44 @@ def test_the_losses_add_up_in_solve_and_what_was_not_seen_stays() -> None:
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     for text, message in (
-        ("axis,sparsity,kept,loss\nelse,0.5,3,1\n", "which this network lacks"),
-        (f"axis,sparsity,kept,loss\n{next(iter(SPEC.axes))},0.5,3,1\n", "of another network"),
+        (f"{HEAD}else,0.5,3,1,0\n", "which this network lacks"),
+        (f"{HEAD}{next(iter(SPEC.axes))},0.5,3,1,0\n", "of another network"),
+        (f"{HEAD}{next(iter(SPEC.axes))},0.5,3,0.1", "is no table of axis"),  # a line cut short
         ("a,b\n1,2\n", "is no table of axis"),
+        ("\x00\xff", "is no table of axis"),
     ):
-        (tmp_path / "f.csv").write_text(text)
+        (tmp_path / "f.csv").write_bytes(text.encode("latin1"))
         with pytest.raises(pt.MaskError, match=message):
             pt.sensitivity(loss, PARAMS, SPEC, scores=SCORES, file=tmp_path / "f.csv")
+    for file, message in (
+        (tmp_path, "read: Is a dir"),
+        (tmp_path / "no" / "f", "written: No such"),
+    ):
+        with pytest.raises(pt.MaskError, match=f"cannot be {message}"):
+            pt.sensitivity(loss, PARAMS, SPEC, scores=SCORES, file=file)
+
+
+def test_a_file_of_other_scores_is_refused(tmp_path: Path) -> None:
+    file, sparsities = tmp_path / "f.csv", (0.25, 0.5)
+    first = pt.sensitivity(loss, PARAMS, SPEC, sparsities, scores=SCORES, file=file)
+    doubled = {n: 2 * s for n, s in SCORES.items()}  # which rank the same units
+    assert pt.sensitivity(loss, PARAMS, SPEC, sparsities, scores=doubled, file=file) == first
+    other = {n: -s for n, s in SCORES.items()}
+    with pytest.raises(pt.MaskError, match=r"keeps other units of '.*' at 0.25: .* other scores"):
+        pt.sensitivity(loss, PARAMS, SPEC, sparsities, scores=other, file=file)
+
+
+def test_where_a_loss_is_not_finite_units_stay() -> None:
+    axis = next(iter(SPEC.axes))
+    size = SPEC.sizes[axis]
+    for bad in (torch.nan, torch.inf):
+        rows = ((0.25, 1.0), (0.5, bad), (0.75, bad), (0.9, 2.0))
+        kept = {s: int(pt.select(SCORES, s)[axis].sum()) for s, _ in rows}
+        profile = Profile(0.5, tuple(Loss(axis, s, kept[s], v) for s, v in rows))
+        scores = profile.scores(SCORES)[axis]
+        assert int(scores.isinf().sum()) == kept[0.25]
+        assert float(scores[scores.isfinite()].sum()) == pytest.approx(0.5)
+        assert not bool(scores.isnan().any()) and len(scores) == size
 
 
 def test_a_file_of_other_parameters_or_data_is_refused(tmp_path: Path) -> None:
@@ -102,6 +136,7 @@ def test_a_file_of_other_parameters_or_data_is_refused(tmp_path: Path) -> None:
     [
         ({"evaluate": lambda p: functional_call(NET, p, (X,))}, r"the loss is shape \(16, 2\)"),
         ({"evaluate": lambda p: None}, "the loss is NoneType"),
+        ({"evaluate": lambda p: loss(p) * torch.nan}, "loss of the dense network is nan"),
         ({"chunk": 0}, "chunk is 0"),
         ({"sparsities": [2]}, f"the sparsity of '{next(iter(SPEC.axes))}' is 2"),
     ],

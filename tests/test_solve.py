@@ -127,7 +127,7 @@ def test_steps_go_in_the_order_of_their_key_and_of_equal_ones_those_of_the_first
     longest, top = max(map(len, keys)), torch.tensor([*map(len, keys)])
     widths = torch.arange(longest + 1).minimum(top[:, None])
     ladder = Ladder((), (), widths, widths.double(), top, top, torch.arange(len(keys)), ())
-    search = Search(ladder, lambda counts: counts.sum(-1, keepdim=True) / max(budget, 1e-9))
+    search = Search(ladder, lambda counts: (counts.sum(-1, keepdim=True) - budget).double())
     key = torch.full((len(keys), longest), torch.inf, dtype=torch.float64)
     for i, row in enumerate(keys):
         key[i, : len(row)] = torch.tensor(row, dtype=torch.float64)
@@ -294,6 +294,46 @@ def test_what_is_asked_wrongly_is_said(options: dict[str, Any], message: str) ->
     scores = options.pop("scores", ONES)
     with pytest.raises(pt.MaskError, match=message):
         pt.solve(scores, SPEC, **options)
+
+
+@pytest.mark.parametrize("normalize", ["layers", "share"])
+def test_negative_scores_count_as_nothing_where_parts_are_compared(normalize: Any) -> None:
+    torch.manual_seed(0)
+    scores = {n: torch.randn(k) for n, k in SIZES.items()}
+    options = pt.Options(normalize=normalize)
+    found = pt.solution(scores, SPEC, options, {"bytes": 0.4})
+    zero = {n: s.clamp(min=0) for n, s in scores.items()}
+    want = pt.solution(zero, SPEC, options, {"bytes": 0.4})
+    assert found.cost == want.cost and found.kept == pytest.approx(want.kept)
+    for name, mask in found.masks.items():
+        assert scores[name][mask].min() >= scores[name][~mask].max()
+    none = {n: torch.zeros(k) for n, k in SIZES.items()}
+    assert pt.solution(none, SPEC, options, {"bytes": 0.4}).kept == 1
+
+
+def test_a_unit_of_minus_infinity_goes_and_the_last_stays() -> None:
+    scores = {**ONES, "a": torch.full((6,), -torch.inf), "b": torch.tensor([1, -torch.inf, 1, 1])}
+    masks = pt.solve(scores, SPEC, bytes=1.0)
+    assert {n: m.tolist() for n, m in masks.items()} == {
+        "a": [False] * 5 + [True],
+        "b": [True, False, True, True],
+    }
+
+
+def test_beyond_float64_budgets_and_units_are_exact() -> None:
+    prime, sizes = 1_000_003, {"a": 301, "b": 307}
+    weight = torch.empty(301, 307, prime, prime, device="meta")
+    spec = pt.Spec.from_layout({"w": f"a b {prime} {prime}"}, {"w": weight})
+    scores = {n: torch.ones(k) for n, k in sizes.items()}
+    for width in (100, 201):
+        limit = 4 * width * 307 * prime**2
+        for more, kept in ((0, width), (-1, width - 1)):
+            found = pt.solve(scores, spec, bytes=limit + more, axes="a")
+            assert int(found["a"].sum()) == kept
+    assert [u.parameters for u in pt.worth(spec).axes] == [307 * prime**2, 301 * prime**2]
+    assert (
+        pt.worth(spec, pt.solve(scores, spec, bytes=0.3)).total.bytes <= 0.3 * pt.cost(spec).bytes
+    )
 
 
 def test_a_step_spares_small_axes_as_in_select() -> None:

@@ -119,6 +119,8 @@ def test_a_recipe_for_a_network_may_say_what_it_may_cost(
     assert plan.after.parameters <= 0.6 * dense.parameters
     with pytest.raises(pt.MaskError, match="give a fraction of the dense cost"):
         pt.recipe_for(spec, macs=-1)
+    with pytest.raises(pt.MaskError, match="a recipe has no target of 'latency'; Known: "):
+        pt.recipe_for(spec, latency=0.5)
 
 
 BY_AXIS = """\

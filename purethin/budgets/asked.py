@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import inf
 from typing import Any, Literal, TypedDict, get_args
 
@@ -79,7 +80,7 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
             out[kind] = asked * table.dense if asked <= 1 else asked / 1e3
             continue
         whole = getattr(dense, kind)
-        out[kind] = int(asked * whole) if asked <= 1 else int(asked)
+        out[kind] = int(Fraction(asked) * whole) if asked <= 1 else int(asked)
         if not whole:
             raise MaskError(f"the network has no {kind}: there is nothing to save")
         if not out[kind]:

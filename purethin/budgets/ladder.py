@@ -99,8 +99,8 @@ def ladder(
         function: its compiled cost.
         limits: the movable axes, and what each may lose.
         now: the counts before anything more goes.
-        times: values are the logarithms of the parts of an axis's scores that stay, so many times;
-            without it their sums.
+        times: values are the logarithms of the parts of an axis's scores that stay, so many times,
+            where negative scores are 0; without it their sums.
     """
     names = tuple(limits)
     orders, rungs, values = [], [], []
@@ -111,6 +111,7 @@ def ladder(
         widest = len(score) - int((score == -torch.inf).sum())
         rungs.append(_allowed(name, spec, limits[name], order, (int(held.sum()), widest)))
         finite = torch.where(score.isinf(), 0, score)
+        finite = finite if times is None else finite.clamp(min=0)
         lost = torch.cat([score.new_zeros(1), finite[order].cumsum(0)])
         orders.append(order)
         kept = lost[-1] - lost[spec.sizes[name] - rungs[-1]]
@@ -147,8 +148,8 @@ def _takes(
 
 def _logarithms(kept: Tensor) -> Tensor:
     """Those of the parts that stay at each rung, from the sums of the scores that do."""
-    whole = kept[-1].clamp(min=1e-300)
-    return (kept / whole).clamp(min=1e-300).log().clamp(max=0)
+    part = kept / kept[-1] if kept[-1] > 0 else torch.ones_like(kept)
+    return part.clamp(1e-300, 1).log()
 
 
 def _held(name: str, score: Tensor, function: CostFunction) -> Tensor:
@@ -167,6 +168,7 @@ def _allowed(name: str, spec: Spec, limits: Limits, order: Tensor, ends: tuple[i
     """The widths that an axis may have between two ends, ascending; the wider is among them."""
     size, (held, widest) = spec.sizes[name], ends
     needed = 0 if name in spec.branches else 1
+    widest = max(widest, needed)
     least = max(limits.min_keep, held, size - count_removed(limits.max_sparsity, size), needed)
     least = -(-min(least, widest) // limits.round_to) * limits.round_to
     widths = torch.arange(least, max(least, widest), limits.round_to, device="cpu")

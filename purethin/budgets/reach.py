@@ -11,6 +11,7 @@ from torch import Tensor
 from purethin.budgets.polynomial import CostFunction
 from purethin.budgets.search import Search
 from purethin.budgets.worth import fewer
+from purethin.costs import for_batch
 from purethin.errors import MaskError
 from purethin.spec import Spec
 
@@ -20,7 +21,7 @@ Costs = Mapping[str, Callable[[Tensor], Tensor]]
 
 def reachable(search: Search) -> bool:
     """Whether the narrowest widths are within the budgets."""
-    return bool((search.of(torch.zeros_like(search.ladder.top)[None]) <= 1).all())
+    return bool((search.of(torch.zeros_like(search.ladder.top)[None]) <= 0).all())
 
 
 def refuse(
@@ -28,8 +29,7 @@ def refuse(
 ) -> NoReturn:
     """The error where they are not, with the least that can be reached, and what it consists of."""
     least = torch.zeros_like(search.ladder.top)
-    parts = search.of(least[None])[0]
-    kind = [*limits][int(parts.argmax())]
+    kind = [*limits][int(search.of(least[None])[0].argmax())]
     counts, cost_of = search.ladder.counts(least[None])[0], costs[kind]
     now, dense = (float(cost_of(c[None])[0]) for c in (counts, function.counts({})))
     none = torch.zeros_like(counts[: len(function.axes)])
@@ -44,8 +44,9 @@ def refuse(
         lines.append(
             f"\n  '{name}' keeps {stays} of {axis.size} units ({why}): {share:.0%} of that"
         )
+    what = f"{kind}{for_batch(spec.batch)}" if kind in ("macs", "activation_bytes") else kind
     raise MaskError(
-        f"the budget of {number(limits[kind])} {kind} ({limits[kind] / dense:.3f} of the dense "
+        f"the budget of {number(limits[kind])} {what} ({limits[kind] / dense:.3f} of the dense "
         f"{number(dense)}) cannot be reached: the least is {number(now)} ({now / dense:.3f})"
         + "".join(lines)
     )

@@ -17,8 +17,8 @@ from torch import Tensor
 from purethin.budgets.ladder import Ladder
 
 Costs = Callable[[Tensor], Tensor]
-"""From `LongTensor[candidates, axes + uneven takes]` to `DoubleTensor[candidates, budgets]`, as
-parts of the budgets: within them where no part is above 1.
+"""From `LongTensor[candidates, axes + uneven takes]` to `DoubleTensor[candidates, budgets]`: what
+each is above its budget, as a part of that: within the budgets where none is above 0.
 """
 _PART = 0.15  # of what is too much goes before prices are counted anew,
 _NEAR = 0.02  # and all of it where it is less than that
@@ -64,7 +64,7 @@ class Search:
             each += torch.diag(up)
             costs = self.of(each)
             gain = self.ladder.value(each) - self.ladder.value(rungs[None])
-            fits = (costs <= 1).all(-1) & (up > rungs) & (gain >= 0)
+            fits = (costs <= 0).all(-1) & (up > rungs) & (gain >= 0)
             if not bool(fits.any()):
                 return rungs
             price = (costs - self.of(rungs[None])).clamp(min=0).amax(-1)
@@ -76,7 +76,7 @@ class Search:
         """From the dense widths down into the budgets, prices counted anew on the way."""
         rungs, last = self.ladder.top, None
         while last is None or not torch.equal(rungs, last):
-            over = float((self.of(rungs[None])[0] - 1).max())
+            over = float(self.of(rungs[None])[0].max())
             if over <= 0:
                 break
             aim = over * (1 - _PART) if over > _NEAR else 0.0
@@ -131,16 +131,16 @@ class Search:
         return step < top, before, (before - 1).clamp(min=0)
 
     def first_within(self, key: Tensor, since: Tensor | None = None, over: float = 0.0) -> Tensor:
-        """The rungs after the fewest steps down, in ascending order of a key, after which no part
-        is above 1 + `over`; those down to `since` come first.
+        """The rungs after the fewest steps down, in ascending order of a key, after which no cost
+        is above its budget by more than the part `over`; those down to `since` come first.
         """
         high = top = self.ladder.top
         low = torch.zeros_like(top) if since is None else top - since
-        if bool((self.of((top - low)[None]) - 1 <= over).all()):
+        if bool((self.of((top - low)[None]) <= over).all()):
             return top - low
         while int((high - low).sum()) > 1:
             taken = _between(key, low, high)
-            within = (self.of(top - taken) - 1).amax(-1) <= over
+            within = self.of(top - taken).amax(-1) <= over
             first = int(within.to(torch.int64).argmax()) if bool(within.any()) else len(taken)
             low = taken[first - 1] if first else low
             high = taken[first] if first < len(taken) else high

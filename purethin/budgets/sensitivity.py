@@ -8,10 +8,11 @@ import csv
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import isclose
+from itertools import pairwise, takewhile
+from math import isclose, isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from purethin.table import Table
 from purethin.thinning import mask
 from purethin.tree import TensorTree
 
-_HEAD = ("axis", "sparsity", "kept", "loss")
+_HEAD = ("axis", "sparsity", "kept", "loss", "units")
 
 
 class Loss(NamedTuple):
@@ -76,7 +77,8 @@ class Profile:
         Returns:
             `{axis: DoubleTensor[size]}`: what the loss grows by as each unit goes in its turn, by
             the largest convex curve below what was seen. Beyond the largest sparsity nothing was
-            seen, and the units stay: their scores are infinite.
+            seen, nor where a loss was infinite or nan, and the units stay: their scores are
+            infinite.
 
         Raises:
             MaskError: an axis has no ranking.
@@ -91,7 +93,7 @@ class Profile:
                     f"'{row.axis}' kept {row.kept} units, and is ranked by {row.kept + gone} "
                     "scores: give the scores that it was measured with"
                 )
-            seen.setdefault(row.axis, {})[gone] = max(row.loss - self.dense, 0.0)
+            seen.setdefault(row.axis, {})[gone] = row.loss - self.dense
         return {axis: _marginal(points, ranking[axis]) for axis, points in seen.items()}
 
 
@@ -119,12 +121,12 @@ def sensitivity(
         chunk: so many masked networks are evaluated at once, by `vmap`: as many as memory takes;
             one by one where it cannot, with a warning.
         file: a CSV file, written axis by axis. What it holds is not measured again, so that a run
-            goes on where it was stopped: with the same scores. The dense loss is, to know the
-            network and its data again.
+            goes on where it was stopped. The dense loss is, to know the network and its data again;
+            by which scores units went, a checksum of those that stay says.
 
     Raises:
-        MaskError: the file is of another network or other data, scores do not fit, or the loss is
-            no number.
+        MaskError: the file is of another network, other data or other scores, or cannot be read or
+            written; scores do not fit, or the dense loss is no number.
 
     >>> params = {"w": torch.tensor([[1.0], [2.0], [4.0]]), "v": torch.ones(1, 3)}
     >>> spec = Spec.from_layout({"w": "h 1", "v": "1 h"}, params)
@@ -140,15 +142,10 @@ def sensitivity(
     if chunk < 1:
         raise MaskError(f"chunk is {chunk}: give how many networks are evaluated at once, from 1")
     with torch.no_grad():
-        dense = _number(evaluate(params))
+        dense = _of_dense(evaluate(params), done.get(("", 0.0)), file)
         if ("", 0.0) not in done:
             rows.append(Loss("", 0.0, 0, dense))
-            _append(file, rows[-1:])
-        elif not isclose(dense, before := done["", 0.0], rel_tol=1e-3, abs_tol=1e-9):
-            raise MaskError(
-                f"{file} has a dense loss of {before:.6g}, and it is {dense:.6g}: it is of other "
-                "parameters or other data; give another file name"
-            )
+            _append(file, [(*rows[-1], "")])
         for name in names:
             todo = [
                 (s, m) for s, m in _masks(name, scores[name], sparsities) if (name, s) not in done
@@ -160,7 +157,7 @@ def sensitivity(
                 Loss(name, s, int(m.sum()), loss) for (s, m), loss in zip(todo, losses, strict=True)
             ]
             rows += new
-            _append(file, new)
+            _append(file, [(*row, _checksum(m)) for row, (_, m) in zip(new, todo, strict=True)])
     order = {name: i for i, name in enumerate(("", *names))}
     rows = sorted((r for r in rows if r.axis in order), key=lambda r: (order[r.axis], r.sparsity))
     return Profile(rows[0].loss, tuple(rows[1:]))
@@ -177,6 +174,22 @@ def _number(loss: Any) -> float:
     except (TypeError, ValueError, RuntimeError) as error:
         what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise MaskError(f"the loss is {what}: give a scalar, as loss.mean()") from error
+
+
+def _of_dense(loss: Any, before: float | None, file: str | Path | None) -> float:
+    """The dense network's loss, beside which others are seen.
+
+    Raises:
+        MaskError: it is not finite, or another than a file has.
+    """
+    if not isfinite(dense := _number(loss)):
+        raise MaskError(f"the loss of the dense network is {dense}: there is nothing to compare")
+    if before is not None and not isclose(dense, before, rel_tol=1e-3, abs_tol=1e-9):
+        raise MaskError(
+            f"{file} has a dense loss of {before:.6g}, and it is {dense:.6g}: it is of other "
+            "parameters or other data; give another file name"
+        )
+    return dense
 
 
 def _masks(
@@ -214,9 +227,12 @@ def _losses(
 
 
 def _marginal(points: Mapping[int, float], ranking: Tensor) -> Tensor:
-    """The slopes of the lower convex hull, from (0, 0), by unit as it goes."""
+    """The slopes of the lower convex hull, from (0, 0), by unit as it goes, up to the first point
+    that is not finite.
+    """
     hull: list[tuple[int, float]] = [(0, 0.0)]
-    for x, y in sorted(points.items()):
+    for x, y in takewhile(lambda point: isfinite(point[1]), sorted(points.items())):
+        y = max(y, 0.0)
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) >= _slope(hull[-1], (x, y)):
             hull.pop()
         hull.append((x, y))
@@ -239,38 +255,46 @@ def _read(file: str | Path, spec: Spec, scores: Scores) -> list[Loss]:
     """What a file holds; nothing where there is none.
 
     Raises:
-        MaskError: it is no such file, or of another network.
+        MaskError: it is no such file, or of another network or other scores.
     """
-    if not Path(file).exists():
-        return []
-    with Path(file).open(newline="", encoding="utf-8") as lines:
-        head, *body = [*csv.reader(lines)] or [[]]
-    rows: list[Loss] = []
     try:
-        rows = [Loss(axis, float(s), int(kept), float(loss)) for axis, s, kept, loss in body]
-    except ValueError:
-        head = []
+        with Path(file).open(newline="", encoding="utf-8") as lines:
+            head, *body = [*csv.reader(lines)] or [[]]
+        rows = [
+            (Loss(axis, float(s), int(k), float(loss)), units) for axis, s, k, loss, units in body
+        ]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise MaskError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, csv.Error):
+        head, rows = [], []
     if tuple(head) != _HEAD:
         raise MaskError(f"{file} is no table of {', '.join(_HEAD)}: give another file name")
-    for row in rows:
+    for row, units in rows:
         if row.axis and row.axis not in spec.axes:
             raise MaskError(f"{file} has the axis '{row.axis}', which this network lacks")
-        mine = (row.axis, scores[row.axis], [row.sparsity]) if row.axis in scores else ()
-        masks = dict(_masks(*mine)) if mine else {}
-        if row.axis in scores and [int(m.sum()) for m in masks.values()] != [row.kept]:
+        if row.axis not in scores:
+            continue
+        [keep] = [m for _, m in _masks(row.axis, scores[row.axis], [row.sparsity])] or [None]
+        if keep is None or (int(keep.sum()), _checksum(keep)) != (row.kept, units):
             raise MaskError(
-                f"{file} keeps {row.kept} units of '{row.axis}' at {row.sparsity}: it "
-                "is of another network"
+                f"{file} keeps other units of '{row.axis}' at {row.sparsity}: it is of other "
+                "scores or of another network; give another file name"
             )
-    return rows
+    return [row for row, _ in rows]
 
 
-def _append(file: str | Path | None, rows: Sequence[Loss]) -> None:
+def _checksum(keep: Tensor) -> str:
+    """What tells masks of an axis from each other."""
+    return f"{crc32(bytes(keep.tolist())):08x}"
+
+
+def _append(file: str | Path | None, rows: Sequence[tuple[object, ...]]) -> None:
     if file is None:
         return
-    new = not Path(file).exists()
-    with Path(file).open("a", newline="", encoding="utf-8") as lines:
-        table = csv.writer(lines)
-        if new:
-            table.writerow(_HEAD)
-        table.writerows(rows)
+    try:
+        with Path(file).open("a", newline="", encoding="utf-8") as lines:
+            csv.writer(lines).writerows(([] if lines.tell() else [_HEAD]) + [*rows])
+    except OSError as error:
+        raise MaskError(f"{file} cannot be written: {error.strerror or error}") from error

@@ -99,7 +99,8 @@ def solve(
     """Masks within budgets: never above one, and so near that no unit of a score could still stay.
 
     Args:
-        scores: `{axis: Tensor[size]}`, the higher the more worth keeping; an infinite one stays.
+        scores: `{axis: Tensor[size]}`, the higher the more worth keeping; an infinite one stays,
+            one of minus infinity goes. In a part, negative ones count as 0.
         spec: the spec of the network.
         axes: the axes that may lose units, as `find` reads them; all exact axes that have scores,
             if not given.
@@ -173,7 +174,7 @@ def solution(
     left = {n: torch.where(masks[n], s, -torch.inf) if n in masks else s for n, s in scores.items()}
     while True:
         rungs_of = ladder(left, spec, function, movable, function.counts(masks), times=times)
-        search = Search(rungs_of, lambda counts: _parts(costs, limits, counts), even)
+        search = Search(rungs_of, lambda counts: _above(costs, limits, counts), even)
         if not reachable(search):
             movable = finer_steps(movable, options) or refuse(search, costs, function, limits, spec)
             continue
@@ -254,7 +255,7 @@ def require_reachable(
     movable = movable_of(scores, spec, options, function)
     rungs_of = ladder(scores, spec, function, movable, function.counts({}), times=None)
     costs = _costs(function, spec, None)
-    search = Search(rungs_of, lambda counts: _parts(costs, limits, counts))
+    search = Search(rungs_of, lambda counts: _above(costs, limits, counts))
     if not reachable(search):
         refuse(search, costs, function, limits, spec)
 
@@ -271,7 +272,9 @@ def _best(
         return getattr(function(counts), kind).double()
 
     best = best_rungs(search.ladder, whole, limit, greedy)
-    return None if best is None else search.filled(best)
+    if best is None or bool((search.of(best[None]) > 0).any()):  # floats that were rounded
+        return None
+    return search.filled(best)
 
 
 def _part(value: float, *, whole: float, times: float | None) -> float:
@@ -291,9 +294,12 @@ def _costs(function: CostFunction, spec: Spec, table: object) -> Costs:
     return out
 
 
-def _parts(costs: Costs, limits: Mapping[str, float], counts: Tensor) -> Tensor:
-    """`DoubleTensor[candidates, budgets]`: the costs as parts of what is allowed."""
-    return torch.stack([costs[kind](counts).double() / limit for kind, limit in limits.items()], -1)
+def _above(costs: Costs, limits: Mapping[str, float], counts: Tensor) -> Tensor:
+    """`DoubleTensor[candidates, budgets]`: what the costs are above what is allowed, as parts of
+    it. The difference is of whole numbers, so that its sign is right beyond 2**53 too.
+    """
+    each = [(costs[k](counts) - min(m, 2**63 - 1)).double() / m for k, m in limits.items()]
+    return torch.stack(each, -1)
 
 
 def _bound(

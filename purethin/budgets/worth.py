@@ -126,19 +126,20 @@ def _units(function: CostFunction, now: Tensor) -> tuple[Unit, ...]:
     whole = max(int(costs[kind]), 1)
     out = []
     for i, axis in enumerate(function.axes):
-        one = [round(float(c - left[i])) for c, left in zip(costs, less, strict=True)]
+        one = [round((c - left[i]).item()) for c, left in zip(costs, less, strict=True)]
         share = float(costs[kind] - none[kind][i]) / whole
         out.append(Unit(axis, int(now[i]), one[0], one[1], one[2], one[3], share))
     return tuple(out)
 
 
 def fewer(function: CostFunction, now: Tensor, left: Tensor) -> Tensor:
-    """`DoubleTensor[axes, axes + uneven takes]`: as many candidates as axes, in each of which one
-    axis has `left` units; the others as now.
+    """`Tensor[axes, axes + uneven takes]`: as many candidates as axes, in each of which one axis
+    has `left` units; the others as now. In floats where a mean is in it.
     """
     n = len(function.axes)
-    out = now.double().repeat(n, 1)
-    out[range(n), range(n)] = left.double()
+    out = now.double() if function.uneven else now
+    out = out.repeat(n, 1)
+    out[range(n), range(n)] = left.to(out.dtype)
     ratio = left / now[:n].clamp(min=1)
     for column, take in enumerate(function.uneven, start=n):
         for i, axis in enumerate(function.axes):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from purethin.budgets.asked import limits_of
 from purethin.budgets.solve import Options, require_reachable, solution
 from purethin.costs import cost
 from purethin.errors import MaskError
@@ -75,12 +76,8 @@ def budgets_at(target: Mapping[str, float], part: float, spec: Spec) -> dict[str
     {'parameters': 9}
     """
     dense = cost(spec)
-    out = {}
-    for kind, asked in target.items():
-        whole = getattr(dense, kind)
-        end = asked * whole if asked <= 1 else min(asked, whole)
-        out[kind] = max(int(whole - part * (whole - end)), 1)
-    return out
+    ends = {k: min(int(end), getattr(dense, k)) for k, end in limits_of(target, spec).items()}
+    return {k: end + int((1 - part) * (getattr(dense, k) - end)) for k, end in ends.items()}
 
 
 def check_targets(

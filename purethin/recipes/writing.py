@@ -17,9 +17,9 @@ import torch
 import yaml
 
 from purethin.arguments import explained
-from purethin.budgets.asked import Budgets, limits_of
+from purethin.budgets.asked import KINDS, Budgets, limits_of
 from purethin.costs import cost, for_batch
-from purethin.errors import RecipeError
+from purethin.errors import MaskError, RecipeError, nearest
 from purethin.recipes.carriers import Listing, listings, some
 from purethin.recipes.fractions import check_fraction, fractions_of
 from purethin.selection import count_removed
@@ -93,6 +93,8 @@ def recipe_for(
             f"give 0 <= begin < end <= {_LAST:,} and frequency > 0"
         )
     check_fraction("initial", initial)
+    if (other := next((kind for kind in target if kind not in KINDS), None)) is not None:
+        raise MaskError(f"a recipe has no target of '{other}'; {nearest(other, KINDS)}")
     limits_of(target or {"bytes": 1.0}, spec)
     wanted = fractions_of(spec, 0.0 if target else sparsity, axes)
     pruners, unnamed = listings(spec, wanted)
