@@ -58,6 +58,14 @@ class Words(nn.Module):
         h = self.up(self.embed(ids)).relu()
         return self.down(h if mask is None else h * mask[..., None])
 
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.up, self.down = nn.Linear(6, 8), nn.Linear(8, 5), nn.Linear(5, 8)
+    def forward(self, x):
+        h = self.stem(x)
+        return (h + self.down(self.up(h).relu())).sum(-1)
+
 def fails():
     raise RuntimeError("no such thing\\nsecond line")
 
@@ -259,6 +267,36 @@ def test_a_budget_says_how_much_of_each_axis_goes(
     assert "of the scores stay" in printed
     too_little = ("--force", "--parameters", "5")
     assert "cannot be reached: the least is" in ran(capsys, *THIN, *too_little, status=1)
+
+
+def test_with_branches_a_sparsity_a_budget_and_a_recipe_may_take_one_whole(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = ("net.py:Deep", "--input", "3,6")
+    dense, _, _ = make(parse_model("net.py:Deep"))
+    torch.save(dense.state_dict(), "deep.pth")
+    shown = ran(capsys, "show", *deep, "--branches")
+    assert re.search(r"^may go whole +and with it\nup *$", shown, re.MULTILINE)
+    assert re.search(r"^stem +no other way goes around it", shown, re.MULTILINE)
+    thin = ("thin", *deep, "--weights", "deep.pth", "--out", "out", "--force")
+    written = ran(capsys, "recipe", *deep, "--axes", "up", "--sparsity", "1")
+    Path("r.yaml").write_text(written)
+    for amount in (
+        ["--sparsity", "up=1"],
+        ["--macs", "0.4", "--axes", "up"],
+        ["--recipe", "r.yaml"],
+    ):
+        for more, left in (([], 1), (["--branches"], 0)):
+            status = int("--macs" in amount and not more)  # one unit is too much
+            printed = ran(capsys, *thin, *amount, *more, status=status)
+            if status:
+                assert "'up' keeps 1 of 5 units" in printed
+                continue
+            small = pt.rebuild(
+                make(parse_model("net.py:Deep"))[0], *pt.load("out/thinned.safetensors")
+            )
+            assert small.get_submodule("up").weight.shape == (left, 8)
+            assert small(torch.rand(3, 6)).shape == (3,)
 
 
 def test_what_was_thinned_is_thinned_again_over_the_dense_class(

@@ -61,6 +61,8 @@ _COMMANDS = {
         "torchvision.models:resnet50 --macs 0.5 --weights resnet50.pth --out thinned",
         "torchvision.models:resnet50 --sparsity 0.5 --keep 'layer1.*' --weights resnet50.pth "
         "--out thinned --onnx thinned.onnx --round-to onnxruntime",
+        "torchvision.models:resnet50 --branches --sparsity 'layer3.[45].*=1' --weights "
+        "resnet50.pth --out thinned",
         "net.py:Net --recipe net.yaml --weights net.safetensors --out thinned --input 1,3,32,32",
     ),
 }
@@ -164,6 +166,8 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     add("--arg", type=parse_argument, metavar="NAME=VALUE", help=argument, **_MANY)
     example = f"an example input, as 1,128:long; repeatable (default {DEFAULT_INPUT})"
     add("--input", type=parse_input, metavar="[NAME=]SHAPE[:DTYPE]", help=example, **_MANY)
+    branches = "find the branches that may go whole; without it each axis keeps a unit"
+    add("--branches", action="store_true", help=branches)
     add("--debug", action="store_true", help="show the traceback of an error")
 
 

@@ -31,6 +31,10 @@ def _show(options: argparse.Namespace) -> None:
         Table(("parameter", "layout"), layout),
         Table(("axis", "units", "dimensions", "removal"), axes, numbers=(1, 2)),
     ]
+    if options.branches:
+        may = [(name, ", ".join(others)) for name, others in spec.branches.items()]
+        parts.append(Table(("may go whole", "and with it"), may))
+        parts.append(Table(("may not go whole", "why"), [*spec.needed.items()]))
     if spec.frozen:
         reasons: dict[str, list[str]] = {}
         for f in spec.frozen:

@@ -60,7 +60,8 @@ def inferred(
     where = f"{options.model} on --input {' --input '.join(map(str, given))}"
     more = "" if options.input else ". That input is the default: give the model's own by --input"
     with explained(where, more):
-        return params, pt.infer(model, params, *args, **kwargs), (args, kwargs)
+        spec = pt.infer(model, params, *args, branches=options.branches, **kwargs)
+        return params, spec, (args, kwargs)
 
 
 @contextmanager

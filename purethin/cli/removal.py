@@ -100,15 +100,16 @@ def _masks(
     if not ranked:
         raise pt.MaskError(f"no axis is left to prune: {name} ranks none that may lose units")
     step = options.round_to or 1
-    rounding: Any = {"round_to": pt.round_for(step, spec) if isinstance(step, str) else step}
+    limits: Any = {"round_to": pt.round_for(step, spec) if isinstance(step, str) else step}
+    limits["min_keep"] = 0 if options.branches else 1
     if budgets:
-        asked = pt.Options(axes=[*ranked], **rounding)
+        asked = pt.Options(axes=[*ranked], **limits)
         found = pt.solution(ranked, spec, asked, budgets)
         return found.masks, params, [str(found), *said]
     if options.together:
         together: Any = {"scope": "global", "normalize": CRITERIA[name]}
-        return pt.select(ranked, sparsity_of(options), **together, **rounding), params, said
-    return pt.select(ranked, {a: wanted[a] for a in ranked}, **rounding), params, said
+        return pt.select(ranked, sparsity_of(options), **together, **limits), params, said
+    return pt.select(ranked, {a: wanted[a] for a in ranked}, **limits), params, said
 
 
 def _summary(spec: pt.Spec, masks: pt.Masks) -> tuple[Table, Table]:
