@@ -122,6 +122,7 @@ def test_random_networks_thin_exactly(
     params = pt.params_of(model)
     spec = pt.infer(model, params, *args)
     assert not spec.notes
+    assert pt.Spec.from_yaml(spec.to_yaml()) == spec
     drawn_masks = (random_masks(spec, fraction=f, seed=seed) for f, seed in FRACTIONS)
     masks = next((m for m in (allowed(spec, d) for d in drawn_masks) if m), {})
     assert masks or not spec.exact, f"never compared:\n{spec}"

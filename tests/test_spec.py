@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import built
 from patterns import PATTERNS
+from random_nets import Packed
 from strategies import SIZES, expressions
 
 import purethin as pt
@@ -175,6 +176,12 @@ def resnet18() -> pt.Spec:
     return pt.infer(model, pt.params_of(model), torch.zeros(1, 3, 64, 64))
 
 
+def packed() -> pt.Spec:
+    """Of a network whose steps are counted by the data: a sequence of its batch."""
+    net, x = Packed(5, 4), torch.rand(3, 5)
+    return pt.infer(net, pt.params_of(net), x)
+
+
 # one pattern for each part of a spec that few networks have
 PARTS = {
     "attributes": "qkv as (3 heads dim)",
@@ -182,7 +189,7 @@ PARTS = {
     "conditions": "grouped queries as transformers repeats them",
     "frozen": "qkv as (3 heads dim)",
 }
-SPECS = {"by hand": by_hand, "resnet18": resnet18} | {
+SPECS = {"by hand": by_hand, "resnet18": resnet18, "with numbers of the data": packed} | {
     f"with {part}": inferred(name, part) for part, name in PARTS.items()
 }
 

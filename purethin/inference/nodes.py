@@ -161,7 +161,7 @@ def expression(n: Node, name: Callable[[Node], str]) -> Axes:
         case "variable":
             return ax.Name(name(n))
         case "constant":
-            return ax.Fixed(n.size)
+            return ax.Fixed(int(n.size))  # a number that data gave is marked as such
         case "product":
             return ax.product(parts)
         case "sum":
