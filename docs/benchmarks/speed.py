@@ -62,7 +62,7 @@ AIMS: dict[str, dict[str, str]] = {
 }
 HEAD = ["network", "what", "before, ms", "now, ms", "before / now", "beside, ms", "now / beside"]
 HEAD += ["aim", "the peer, ms"]
-ONES = 50  # calls of the cost function that are timed together
+ONES = 200  # calls of the cost function that are timed together
 Work = Callable[[], Any]
 
 
