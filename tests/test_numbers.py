@@ -118,6 +118,10 @@ HIDDEN = [
         "beside one that is known", lambda net, h, k: h * h.shape[1] ** -0.5 + hidden(k) ** -0.5
     ).gives(),
     case("before it", lambda net, h, k: (h + hidden(k) ** -0.5) * h.shape[1] ** -0.5).gives(),
+    case(
+        "unchanged where both go, as it would not be without it",
+        lambda net, h, k: h * (1.5 + abs(h.shape[1] - hidden(k) + 3)),
+    ).gives(),
     case("a factor in it", lambda net, h, k: h * (h.shape[1] ** -0.5 * hidden(k))).gives(),
     case("a power in it", lambda net, h, k: h * h.shape[1] ** (-1 / hidden(k))).gives(),
     case("in a fraction", lambda net, h, k: h * (h.shape[1] / hidden(k))).gives(),

@@ -2,23 +2,24 @@
 too.
 
 A number that is another one says nothing new where its formula foretells it and all its axes are
-inexact. Invariant: a number is foretold by what Python passed at its very place, or not at all.
+inexact. Invariant: a number is foretold by what Python passed to its operator, or not at all.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import optree
 
 from purethin import axes as ax
 from purethin.checks import kept_sizes
-from purethin.inference.computed import foretold
+from purethin.inference.computed import Computed, foretold
 from purethin.inference.faults import Fault
 from purethin.inference.nodes import Node, expression, leaves
-from purethin.inference.posing import unposed
+from purethin.inference.posing import Posing, unposed
 from purethin.inference.readout import names_of
 from purethin.inference.rules import Call
 from purethin.inference.rules.laws import Pointwise
@@ -72,13 +73,15 @@ def numbers_of(traced: Traced) -> Numbers:
     return out
 
 
-Foretold = Callable[[Call, float, float], bool]
-"""Whether a scalar of the dense network's operator had to become another one."""
+Becomes = Callable[[Call, float], float]
+"""What a scalar of the dense network's operator is in the thinned one: the same, or what its
+formula gives.
+"""
 
 
-def foretelling(dense: Traced, spec: Spec, masks: Masks) -> Foretold:
-    """Whether a scalar is what its formula gives for the sizes that masks leave, of inexact axes
-    alone.
+def foretelling(dense: Traced, spec: Spec, masks: Masks) -> Becomes:
+    """What scalars become at the sizes that masks leave. A formula counts where Python passed it to
+    this operator, nothing else that it passed has the same value, and all its axes are inexact.
     """
 
     @functools.cache
@@ -94,19 +97,27 @@ def foretelling(dense: Traced, spec: Spec, masks: Masks) -> Foretold:
             raise LookupError
         return kept(expr)
 
-    def becomes(number: Any, after: float) -> bool:
+    @functools.cache
+    def operators() -> Counter[int]:
+        return Counter(id(call.python) for call in dense.trace.tape)
+
+    def becomes(call: Call, before: float) -> float:
+        if operators()[id(call.python)] > 1:
+            return before  # the scalar may be one that torch made on its way to this operator
         try:
-            return foretold(number, size_of) == after
-        except (LookupError, ArithmeticError, ValueError):  # no name; no value at these sizes
-            return False
+            same = (x for x in _given(call.python) if unposed(x) == before)
+            found = {foretold(x, size_of) for x in same}
+        except (LookupError, ArithmeticError, ValueError, TypeError):  # no name, or no value
+            return before
+        return found.pop() if len(found) == 1 else before
 
-    def had_to(call: Call, before: float, after: float) -> bool:
-        if sum(other.python is call.python for other in dense.trace.tape) > 1:
-            return False  # the scalar may be one that torch made on its way to this operator
-        given = [x for x in _given(call.python) if unposed(x) == before]
-        return bool(given) and all(becomes(x, after) for x in given)
+    return becomes
 
-    return had_to
+
+def _has_formula(call: Call) -> bool:
+    """Whether Python passed a number with a formula."""
+    args, kwargs = call.python
+    return any(isinstance(x, Computed | Posing) for x in (*args, *kwargs.values()))
 
 
 def _given(tree: Any) -> Iterator[Any]:
@@ -122,9 +133,9 @@ def _given(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def other_numbers(dense: Numbers, thin: Numbers, had_to: Foretold) -> Fault | None:
+def other_numbers(dense: Numbers, thin: Numbers, becomes: Becomes) -> Fault | None:
     """The first operator that comes out otherwise in the thinned network's trace: another one, or
-    with another number that did not have to be.
+    with another number than its own must become.
     """
     for (call, numbers), (other, found) in zip(dense, thin, strict=False):
         if call.name != other.name:
@@ -132,10 +143,15 @@ def other_numbers(dense: Numbers, thin: Numbers, had_to: Foretold) -> Fault | No
                 f"a trial with fewer units takes another way, to {other.name}, in {call.place}"
             )
         for i, (before, after) in enumerate(zip(numbers, found, strict=False)):
-            if before is None or after is None or before == after or any(x != x for x in before):
+            if before is None or after is None or any(x != x for x in before):
                 continue
-            if (pair := _differing(before, after, None if i else call, had_to)) is not None:
-                was, now = pair
+            scalars = i == 0 and (before != after or _has_formula(call))
+            wanted = [becomes(call, x) for x in before] if scalars else before
+            if wanted != after:
+                was, now = next(
+                    ((x, y) for x, w, y in zip(before, wanted, after, strict=False) if w != y),
+                    (len(before), len(after)),
+                )
                 return Fault(
                     f"its size is in the number {was:g}, which is {now:g} with fewer units, in "
                     f"{call.place}",
@@ -148,15 +164,3 @@ def other_numbers(dense: Numbers, thin: Numbers, had_to: Foretold) -> Fault | No
             f"{longer[min(len(dense), len(thin))][0].place}"
         )
     return None
-
-
-def _differing(
-    before: Sequence[float], after: Sequence[float], call: Call | None, had_to: Foretold
-) -> tuple[float, float] | None:
-    """The first two numbers that differ and did not have to, if any. `call`: where they are its
-    scalars.
-    """
-    for x, y in zip(before, after, strict=False):
-        if x != y and (call is None or not had_to(call, x, y)):
-            return x, y
-    return (len(before), len(after)) if len(before) != len(after) else None

@@ -65,8 +65,8 @@ class _Trials:
             settle(traced)
             bare = replace(spec, activations=(), sites=(), macs=(), activation_bytes=())
             found = _other_meaning(layout_of(traced), thin_spec(bare, masks).layout)
-            had_to = foretelling(self.dense, spec, masks)
-            return found or other_numbers(self.numbers, numbers_of(traced), had_to)
+            becomes = foretelling(self.dense, spec, masks)
+            return found or other_numbers(self.numbers, numbers_of(traced), becomes)
         except Exception as error:  # whatever the thinned forward raises is the finding
             first = (str(error).splitlines() or [""])[0]
             return Fault(
