@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import optree
+from torch import Tensor
 
 from purethin import axes as ax
 from purethin.checks import kept_sizes
@@ -51,11 +51,8 @@ def numbers_of(traced: Traced) -> Numbers:
         data.update(id(o) for o in call.outs)
         values = isinstance(call.law, Pointwise)
         kinds = (int, float) if values else (float,)
-        given: Any = (call.positional, call.keywords)
-        scalars = [
-            x for x in optree.tree_leaves(given) if isinstance(x, kinds) and not isinstance(x, bool)
-        ]
-        found: list[list[float] | None] = [list(map(float, scalars))]
+        scalars = _given((call.positional, call.keywords))
+        found: list[list[float] | None] = [[float(x) for x in scalars if isinstance(x, kinds)]]
         for t in call.tensors:
             if id(t) not in data:
                 made = (
@@ -121,16 +118,17 @@ def _has_formula(call: Call) -> bool:
 
 
 def _given(tree: Any) -> Iterator[Any]:
-    """The numbers among what Python passed."""
-    if isinstance(tree, dict):
-        tree = tuple(tree.values())
-    elif isinstance(tree, slice):
-        tree = (tree.start, tree.stop, tree.step)
-    if isinstance(tree, tuple | list):
+    """The numbers among arguments, in order."""
+    if isinstance(tree, int | float):
+        if not isinstance(tree, bool):
+            yield tree
+    elif isinstance(tree, tuple | list):
         for x in tree:
-            yield from _given(x)
-    elif isinstance(tree, int | float):
-        yield tree
+            yield from () if isinstance(x, Tensor) else _given(x)
+    elif isinstance(tree, dict):
+        yield from _given(list(tree.values()))
+    elif isinstance(tree, slice):
+        yield from _given((tree.start, tree.stop, tree.step))
 
 
 def other_numbers(dense: Numbers, thin: Numbers, becomes: Becomes) -> Fault | None:
