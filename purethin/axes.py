@@ -98,12 +98,11 @@ ONE = Fixed(1)
 
 def parts(expr: Axes) -> tuple[Axes, ...]:
     """Factors, terms, or the base of a take; none of a name and an integer."""
-    match expr:
-        case Product(inner) | Sum(inner):
-            return inner
-        case Take(base):
-            return (base,)
-    return ()
+    if isinstance(expr, Product):
+        return expr.factors
+    if isinstance(expr, Sum):
+        return expr.terms
+    return (expr.base,) if isinstance(expr, Take) else ()
 
 
 # ---- the forms, made
@@ -126,11 +125,12 @@ def _normal(
 ) -> Axes:
     flat: list[Axes] = []
     for part in (x for p in inner for x in (parts(p) if isinstance(p, form) else (p,))):
-        match flat[-1:], part:
-            case [Fixed(a)], Fixed(b):
-                flat[-1] = Fixed(merge(a, b))
-            case _ if part != Fixed(unit):
-                flat.append(part)
+        if type(part) is not Fixed:
+            flat.append(part)
+        elif flat and type(last := flat[-1]) is Fixed:
+            flat[-1] = Fixed(merge(last.size, part.size))
+        elif part.size != unit:
+            flat.append(part)
     return form(tuple(flat)) if len(flat) > 1 else flat[0] if flat else Fixed(unit)
 
 
@@ -146,7 +146,8 @@ def take(base: Axes, positions: Sequence[int], size: int) -> Axes:
 
 def rebuilt(expr: Axes, change: Callable[[Axes], Axes]) -> Axes:
     """The form over its changed parts, in normal form; as it is written where none changes."""
-    inner = parts(expr)
+    if not (inner := parts(expr)):
+        return expr
     new = tuple(map(change, inner))
     if all(a is b for a, b in zip(inner, new, strict=True)):
         return expr

@@ -8,18 +8,17 @@ import functools
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 TORCHS = frozenset(vars(nn.Module()))
 """The attributes that torch gives every module."""
+_PLAIN = frozenset((int, float, str, bool, type(None)))
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """Named values, and how to set one; `shared`: the object that would then change, if that is
     not the module itself.
     """
@@ -31,10 +30,9 @@ class Holder:
 
 def holders(module: nn.Module) -> Iterator[tuple[str, Holder]]:
     """The module itself as `""`, then each of its attributes that holds named values."""
-    yield "", _own(module)
-    for name, value in vars(module).items():
-        plain = name in TORCHS or type(value) in (int, float, str, bool, type(None))
-        if not plain and (found := _holder(module, name, value)) is not None:
+    yield "", (own := _own(module))
+    for name, value in [*own.values.items()]:
+        if type(value) not in _PLAIN and (found := _holder(module, name, value)) is not None:
             yield name, found
 
 

@@ -10,6 +10,8 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from purethin.parts import parts_of
+
 
 @torch.no_grad()
 def refresh(model: nn.Module) -> None:
@@ -22,7 +24,7 @@ def refresh(model: nn.Module) -> None:
     >>> float(layer.weight.sum())
     2.0
     """
-    for module in model.modules():
+    for module in parts_of(model).values():
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, BasePruningMethod):
                 setattr(module, hook._tensor_name, hook.apply_mask(module))

@@ -99,7 +99,7 @@ class Kept:
             found = self._taken[key] = {d: p.to(tensor.device) for d, p in places.items()}
         if tensor.is_meta and found:
             left = [len(found.get(d, range(n))) for d, n in enumerate(tensor.shape)]
-            return tensor.new_empty(left)
+            return torch.empty(left, dtype=tensor.dtype, device="meta")
         if tensor.dim() > 2 and [*found] == [0, 1] and _large_kernels(tensor):
             rows, columns = found.values()  # both at once, a kernel at a time
             both = (rows[:, None] * tensor.shape[1] + columns).flatten()

@@ -5,7 +5,8 @@ Nothing here changes the user's module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from purethin.errors import SpecError, listed, nearest
 from purethin.holders import TORCHS, holder_of
 from purethin.hooked import refresh
 from purethin.multihead import stand_in
+from purethin.parts import parts_of, tensors_of
 from purethin.spec import Spec
 from purethin.thinning import CLASS, Config
 
@@ -81,16 +83,6 @@ def split(params: Mapping[str, Tensor], spec: Spec) -> tuple[dict[str, Tensor], 
     return trained, {name: tensor for name, tensor in params.items() if name not in trained}
 
 
-def tensors_of(model: nn.Module, *, duplicates: bool) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, then buffers, by name."""
-    seen: set[int] = set()
-    for named in (model.named_parameters, model.named_buffers):
-        for name, tensor in named(remove_duplicate=False):
-            if duplicates or id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield name, tensor
-
-
 @explained
 def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> nn.Module:
     """A new module of the model's own class, with these tensors and this config.
@@ -136,12 +128,12 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
         return like(old, new.clone() if new.device.type != "meta" else new)
 
     small = copy_with(model, replacement)
-    dense = dict(model.named_modules())
+    dense, parts = parts_of(model), parts_of(small)
     give_classes(small, config)
     configure(small, config)
     wrong = [
         f"{path}: {misfit}".removeprefix(": ")
-        for path, module in small.named_modules()
+        for path, module in parts.items()
         for misfit in (misfits(module, dense[path]) if path in dense else ())
     ]
     if wrong:
@@ -149,7 +141,7 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
             f"the parameters do not fit this {type(model).__name__}: {listed(wrong)}. Give the "
             "model that they were thinned from, built with the same arguments, and their config"
         )
-    for module in small.modules():
+    for module in parts.values():
         if not config:
             _forget_caches(module)
         if isinstance(module, nn.RNNBase):
@@ -161,16 +153,19 @@ def rebuild(model: nn.Module, params: Mapping[str, Tensor], config: Config) -> n
 def misnamed(model: nn.Module, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
     """The names that a model lacks, and those of its state dict that are not given; "" if none."""
     have = {id(own[name]) for name in given if name in own}
-    kept = model.state_dict(keep_vars=True).keys()
+    lacking = [n for n, tensor in own.items() if id(tensor) not in have]
+    kept = model.state_dict(keep_vars=True).keys() if lacking else ()
     return listed(
         [f"{n}, which the model lacks; {nearest(n, own, shown=2)}" for n in given if n not in own]
-        + [f"no {n}" for n, tensor in own.items() if n in kept and id(tensor) not in have]
+        + [f"no {n}" for n in lacking if n in kept]
     )
 
 
 def give_classes(small: nn.Module, config: Config) -> None:
     """Let the classes that the config names stand in for the modules' own."""
-    modules = dict(small.named_modules())
+    if not any(CLASS in own for own in config.values()):
+        return
+    modules = parts_of(small)
     classes = {p: own[CLASS] for p, own in config.items() if CLASS in own and p in modules}
     stand_in(small, {*classes})
     let_stand_in(modules, classes)
@@ -178,7 +173,7 @@ def give_classes(small: nn.Module, config: Config) -> None:
 
 def configure(small: nn.Module, config: Config) -> None:
     """Set the attributes that the config lists."""
-    paths = dict(small.named_modules())
+    paths = parts_of(small)
     for path, attributes in config.items():
         if path not in paths:
             raise SpecError(
@@ -214,9 +209,9 @@ def refuse(model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise SpecError(f"an nn.Module is expected, not {type(model).__name__}")
-    for path, module in model.named_modules():
+    for path, module in parts_of(model).items():
         at = f"the module '{path}'" if path else f"this {type(model).__name__}"
-        if why := _unsuitable(module):
+        if why := _unsuitable(type(module)):
             raise SpecError(f"{at} is {why}")
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
@@ -231,9 +226,9 @@ def refuse(model: nn.Module) -> None:
                 )
 
 
-def _unsuitable(module: nn.Module) -> str | None:
-    kind = type(module)
-    if isinstance(module, torch.jit.ScriptModule):
+@functools.cache
+def _unsuitable(kind: type) -> str | None:
+    if issubclass(kind, torch.jit.ScriptModule):
         return (
             "scripted or traced: its source is gone. Give the nn.Module that it was made from, and "
             "script what rebuild returns"

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from purethin.parts import parts_of
+
 
 class MultiheadAttention(nn.MultiheadAttention):
     """Attention of `num_heads` heads: queries and keys of width `head_dim`, values of width
@@ -136,7 +138,7 @@ def stand_in(model: nn.Module, paths: set[str] | None = None) -> dict[str, str]:
     `{path: class name}`.
     """
     done: dict[str, str] = {}
-    for path, module in model.named_modules():
+    for path, module in parts_of(model).items():
         if type(module) is nn.MultiheadAttention and (paths is None or path in paths):
             module.__class__ = MultiheadAttention
             module.value_dim = module.head_dim

@@ -9,7 +9,7 @@ from typing import Any
 from purethin import axes as ax
 from purethin.axes import Axes
 from purethin.records import Frozen, placed
-from purethin.spec import Spec
+from purethin.spec import Masks, Spec
 
 
 def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, int]) -> Spec:
@@ -48,6 +48,14 @@ def rewritten(spec: Spec, change: Callable[[Axes], Axes], sizes: Mapping[str, in
         needed={n: why for n, why in spec.needed.items() if n in known or n not in spec.axes},
         empty_layers={m: (name, new(e)) for m, (name, e) in spec.empty_layers.items()},
     )
+
+
+def thinned_layout(spec: Spec, masks: Masks) -> dict[str, tuple[Axes, ...]]:
+    """The layout alone of the thinned network's spec."""
+    rows = ((spec.numbers[name], dims) for name, dims in spec.layout.items())
+    known = {i: e for numbers, dims in rows for i, e in zip(numbers, dims, strict=True)}
+    made = {i: ax.thinned(e, masks, spec.sizes) for i, e in known.items()}
+    return {name: tuple(made[i] for i in numbers) for name, numbers in spec.numbers.items()}
 
 
 def with_frozen(spec: Spec, reasons: Mapping[str, str]) -> Spec:

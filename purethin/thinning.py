@@ -21,6 +21,7 @@ from purethin.checks import (
     check_fits,
     check_gates,
     check_masks,
+    counts,
     kept_sizes,
 )
 from purethin.errors import SpecError
@@ -287,7 +288,7 @@ def thin_spec(spec: Spec, masks: Masks) -> Spec:
     {'h': 2}
     """
     check_masks(spec, masks)
-    sizes = {n: int(masks[n].sum()) if n in masks else s for n, s in spec.sizes.items()}
+    sizes = spec.sizes | counts(masks)
     return rewritten(spec, lambda e: ax.thinned(e, masks, spec.sizes), sizes)
 
 

@@ -18,6 +18,7 @@ Tensor}`.
 
 _SPACE = "purethin"
 _NUMBERS = frozenset((int, float, bool, str, type(None)))
+_NESTED = (tuple, list, dict)
 
 
 def flatten(tree: TensorTree) -> tuple[list[str], list[Any], optree.PyTreeSpec]:
@@ -73,16 +74,15 @@ def packed_copy(tensor: Any, device: str | None = None) -> Any:
 
 def tensors_in(tree: Any) -> list[Tensor]:
     """The tensors among (nested lists, tuples and dicts of) arguments."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    inner = tree.values() if isinstance(tree, dict) else tree
     out: list[Tensor] = []
-    stack = [tree]
-    while stack:
-        x = stack.pop()
-        if type(x) in _NUMBERS:
+    for x in inner if isinstance(tree, _NESTED) else ():
+        if (kind := type(x)) in _NUMBERS:
             continue
-        if isinstance(x, Tensor):
+        if kind is Tensor or isinstance(x, Tensor):
             out.append(x)
-        elif isinstance(x, tuple | list):
-            stack.extend(reversed(x))
-        elif isinstance(x, dict):
-            stack.extend(reversed(list(x.values())))
+        elif isinstance(x, _NESTED):
+            out += tensors_in(x)
     return out

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FILES = house.files_of(ROOT / "purethin")
 ROWS = """
     errors lazy
-    arguments
+    arguments parts
     axes tree outputs table waiting multihead empty holders hooked copying builtin
     notation layouts records
     document

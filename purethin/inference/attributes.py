@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,21 +35,26 @@ class Attribute:
 
 
 def track_attributes(
-    model: nn.Module, own: nn.Module, ledger: Ledger, dims_of: Callable[[Tensor], list[Node]]
+    modules: Mapping[str, nn.Module],
+    own: Callable[[], Container[int]],
+    ledger: Ledger,
+    dims_of: Callable[[Tensor], list[Node]],
 ) -> list[Attribute]:
     """Replace the integers of a copied model by tracked ones; built-in layers' say at once what
-    they measure. What the copy shares with the user's own model (an enum, a logger) stays.
+    they measure. What the copy shares with the user's own model (an enum, a logger), of which `own`
+    gives the ids, stays.
     """
     found: list[Attribute] = []
-    seen = {id(value) for module in own.modules() for value in vars(module).values()}
-    for path, module in model.named_modules():
+    seen: set[int] = set()
+    for path, module in modules.items():
         mine: dict[str, Node] = {}
         for prefix, holder in [*holders(module)]:
-            if holder.shared is not None and id(holder.shared) in seen:
-                continue
-            seen.add(id(holder.shared))
+            if (shared := holder.shared) is not None:
+                if id(shared) in seen or id(shared) in own():
+                    continue
+                seen.add(id(shared))
             for name, whole in holder.values.items():
-                if not (integers := [*_integers(whole)]):
+                if not (integers := _integers(whole)):
                     continue
                 attribute = f"{prefix}.{name}".strip(".")
                 label = f"{ATTRIBUTE}{path}.{attribute}"
@@ -59,19 +64,20 @@ def track_attributes(
                     mine[attribute] = nodes[None]
                 if ledger.tracking:
                     holder.put(name, _tracked(whole, nodes, ledger))
-        _bind_builtin(module, mine, _own_dims(module, dims_of))
+        if mine:
+            _bind_builtin(module, mine, _own_dims(module, dims_of))
     return found
 
 
-def _integers(value: Any) -> Iterator[tuple[int | None, int]]:
+def _integers(value: Any) -> list[tuple[int | None, int]]:
     """`(None, value)` of an integer above 1; of a tuple or list of integers each such entry with
     its position.
     """
-    if type(value) is int and value > 1:
-        yield None, value
-    whole: Any = value
-    if type(value) in (tuple, list, torch.Size) and all(type(x) is int and x >= 0 for x in whole):
-        yield from ((i, x) for i, x in enumerate(whole) if x > 1)
+    if type(value) is int:
+        return [(None, value)] if value > 1 else []
+    if type(value) in (tuple, list, torch.Size) and all(type(x) is int and x >= 0 for x in value):
+        return [(i, x) for i, x in enumerate(value) if x > 1]
+    return []
 
 
 def _tracked(value: Any, nodes: Mapping[int | None, Node], ledger: Ledger) -> Any:

@@ -16,43 +16,57 @@ from torch import Tensor, nn
 
 from purethin.holders import TORCHS
 from purethin.inference.shapes import sizes_in
+from purethin.parts import parts_of
 
 _OWN_CACHES = {"torch", "numpy", "purethin", *sys.stdlib_module_names}
 """Packages whose caches no size of the user's goes through."""
 _MAY_CACHE = (_lru_cache_wrapper, staticmethod, classmethod)
 
 
+class Caches:
+    """The caches that a traced function, and its copies, may meet: sought once, and again where
+    Python modules came since.
+    """
+
+    def __init__(self, traced: Any) -> None:
+        self.traced, self.modules = traced, set[str]()
+        self.swaps: list[tuple[Any, str, Any, Any]] = []
+
+    def sought(self) -> None:
+        """Seek them."""
+        if self.modules != sys.modules.keys():
+            self.modules, near = set(sys.modules), _scopes(self.traced)
+            far = ((m, row) for m in _others(near) for row in _caches(m))
+            self.swaps = [(c, *row) for c in near for row in _caches(c)]
+            self.swaps += [(m, name, f, _guarded(f, bare)) for m, (name, f, bare) in far]
+
+
 @contextmanager
-def uncached(traced: Any) -> Iterator[None]:
+def uncached(caches: Caches) -> Iterator[None]:
     """Call through every `functools.cache` and `lru_cache` that stands where the traced code looks
     names up: in the modules and classes of an `nn.Module`'s parts, or beside a function.
 
     Through those of all other modules only a tracked integer is not cached; those of modules that
     the forward itself imports are cleared. All caches are left as they are.
     """
-    before, near = set(sys.modules), _scopes(traced)
-    swapped = [
-        *((c, name, f, bare) for c in near for name, f, bare in _caches(c)),
-        *((m, name, f, _guarded(f, bare)) for m in _others(near) for name, f, bare in _caches(m)),
-    ]
-    for scope, name, _, bare in swapped:
+    caches.sought()
+    for scope, name, _, bare in caches.swaps:
         setattr(scope, name, bare)
     try:
         yield
     finally:
-        for scope, name, function, _ in swapped:
+        for scope, name, function, _ in caches.swaps:
             setattr(scope, name, function)
-        for module in set(sys.modules) - before:
+        for module in sys.modules.keys() - caches.modules:
             for _, function, _ in _caches(sys.modules[module]):
                 function.cache_clear()
 
 
 @contextmanager
-def filled(model: object) -> Iterator[dict[str, tuple[str, ...]]]:
+def filled(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, tuple[str, ...]]]:
     """`{module path: attributes}`: the modules' dicts into which tensors come while the block
     runs.
     """
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     before = {(path, name): held for path, name, held in _dicts(modules)}
     found: dict[str, tuple[str, ...]] = {}
     yield found
@@ -74,7 +88,7 @@ def _scopes(traced: Any) -> list[Any]:
     classes: set[type] = set()
     modules = {getattr(traced, "__module__", None)}
     if isinstance(traced, nn.Module):
-        every = {c for module in traced.modules() for c in type(module).__mro__}
+        every = {c for module in parts_of(traced).values() for c in type(module).__mro__}
         classes = {c for c in every if not c.__module__.startswith(("torch.", "builtins"))}
         modules = {c.__module__ for c in classes}
     return [*classes, *(sys.modules[name] for name in modules if name in sys.modules)]
@@ -83,15 +97,21 @@ def _scopes(traced: Any) -> list[Any]:
 def _others(scopes: list[Any]) -> list[Any]:
     """All other modules that cache something."""
     near = set(map(id, scopes))
-    every = [(name, m) for name, m in [*sys.modules.items()] if id(m) not in near]
+    every = [(name, m) for name, m in [*sys.modules.items()] if _is_foreign(name)]
+    every = [(name, m) for name, m in every if id(m) not in near]
     return [m for name, m in every if _has_caches(name, len(getattr(m, "__dict__", ())))]
+
+
+@functools.cache
+def _is_foreign(module: str) -> bool:
+    """Whether sizes of the user's may go through a module's caches."""
+    return module.partition(".")[0] not in _OWN_CACHES
 
 
 @functools.cache
 def _has_caches(module: str, names: int) -> bool:
     """Whether a module of so many names caches anything."""
-    ours = module.partition(".")[0] not in _OWN_CACHES
-    return ours and any(True for _ in _caches(sys.modules[module]))
+    return any(True for _ in _caches(sys.modules[module]))
 
 
 def _caches(scope: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -109,6 +129,7 @@ def _bare(function: Any) -> Any:
     return function.__wrapped__ if isinstance(function, _lru_cache_wrapper) else None
 
 
+@functools.cache
 def _guarded(function: Callable[..., Any], bare: Callable[..., Any]) -> Callable[..., Any]:
     """The cached function, called through where a tracked integer is among its arguments."""
 

@@ -22,10 +22,10 @@ class Norms:
 
     def __init__(self, told: Told, made_of: Callable[[Tensor], object]) -> None:
         self.told, self.made_of = told, made_of
-        self.readers: dict[int, list[int]] = {}
+        self.readers: dict[int, dict[int, int]] = {}
         for i, (call, _) in enumerate(told):
-            for t in call.tensors:
-                self.readers.setdefault(id(t), []).append(i)
+            for k, t in enumerate(call.tensors):
+                self.readers.setdefault(id(t), {}).setdefault(i, k)
 
     def after(self, index: int) -> Norm | None:
         """The first norm over the last dim that reads the output of a call, or a sum that it goes
@@ -38,10 +38,10 @@ class Norms:
         while ways:
             i, source = heapq.heappop(ways)
             call, name = self.told[i]
-            operand = next(k for k, t in enumerate(call.tensors) if id(t) == source)
+            operand = self.readers[source][i]
             if (centred := self._divides(call, operand)) is not None:
                 return Norm(name, operand, centred)
-            if self._goes_on(call, source):
+            if self._goes_on(call, operand):
                 for later in self.readers.get(id(call.outs[0]), ()):
                     if later > i and later not in seen:
                         seen.add(later)
@@ -59,7 +59,7 @@ class Norms:
         if isinstance(law, laws.Mixed) and call.name in ("var", "std", "var_mean", "std_mean"):
             return True if law.dims == (last,) else None
         if call.name in ("pow", "square", "mul") and self._is_square(call):
-            over = (self.told[i][0] for i in self.readers.get(id(call.outs[0]), ()))
+            over = (self.told[i][0] for i in self.readers.get(id(call.outs[0]), {}))
             means = (c.law for c in over if c.name == "mean")
             return (
                 False
@@ -74,19 +74,19 @@ class Norms:
             return len(call.tensors) == 2 and call.tensors[0] is call.tensors[1]
         return call.name == "square" or call.get("exponent") == 2
 
-    def _goes_on(self, call: Call, source: int) -> bool:
+    def _goes_on(self, call: Call, operand: int) -> bool:
         """Whether the output is the tensor plus another, or the tensor as it is or scaled by
         parameters, position for position.
         """
-        out = call.outs[0]
-        if not isinstance(out, Tensor):
+        out, source = call.outs[0], call.tensors[operand]
+        if not isinstance(out, Tensor) or source.shape != out.shape:
             return False
-        same = any(id(t) == source and t.shape == out.shape for t in call.tensors)
         if isinstance(call.law, laws.Moved):
-            return same and call.name not in _SHUFFLES
-        others = [t for t in call.tensors if id(t) != source]
-        scaled = call.name == "mul" and bool(others) and all(map(self.made_of, others))
-        return same and (scaled or call.name in ("add", "sub"))
+            return call.name not in _SHUFFLES
+        if call.name == "mul":
+            others = [t for t in call.tensors if t is not source]
+            return bool(others) and all(map(self.made_of, others))
+        return call.name in ("add", "sub")
 
 
 _SHUFFLES = frozenset(

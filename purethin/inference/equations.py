@@ -21,6 +21,7 @@ from purethin.inference.nodes import (
     leaves,
     product,
     total,
+    within,
 )
 from purethin.inference.places import Because
 from purethin.inference.solver import unify
@@ -45,26 +46,25 @@ def is_size_only(node: Node) -> bool:
 
 def resolve(equations: Iterable[Equation]) -> None:
     """Make every equation true: bind what only measures, else tie the two axes, else freeze."""
-    todo = list(equations)
+    todo: list[tuple[Difference | None, Equation]] = [(None, e) for e in equations]
     while todo:
-        open_, changed = [], False
-        for left, right, why in todo:
-            if factors(left) == factors(right):
-                continue
-            rest = Difference(left, right)
-            if rest.empty:
-                continue
-            if rest.bind_measure():
-                changed = True
-            else:
-                open_.append((rest, (left, right, why)))
+        open_: list[tuple[Difference, Equation]] = []
+        changed = False
+        for rest, (left, right, why) in todo:
+            if rest is None or rest.stale:
+                if factors(left) == factors(right) or (rest := Difference(left, right)).empty:
+                    continue
+                if rest.bind_measure():
+                    changed = True
+                    continue
+            open_.append((rest, (left, right, why)))
         if not changed and open_:
             # a tie of dimensions may say what a measure is
             dims = (i for i, (rest, _) in enumerate(open_) if not rest.measures)
             rest, (left, right, why) = open_.pop(next(dims, 0))
             said = why if isinstance(why, Because) else Because("sizes must agree", why)
             rest.tie(left, right, said)
-        todo = [equation for _, equation in open_]
+        todo = [*open_]
 
 
 def polynomial(n: Node, takes: Takes) -> Polynomial:
@@ -129,6 +129,7 @@ class Difference:
 
     def __init__(self, left: Node, right: Node) -> None:
         takes: Takes = {}
+        self._made_of = [(n, n.kind) for side in (left, right) for n in within(side)]
         self.sides = [polynomial(left, takes), polynomial(right, takes)]
         a, b = self.sides
         for monomial in list(a):
@@ -144,6 +145,11 @@ class Difference:
                 shared = _intersect(shared, monomial)
             k = gcd(*a.values(), *b.values())
             self.sides = [{_without(m, shared): c // k for m, c in side.items()} for side in (a, b)]
+
+    @property
+    def stale(self) -> bool:
+        """Whether what the two sides are made of was bound or frozen since."""
+        return any(n.up is not None or n.kind != kind for n, kind in self._made_of)
 
     @property
     def empty(self) -> bool:

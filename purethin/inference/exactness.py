@@ -17,8 +17,7 @@ from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
 from purethin.inference.scalars import culprits, tried, with_slots
-from purethin.inference.states import NONE, Spared, States, writes
-from purethin.inference.trace import Trace
+from purethin.inference.states import NONE, Rows, Spared, States, writes
 
 _LOUD = "a sum over it meets values that are not zero when it is zeroed"
 
@@ -34,17 +33,17 @@ class Reading(States):
 
     def __init__(
         self,
-        trace: Trace,
+        rows: Rows,
         parameters: Sequence[Tensor],
         calls: Sequence[Call],
         spared: Spared | None = None,
     ) -> None:
-        super().__init__(trace, parameters, spared or {}, in_place=any(map(writes, calls)))
+        super().__init__(rows, parameters, spared or {}, in_place=any(map(writes, calls)))
         self.faults: dict[Node, dict[str, Because]] = {}
         self.nonfinite: dict[Node, Because] = {}
         self.origins: dict[Node, list[tuple[Tensor, int]]] = {}
         self._first: dict[Node, Because] = {}
-        for node, place in trace.ledger.as_numbers:
+        for node, place in self.trace.ledger.as_numbers:
             self._fault(leaves(node), "its size is used as a number", place)
         for call in calls:
             self._read(call)

@@ -37,9 +37,9 @@ class Frame:
 
 
 @contextmanager
-def framed(model: object, tape: Sequence[Call]) -> Iterator[list[Frame]]:
-    """Note each call of the model's modules while the block runs, outer ones first."""
-    paths = {m: path for path, m in model.named_modules()} if isinstance(model, nn.Module) else {}
+def framed(modules: Mapping[str, nn.Module], tape: Sequence[Call]) -> Iterator[list[Frame]]:
+    """Note each call of a model's modules while the block runs, outer ones first."""
+    paths = {module: path for path, module in modules.items()}
     frames: list[Frame] = []
     running: list[Frame] = []
 
@@ -166,6 +166,8 @@ def _where(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[Role, Node
 
     def where(role: Role, axis: Node) -> Spot | None:
         found = carrying(role == "makes").get(axis, [])
+        if len(found) == 1:
+            return found[0]
         same = [spot for spot in found if id(spot[1]) in data] or found
         return same[0] if len({(id(t), d) for _, t, d in same}) == 1 else None
 
@@ -177,22 +179,25 @@ def _role(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[str, int, N
     meeting.
     """
     law = met.call.law
-    rows = [axes_in(d) for t in met.data for d in trace.dims_of(t)]
-    carried = frozenset[Node]().union(*map(frozenset, rows))
+    if isinstance(law, laws.Contracted):
+        labelled = [
+            (label in law.out, axes_in(law.nodes[label]), laws.dim_of(label, row))
+            for t, row in law.operands
+            for label in row
+            if t is met.weight
+        ]
 
-    def role(name: str, dim: int, axis: Node, rank: int) -> Role:
-        if isinstance(law, laws.Contracted):
-            labels = [
-                label
-                for t, row in law.operands
-                for label in row
-                if t is met.weight
-                and axis in axes_in(law.nodes[label])
-                and (t.dim() != rank or laws.dim_of(label, row) == dim)
-            ]
-            return "makes" if not labels or any(label in law.out for label in labels) else "reads"
-        if isinstance(law, laws.Recurrent):
-            return "reads" if axis in axes_in(trace.dims_of(law.source)[-1]) else "makes"
-        return "scales" if axis in carried and (name, dim) not in trace.producers else "makes"
+        def contracted(name: str, dim: int, axis: Node, rank: int) -> Role:
+            whole = met.weight.dim() != rank
+            kept = [out for out, axes, d in labelled if axis in axes and (whole or d == dim)]
+            return "makes" if not kept or any(kept) else "reads"
 
-    return role
+        return contracted
+    if isinstance(law, laws.Recurrent):
+        source = axes_in(trace.dims_of(law.source)[-1])
+        return lambda name, dim, axis, rank: "reads" if axis in source else "makes"
+    carried = {axis for t in met.data for d in trace.dims_of(t) for axis in axes_in(d)}
+    made = trace.producers
+    return lambda name, dim, axis, rank: (
+        "scales" if axis in carried and (name, dim) not in made else "makes"
+    )

@@ -18,8 +18,7 @@ from purethin.inference.nodes import Node
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
 from purethin.inference.scalars import homogeneous, with_slots
-from purethin.inference.states import States, data_of, writes
-from purethin.inference.trace import Trace
+from purethin.inference.states import Rows, data_of, writes
 
 Spot = tuple[int, int, Node]
 """A tensor's id, one of its dims, and an axis that this carries."""
@@ -27,15 +26,15 @@ Asked = tuple[Tensor, int, Node]
 
 
 def gates_of(
-    trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]
+    rows: Rows, named: Mapping[str, Tensor], calls: Sequence[Call]
 ) -> dict[Node, tuple[tuple[str, int], ...]]:
     """`{axis: ((parameter, dim) that a float mask multiplies, …)}`; an axis without such a place is
     left out. `calls`: those that reach an output.
     """
     found: dict[Node, dict[tuple[str, int], None]] = {}
-    asking = _Asking(trace, calls)
+    asking = _Asking(rows, calls)
     for name, t in named.items():
-        for d, axis in asking.states.spots(t):
+        for d, axis in rows.spots(t):
             if (id(t), d, axis) in asking.asked and axis not in asking.failed:
                 found.setdefault(axis, {})[name, d] = None
     return {axis: tuple(places) for axis, places in found.items()}
@@ -44,10 +43,9 @@ def gates_of(
 class _Asking:
     """The pass: which spots are asked to carry the factor, and the axes where none can."""
 
-    def __init__(self, trace: Trace, calls: Sequence[Call]) -> None:
-        self.trace = trace
-        self.states = States(trace, (), {}, in_place=False)
-        self.data = data_of(trace, calls)
+    def __init__(self, rows: Rows, calls: Sequence[Call]) -> None:
+        self.trace, self.rows = rows.trace, rows
+        self.data = data_of(rows.trace, calls)
         self.in_place = any(isinstance(c.law, laws.Written) or writes(c) for c in calls)
         self.asked: set[Spot] = set()
         self.failed: set[Node] = set()
@@ -56,7 +54,7 @@ class _Asking:
             asks = {(id(t), d, axis) for t, d, axis in self._asks(call)}
             self.asked |= asks
             refused |= {
-                (id(t), d, axis) for t in call.tensors for d, axis in self.states.spots(t)
+                (id(t), d, axis) for t in call.tensors for d, axis in self.rows.spots(t)
             } - asks
         self.failed |= {axis for _, _, axis in self.asked & refused}
 
@@ -65,10 +63,10 @@ class _Asking:
         was asked.
         """
         outs = [o for o in call.outs if isinstance(o, Tensor)]
-        kept = {axis for o in outs for axis in self.states.axes(o)}
+        kept = {axis for o in outs for axis in self.rows.axes(o)}
         found = [*_ENDS.get(type(call.law), _Asking._lost)(self, call, call.law, kept)]
         for o in outs:
-            for d, axis in dict.fromkeys(self.states.spots(o)):
+            for d, axis in dict.fromkeys(self.rows.spots(o)):
                 if (id(o), d, axis) in self.asked and not self._is_parameter_in_place(o, call):
                     passed = _PASSES.get(type(call.law))
                     asks = None if passed is None else passed(self, call, call.law, (o, d, axis))
@@ -89,13 +87,13 @@ class _Asking:
         return min(carriers, key=lambda c: id(c[0]) in self.data, default=None)
 
     def _spots(self, t: Tensor, axis: Node) -> list[Asked]:
-        return [(t, d, a) for d, a in dict.fromkeys(self.states.spots(t)) if a is axis]
+        return [(t, d, a) for d, a in dict.fromkeys(self.rows.spots(t)) if a is axis]
 
     # ---- where an axis ends
 
     def _lost(self, call: Call, law: laws.Law, kept: set[Node]) -> list[Asked]:
         """An operator that lets an axis end without a sum has no place for a factor."""
-        self.failed |= {a for t in call.tensors for a in self.states.axes(t)} - kept
+        self.failed |= {a for t in call.tensors for a in self.rows.axes(t)} - kept
         return []
 
     def contracted(self, call: Call, law: laws.Contracted, kept: set[Node]) -> list[Asked]:
@@ -103,29 +101,29 @@ class _Asking:
         for label, node in law.nodes.items():
             having = [(t, laws.dim_of(label, row)) for t, row in law.operands if label in row]
             if label not in law.out and (best := self._best(having)):
-                found += [(*best, axis) for axis in self.states.leaves_of(node)]
+                found += [(*best, axis) for axis in self.rows.leaves_of(node)]
         return found
 
     def summed(self, call: Call, law: laws.Summed, kept: set[Node]) -> list[Asked]:
         x = call.tensors[0]
-        over = [(x, d, a) for d, a in self.states.spots(x) if d in law.dims]
+        over = [(x, d, a) for d, a in self.rows.spots(x) if d in law.dims]
         if law.running:
             self.failed |= {a for _, _, a in over}
         return over
 
     def attended(self, call: Call, law: laws.Attended, kept: set[Node]) -> list[Asked]:
         q, k, v = law.query, law.key, law.value
-        row = self.states.row
+        row = self.rows.row
         self.failed |= {*row(k)[-2], *row(v)[-2]}
         return [(q, q.dim() - 1, axis) for axis in row(q)[-1]]
 
     def recurrent(self, call: Call, law: laws.Recurrent, kept: set[Node]) -> list[Asked]:
-        return [(w, 1, a) for w in law.weights if w.dim() > 1 for a in self.states.row(w)[1]]
+        return [(w, 1, a) for w in law.weights if w.dim() > 1 for a in self.rows.row(w)[1]]
 
     def normed(self, call: Call, law: laws.WeightNormed, kept: set[Node]) -> list[Asked]:
         """Removed, a unit leaves the norm as well; no factor on an output does that."""
         v = law.direction
-        self.failed |= {axis for d, axis in self.states.spots(v) if d in law.dims}
+        self.failed |= {axis for d, axis in self.rows.spots(v) if d in law.dims}
         return []
 
     # ---- how a factor of the output is made from the operands'
@@ -135,7 +133,7 @@ class _Asking:
         labels = [
             label
             for label in law.out
-            if laws.dim_of(label, law.out) == d and axis in self.states.leaves_of(law.nodes[label])
+            if laws.dim_of(label, law.out) == d and axis in self.rows.leaves_of(law.nodes[label])
         ]
         having = [
             (t, laws.dim_of(label, row))
@@ -153,7 +151,7 @@ class _Asking:
 
     def by_scalars(self, call: Call, law: laws.Pointwise, out: Asked) -> list[Asked] | None:
         o, d, axis = out
-        row, rank = self.states.row, o.dim()
+        row, rank = self.rows.row, o.dim()
         at = [len(row(t)) - rank + d for t in call.tensors]
         met = [i for i, t in enumerate(call.tensors) if at[i] >= 0 and axis in row(t)[at[i]]]
         first = sorted(met, key=lambda i: id(call.tensors[i]) in self.data)

@@ -27,17 +27,18 @@ _META = torch.device("meta")
 def pointwise(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
     """The operands' shape, broadcast, of the dtype that one entry has."""
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-    if any(t.layout != torch.strided for t in tensors):
-        return None
-    first, shape = tensors[0], tensors[0].shape
-    for t in tensors[1:]:
-        if t.shape != shape and not (shape := _broadcast(shape, t.shape)):
+    first, shape, plain = tensors[0], tensors[0].shape, True
+    for t in tensors:
+        if t.layout != torch.strided:
             return None
-    strides = None if all(t.is_contiguous() for t in tensors) else _strides(first)
+        if t is not first and t.shape != shape and not (shape := _broadcast(shape, t.shape)):
+            return None
+        plain = plain and t.is_contiguous()
+    strides = None if plain else _strides(first)
     if strides == [] or (strides and [*first.shape] != [*shape]):
         return None
-    slots = tuple(map(_slot, args)), tuple((k, _slot(x)) for k, x in kwargs.items())
-    if (dtype := _dtype_of(op, slots)) is None:
+    slots = (*map(_slot, args), *((k, _slot(x)) for k, x in kwargs.items()))
+    if (dtype := _dtype_of(op, len(args), slots)) is None:
         return None
     if strides is None:
         return torch.empty(shape, dtype=dtype, device=_META)
@@ -68,22 +69,30 @@ def _slot(x: Any) -> Any:
     return (x.dtype, min(x.dim(), 1)) if isinstance(x, Tensor) else (type(x), x)
 
 
-def _dtype_of(op: OpOverload, slots: tuple[Any, ...]) -> torch.dtype | None:
-    """The dtype of a pointwise operator's result; None where it has several, or gives a view."""
+def _dtype_of(op: OpOverload, many: int, slots: tuple[Any, ...]) -> torch.dtype | None:
+    """The dtype of a pointwise operator's result, given so many arguments and then keywords; None
+    where it has several, or gives a view.
+    """
+    if (known := _DTYPES.get(id(op))) is None:
+        asked = functools.lru_cache(maxsize=256)(functools.partial(_dtype_of_one, op))
+        known = _DTYPES[id(op)] = op, asked
     try:
-        return _dtype_of_one(op, slots)
+        return known[1](many, slots)
     except TypeError:  # an argument that cannot be hashed
         return None
 
 
-@functools.lru_cache(maxsize=4096)
-def _dtype_of_one(op: OpOverload, slots: tuple[Any, ...]) -> torch.dtype | None:
+_DTYPES: dict[int, tuple[OpOverload, Callable[..., torch.dtype | None]]] = {}
+"""By the operator's id: it hashes in Python, and slowly."""
+
+
+def _dtype_of_one(op: OpOverload, many: int, slots: tuple[Any, ...]) -> torch.dtype | None:
     def one(slot: tuple[Any, Any]) -> Any:
         kind, x = slot
         is_tensor = isinstance(kind, torch.dtype)
         return torch.empty((1,) * x, dtype=kind, device=_META) if is_tensor else x
 
-    args, kwargs = [*map(one, slots[0])], {k: one(x) for k, x in slots[1]}
+    args, kwargs = [*map(one, slots[:many])], {k: one(x) for k, x in slots[many:]}
     try:
         out = op(*args, **kwargs)
     except Exception:  # torch says by itself what is wrong
@@ -106,8 +115,11 @@ def _like(x: Tensor) -> Tensor:
 def _plain(*tensors: Tensor | None) -> bool:
     """Whether tensors are contiguous, not empty, and of one floating dtype."""
     given = [t for t in tensors if t is not None]
-    whole = all(t.is_contiguous() and t.numel() for t in given)
-    return whole and given[0].is_floating_point() and len({t.dtype for t in given}) == 1
+    dtype = given[0].dtype
+    for t in given:
+        if t.dtype is not dtype or not t.is_contiguous() or not t.numel():
+            return False
+    return dtype.is_floating_point
 
 
 def _convolution(given: Given, value_of: ValueOf) -> Any:
@@ -126,16 +138,21 @@ def _convolution(given: Given, value_of: ValueOf) -> Any:
 def _cat(given: Given, value_of: ValueOf) -> Any:
     every, dim = given["tensors"], given["dim"]
     tensors = [t for t in every if t.shape != (0,)] or every  # torch passes over the others
-    first, rank = tensors[0], tensors[0].dim()
-    alike = len({(t.dim(), t.layout) for t in tensors}) == len({t.dtype for t in every}) == 1
-    if not alike or not isinstance(dim, int) or not -rank <= dim < rank:
+    first, rank, length = tensors[0], tensors[0].dim(), 0
+    dtypes, layouts = {t.dtype for t in every}, {t.layout for t in tensors}
+    if len(dtypes) > 1 or len(layouts) > 1 or not isinstance(dim, int) or not -rank <= dim < rank:
         return None
-    by_rows = rank == 1 or all(t.is_contiguous() or t.stride(1) > t.stride(-1) for t in tensors)
-    shape = list(first.shape)
-    shape[dim] = sum(t.shape[dim] for t in tensors)
-    rest = {(*t.shape[:dim], *t.shape[dim:][1:]) for t in tensors}
-    fits = by_rows and len(rest) == 1 and all(t.numel() for t in tensors)
-    return _made(first, *shape) if fits else None
+    shape = [*first.shape]
+    for t in tensors:
+        own = [*t.shape]
+        by_rows = rank == 1 or t.is_contiguous() or (len(own) > 1 and t.stride(1) > t.stride(-1))
+        if len(own) != rank or not by_rows or not t.numel():
+            return None
+        length, own[dim] = length + own[dim], shape[dim]
+        if own != shape:
+            return None
+    shape[dim] = length
+    return _made(first, *shape)
 
 
 def _mean(given: Given, value_of: ValueOf) -> Any:

@@ -19,34 +19,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from purethin.parts import parts_of
+
 MANY = 10_000
 """Entries of a container up to which what they hold is looked into."""
 _LIBRARIES = {"torch", *sys.stdlib_module_names} - {"__main__", "types"}
 _ATOMS = (str, bytes, int, float, complex, type(None), Tensor, type, types.ModuleType)
 
 
-@contextmanager
-def unchanged(traced: Any) -> Iterator[None]:
-    """Put back what the block changes.
+Undo = tuple[Callable[[], None], ...]
+
+
+def noted(traced: Any) -> Undo:
+    """How to put back what a forward may change, as it is now.
 
     Args:
-        traced: a function, or a module of which a copy is traced: what its functions close over,
-            and its classes, are shared with the copy.
+        traced: a function, or a module of which copies are traced: what its functions close over,
+            and its classes, are shared with the copies.
     """
     undo: dict[int, Callable[[], None]] = {}
     if isinstance(traced, nn.Module):
-        for module in traced.modules():
+        for module in parts_of(traced).values():
             _note_home(type(module), undo)
             for value in [*vars(module).values()]:
+                if isinstance(value, _ATOMS) or (isinstance(value, dict) and not value):
+                    continue
                 held = value.values() if isinstance(value, dict) else [value]
                 _note([x for x in held if callable(x) and not isinstance(x, nn.Module)], undo)
     else:
         _note([traced], undo)
-    generators = _generators()
+    return (*undo.values(), *_generators())
+
+
+@contextmanager
+def unchanged(undo: Undo) -> Iterator[None]:
+    """Put back what the block changes."""
     try:
         yield
     finally:
-        for back in (*undo.values(), *generators):
+        for back in undo:
             back()
 
 

@@ -105,7 +105,7 @@ class _Functions(TorchFunctionMode):
         if (reader := _READERS.get(func)) is not None and self.trace.has_dims(args[0]):
             return reader(self.trace, func, args, kwargs)
         # a function that hands itself over from a helper of its own is called as it is
-        if _is_opened(func) and func not in self.opening:
+        if type(func) is types.FunctionType and _is_opened(func) and func not in self.opening:
             self.opening.append(func)
             try:
                 with self:
@@ -125,8 +125,9 @@ class _Functions(TorchFunctionMode):
         trace.python, trace.measured = (args, kwargs), set()
         try:
             out = func(*plain(args), **plain(kwargs)) if given else func(*args, **kwargs)
-            if func in _READING:
-                trace.read.append(args[0])
+            if func not in _READING:
+                return out
+            trace.read.append(args[0])
             if func in _INTEGERS:
                 trace.data_values.add(int(out))
             return data(out) if func in _GIVERS else out
@@ -217,9 +218,9 @@ _NO_OVERRIDE = ("has_torch_function", "has_torch_function_unary", "has_torch_fun
 _OPENED = {id(F.__dict__), id(torch.functional.__dict__)}
 
 
-def _is_opened(func: Any) -> bool:
+def _is_opened(func: types.FunctionType) -> bool:
     """Whether it is a function of Python's that is looked into."""
-    return isinstance(func, types.FunctionType) and id(func.__globals__) in _OPENED
+    return id(func.__globals__) in _OPENED
 
 
 @functools.cache

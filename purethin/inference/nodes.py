@@ -131,6 +131,8 @@ def take(base: Node, index: Sequence[int], why: Why = "") -> Node:
 
 def leaves(n: Node) -> list[Node]:
     """The variables in a node, each once, left to right."""
+    if not (n := find(n)).parts:
+        return [n] if n.kind == "variable" else []
     out: dict[Node, None] = {}
     stack = [n]
     while stack:
@@ -140,6 +142,12 @@ def leaves(n: Node) -> list[Node]:
         elif n.parts:
             stack.extend(reversed(n.parts))
     return list(out)
+
+
+def within(n: Node) -> list[Node]:
+    """A node and all that it is made of, with repeats."""
+    n = find(n)
+    return [n, *(inner for part in n.parts for inner in within(part))]
 
 
 def freeze(n: Node, why: Why) -> None:

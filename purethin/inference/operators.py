@@ -35,6 +35,7 @@ SHADOW = 20_000
 class Known:
     """What is asked of every operator, once."""
 
+    op: OpOverload
     name: str
     full_name: str
     pointwise: bool
@@ -54,13 +55,22 @@ class Known:
         return None, Opaque()
 
     @staticmethod
-    @functools.cache
     def of(op: OpOverload) -> Known:
+        """What is known of an operator, by its id: it hashes in Python, and slowly."""
+        found = _KNOWN.get(id(op))
+        if found is None:
+            found = _KNOWN[id(op)] = Known.asked(op)
+        return found
+
+    @staticmethod
+    def asked(op: OpOverload) -> Known:
+        """What there is to know of an operator."""
         space, name = op._schema.name.split("::")
         writes = op._schema.is_mutable
         base = name.removesuffix("_") if writes and not name.startswith("__") else name
         made = base.startswith(("rand", "empty", "new_empty", "bernoulli"))
         return Known(
+            op=op,
             name=base if space == "aten" else f"{space}::{name}",
             full_name=f"{space}::{name}",
             pointwise=torch.Tag.pointwise in op.tags,
@@ -73,12 +83,16 @@ class Known:
         )
 
 
+_KNOWN: dict[int, Known] = {}
+
+
 def record(trace: Trace, op: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Run an operator, apply its rule to the dims, and put it on the tape."""
     known = Known.of(op)
-    inputs = tensors_in((args, kwargs))
-    if trace.meta and not all(x.is_meta for x in inputs):
-        if any(x.is_meta for x in inputs):
+    inputs = tensors_in(args) + (tensors_in(kwargs) if kwargs else [])
+    elsewhere = [x for x in inputs if not x.is_meta] if trace.meta else ()
+    if elsewhere:
+        if len(elsewhere) < len(inputs):
             args, kwargs = tree_map(functools.partial(_twin, trace), (list(args), kwargs))
             inputs = tensors_in((args, kwargs))
         else:
@@ -125,7 +139,7 @@ def _output(
     | all with values           | meta's, else as the value  | the operator's on their values |
     | the same, a large output  | meta's                     | none                           |
     """
-    if known.random or any(trace.value_of(x) is None for x in inputs):
+    if known.random or not trace.has_values(inputs):
         return _hollow_output(trace, known, op, args, kwargs, inputs)
     on_cpu = bool(inputs) and not any(x.is_meta for x in inputs)
     try:

@@ -21,6 +21,7 @@ from purethin.inference.places import Because
 from purethin.inference.sites import sites_of
 from purethin.inference.sources import Traced
 from purethin.inference.sparing import judged
+from purethin.inference.states import Rows
 from purethin.inference.trace import Trace
 from purethin.inference.twins import twins_of
 from purethin.records import Axis, Condition, Frozen, placed
@@ -59,12 +60,13 @@ def layout_of(traced: Traced) -> dict[str, tuple[Axes, ...]]:
 def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
     """The spec that a settled trace proves; reading it changes nothing."""
     trace, dims, calls = traced.trace, _dims(traced), traced.calls
+    rows = Rows(trace)
     names = axis_names(traced, dims)
     text = _text(names)
     layout = {n: tuple(map(text, ds)) for n, ds in dims.items()}
     return Spec(
         layout=layout,
-        axes=placed(layout, _axes(traced, dims, names)),
+        axes=placed(layout, _axes(traced, rows, dims, names)),
         frozen=tuple(_frozen(dims)),
         dtypes={n: dtype_name(t) for n, t in traced.named.items()},
         buffers=traced.buffers,
@@ -72,7 +74,7 @@ def spec_of(traced: Traced, notes: tuple[str, ...] = ()) -> Spec:
         stand_ins=traced.stand_ins,
         caches=traced.caches,
         activations=activations_of(trace, traced.frames, traced.prunable, names),
-        sites=sites_of(trace, calls, traced.named, names),
+        sites=sites_of(rows, calls, traced.named, names),
         positions={
             n: text(node) for n, (node, _) in trace.position_buffers.items() if leaves(node)
         },
@@ -92,13 +94,12 @@ def _text(names: Mapping[Node, str]) -> Callable[[Node], Axes]:
 
 
 def _axes(
-    traced: Traced, dims: Mapping[str, list[Node]], names: Mapping[Node, str]
+    traced: Traced, rows: Rows, dims: Mapping[str, list[Node]], names: Mapping[Node, str]
 ) -> dict[str, Axis]:
     """What is known of each axis, but for its places."""
-    trace = traced.trace
-    verdict = judged(trace, traced.named, traced.calls)
-    gates = gates_of(trace, traced.named, traced.calls)
-    producers = by_axis(((dims[p][d], (p, d)) for p, d in trace.producers), names)
+    verdict = judged(rows, traced.named, traced.calls)
+    gates = gates_of(rows, traced.named, traced.calls)
+    producers = by_axis(((dims[p][d], (p, d)) for p, d in rows.trace.producers), names)
     return {
         name: Axis(
             name,
@@ -201,7 +202,7 @@ def _freeze_uncarried(traced: Traced, dims: Mapping[str, list[Node]]) -> None:
     spoken += [side for left, _, right, *_ in trace.ledger.comparisons for side in (left, right)]
     spoken += [d for _, ds in (*trace.macs, *trace.counted) for d in ds]
     spoken += [node for node, _ in trace.position_buffers.values()]
-    for v in [v for node in spoken for v in leaves(node) if v not in carried]:
+    for v in [v for node in {*map(find, spoken)} for v in leaves(node) if v not in carried]:
         freeze(v, "a size that no parameter carries")
 
 

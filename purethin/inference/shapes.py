@@ -67,12 +67,18 @@ def sizes_in(tree: Any) -> list[Posing]:
     """The tracked integers and fractions among arguments."""
     if isinstance(tree, Posing):
         return [tree]
-    if isinstance(tree, slice):
-        return sizes_in((tree.start, tree.stop, tree.step))
-    if isinstance(tree, dict):
-        tree = list(tree.values())
-    inner = tree if isinstance(tree, tuple | list) else ()
-    return [s for x in inner if type(x) not in _UNTRACKED for s in sizes_in(x)]
+    inner: Any = ()
+    if isinstance(tree, (tuple, list)):
+        inner = tree
+    elif isinstance(tree, dict):
+        inner = tree.values()
+    elif isinstance(tree, slice):
+        inner = tree.start, tree.stop, tree.step
+    found: list[Posing] = []
+    for x in inner:
+        if type(x) not in _UNTRACKED:
+            found += sizes_in(x)
+    return found
 
 
 def plain(x: Any) -> Any:

@@ -12,6 +12,7 @@ from purethin.inference.divisors import Norms, Told
 from purethin.inference.nodes import Node, expression, find, leaves
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
+from purethin.inference.states import Rows
 from purethin.inference.trace import Trace
 from purethin.measuring.calls import Calls
 from purethin.records import Role, Site
@@ -21,12 +22,12 @@ Found = tuple[Role, Tensor | None, Node, int, tuple[tuple[str, int], ...]]
 
 
 def sites_of(
-    trace: Trace, needed: Sequence[Call], named: Mapping[str, Tensor], names: Mapping[Node, str]
+    rows: Rows, needed: Sequence[Call], named: Mapping[str, Tensor], names: Mapping[Node, str]
 ) -> tuple[Site, ...]:
     """The sites of the calls that an output depends on, in their order; last those of axes that no
     call reads.
     """
-    calls, wanted = Calls(named), set(map(id, needed))
+    trace, calls, wanted = rows.trace, Calls(named), set(map(id, needed))
     told = [
         (call, name)
         for call in trace.tape
@@ -36,12 +37,15 @@ def sites_of(
 
     @functools.cache
     def said(node: Node) -> Axes | None:
-        return expression(node, names.__getitem__) if {*leaves(node)} <= names.keys() else None
+        known = names.keys() >= {*rows.leaves_of(node)}
+        return expression(node, names.__getitem__) if known else None
+
+    axes_in = functools.cache(lambda n: tuple(names[v] for v in rows.leaves_of(n) if v in names))
 
     def site(at: int, found: Found) -> Site | None:
         call, name = told[at]
         role, tensor, node, dim, weights = found
-        axes = tuple(names[v] for v in leaves(node) if v in names)
+        axes = axes_in(node)
         if tensor is None:
             inner = said(node)
             return Site(role, name, None, dim, inner, axes, weights) if inner and axes else None
@@ -58,18 +62,21 @@ def sites_of(
         for found in _found(trace, calls, named, call)
     )
     sites = dict.fromkeys(s for s in seen if s is not None)
-    return (*sites, *_last(trace, told, site, sites))
+    return (*sites, *_last(rows, told, site, axes_in, sites))
 
 
 def _last(
-    trace: Trace, told: Told, site: Callable[[int, Found], Site | None], sites: Iterable[Site]
+    rows: Rows,
+    told: Told,
+    site: Callable[[int, Found], Site | None],
+    axes_in: Callable[[Node], tuple[str, ...]],
+    sites: Iterable[Site],
 ) -> Iterator[Site]:
     """Of the axes whose data no call reads: the last calls whose output carries them."""
     done = {a for s in sites if s.role == "reads" and s.operand is not None for a in s.axes}
     for at in reversed(range(len(told))):
-        for found in _carried(trace, told[at][0]):
-            one = site(at, found)
-            if one is not None and not done.issuperset(one.axes):
+        for found in _carried(rows, told[at][0]):
+            if not done.issuperset(axes_in(found[2])) and (one := site(at, found)) is not None:
                 done.update(one.axes)
                 yield one
 
@@ -135,11 +142,12 @@ def _recurrent(trace: Trace, calls: Calls, call: Call, law: laws.Recurrent) -> I
             yield "reads", None, inner, -1, ((of[0], 1),)
 
 
-def _carried(trace: Trace, call: Call) -> Iterator[Found]:
+def _carried(rows: Rows, call: Call) -> Iterator[Found]:
     """The dims of a call's first output, each axis that just one of them carries."""
     out = call.outs[0]
-    if isinstance(out, Tensor) and trace.has_dims(out):
-        rows = [{*leaves(d)} for d in trace.dims_of(out)]
-        for dim, node in enumerate(trace.dims_of(out)):
-            if rows[dim] and not any(rows[dim] & r for d, r in enumerate(rows) if d != dim):
-                yield "makes", out, node, dim, ()
+    if isinstance(out, Tensor) and rows.trace.has_dims(out):
+        row = rows.row(out)
+        for dim, own in enumerate(row):
+            others = (r for d, r in enumerate(row) if d != dim and r)
+            if own and not any(map({*own}.intersection, others)):
+                yield "makes", out, rows.trace.dims_of(out)[dim], dim, ()

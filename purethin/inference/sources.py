@@ -11,17 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from purethin.copying import meta_copy, on_meta
+from purethin.copying import hollow, meta_copy, on_meta
 from purethin.errors import SpecError, nearest
 from purethin.inference.attributes import Attribute, track_attributes
-from purethin.inference.caches import filled, uncached
+from purethin.inference.caches import Caches, filled, uncached
 from purethin.inference.computed import formulas
 from purethin.inference.frames import Frame, framed
-from purethin.inference.keeping import unchanged
+from purethin.inference.keeping import Undo, noted, unchanged
 from purethin.inference.ledger import Ledger
 from purethin.inference.modes import watching
 from purethin.inference.nodes import constant, freeze, leaves, variable
@@ -30,9 +29,10 @@ from purethin.inference.sizes import Size
 from purethin.inference.states import reaching
 from purethin.inference.trace import Dims, Seen, Trace
 from purethin.inference.twins import lists_of
-from purethin.modules import rebuild, refuse, tensors_of
+from purethin.modules import rebuild, refuse
 from purethin.multihead import stand_in
 from purethin.outputs import results
+from purethin.parts import buffers_of, parts_of, tensors_of
 from purethin.spec import Masks, Spec
 from purethin.thinning import thin
 from purethin.tree import TensorTree, flatten, tensors_in, unflatten
@@ -40,49 +40,70 @@ from purethin.tree import TensorTree, flatten, tensors_in, unflatten
 
 @dataclasses.dataclass
 class Prepared:
-    """What a trace runs: the forward, the parameters in it by name, the module's tracked integers,
-    and the classes that stand in for its own.
+    """What a trace runs: the forward, the parameters in it by name, the modules by path, their
+    tracked integers, and the classes that stand in for their own.
     """
 
     forward: Callable[..., Any]
     named: dict[str, Tensor]
+    modules: dict[str, nn.Module] = dataclasses.field(default_factory=dict)
     attributes: list[Attribute] = dataclasses.field(default_factory=list)
     stand_ins: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-class ModuleSource:
-    """An nn.Module: a copy is traced, whose integers are tracked. A model that is itself a copy (of
-    `own`) is traced as it is, once.
+class Around:
+    """What a function or module, and the thinned ones made of it, share with all else: each is
+    noted once, for all traces.
     """
 
-    def __init__(self, model: nn.Module, params: TensorTree, own: nn.Module | None = None) -> None:
-        if own is None:
+    def __init__(self, traced: Any) -> None:
+        self.traced, self.caches = traced, Caches(traced)
+
+    @functools.cached_property
+    def undo(self) -> Undo:
+        """How to put back what a forward changes."""
+        return noted(self.traced)
+
+    @functools.cached_property
+    def held(self) -> set[int]:
+        """The ids of what the user's own modules hold."""
+        modules = parts_of(self.traced).values()
+        return {id(value) for module in modules for value in vars(module).values()}
+
+
+class ModuleSource:
+    """An nn.Module: a copy is traced, whose integers are tracked. A model that is itself a copy (of
+    what lies `around`) is traced as it is, once.
+    """
+
+    def __init__(self, model: nn.Module, params: TensorTree, around: Around | None = None) -> None:
+        if around is None:
             refuse(model)
         self.traced, self.title = model, type(model).__name__
-        self.own = own or model
-        self.values = dict(params) if own else _checked(model, params)
-        buffers = dict(model.named_buffers(remove_duplicate=False))
-        self.buffers = frozenset(name for name in self.values if name in buffers)
+        self.around = around or Around(model)
+        self.values = dict(params) if around else _checked(model, params)
+        self.buffers = frozenset(self.values) & buffers_of(model)
 
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> ModuleSource:
         """The same module, thinned; its weights stay on meta if that is all a trial needs."""
         params, config = thin({n: _hollow(t, meta) for n, t in self.values.items()}, spec, masks)
         small = rebuild(self.traced, params, config)
         kept = dict(tensors_of(small, duplicates=False))
-        return ModuleSource(small, {n: t.detach() for n, t in kept.items()}, self.own)
+        return ModuleSource(small, {n: t.detach() for n, t in kept.items()}, self.around)
 
     def prepare(self, trace: Trace) -> Prepared:
-        if self.own is not self.traced:  # it is a copy already
+        if self.around.traced is not self.traced:  # it is a copy already
             model = on_meta(self.traced) if trace.meta else self.traced
         else:
             model = meta_copy(self.traced) if trace.meta else copy.deepcopy(self.traced)
         model.eval()
-        stand_ins = stand_in(model)
+        stand_ins, modules = stand_in(model), parts_of(model)
         own = dict(tensors_of(model, duplicates=True))
         named = {name: own[name] for name in self.values}
         _register(trace, named, self.values)
-        attributes = track_attributes(model, self.own, trace.ledger, trace.dims_of)
-        return Prepared(model, named, attributes, stand_ins)
+        held = lambda: self.around.held  # noqa: E731
+        attributes = track_attributes(modules, held, trace.ledger, trace.dims_of)
+        return Prepared(model, named, modules, attributes, stand_ins)
 
 
 def _checked(model: nn.Module, params: TensorTree) -> dict[str, Tensor]:
@@ -120,13 +141,15 @@ class FunctionSource:
     title = "the function"
     buffers: frozenset[str] = frozenset()
 
-    def __init__(self, function: Callable[..., Any], params: TensorTree) -> None:
+    def __init__(
+        self, function: Callable[..., Any], params: TensorTree, around: Around | None = None
+    ) -> None:
         if not callable(function):
             raise SpecError(
                 "an nn.Module or a function f(params, *args) is expected, not "
                 f"{type(function).__name__}"
             )
-        self.traced = function
+        self.traced, self.around = function, around or Around(function)
         self.names, self.leaves, self.structure = flatten(params)
         for name, leaf in zip(self.names, self.leaves, strict=True):
             if not isinstance(leaf, Tensor):
@@ -137,7 +160,7 @@ class FunctionSource:
     def thinned(self, spec: Spec, masks: Masks, *, meta: bool) -> FunctionSource:
         """The same function of thinned parameters."""
         params = unflatten(self.structure, [_hollow(t, meta) for t in self.leaves])
-        return FunctionSource(self.traced, thin(params, spec, masks)[0])
+        return FunctionSource(self.traced, thin(params, spec, masks)[0], self.around)
 
     def prepare(self, trace: Trace) -> Prepared:
         fresh = {id(leaf): _copy(leaf, trace.meta) for leaf in self.leaves}
@@ -158,11 +181,11 @@ def _whole(tensor: Tensor) -> bool:
 
 def _hollow(tensor: Tensor, meta: bool) -> Tensor:
     """A tensor on meta, if asked for; integers keep their values."""
-    return tensor if _whole(tensor) or not meta else torch.empty_like(tensor, device="meta")
+    return tensor if _whole(tensor) or not meta else hollow(tensor)
 
 
 def _copy(tensor: Tensor, meta: bool) -> Tensor:
-    return torch.empty_like(tensor, device="meta") if meta else tensor.detach().clone()
+    return hollow(tensor) if meta else tensor.detach().clone()
 
 
 def _adopt(trace: Trace, tensor: Tensor, dims: Dims, real: Tensor) -> Seen:
@@ -234,11 +257,11 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
     ready = source.prepare(trace)
     given = [_given(trace, example) for example in examples]
     with (
-        unchanged(source.traced),
-        uncached(source.traced),
+        unchanged(source.around.undo),
+        uncached(source.around.caches),
         formulas(),
-        filled(ready.forward) as caches,
-        framed(ready.forward, trace.tape) as frames,
+        filled(ready.modules) as caches,
+        framed(ready.modules, trace.tape) as frames,
         watching(trace),
     ):
         found = _returned(trace, ready.forward, given)
@@ -255,7 +278,7 @@ def run(source: Source, examples: Sequence[Example], *, meta: bool, ledger: Ledg
         {where: x for where, x in found.items() if isinstance(x, Tensor)},
         frames,
         caches,
-        lists_of(ready.forward),
+        lists_of(ready.modules),
         tuple(tensors_in(given[0])),
     )
 

@@ -18,8 +18,7 @@ from purethin.inference.nodes import Node
 from purethin.inference.places import Because
 from purethin.inference.rules import laws
 from purethin.inference.rules.call import Call
-from purethin.inference.states import data_of
-from purethin.inference.trace import Trace
+from purethin.inference.states import Rows, data_of
 
 _PASSES = 4
 """Passes at most: a second norm may show only when the first is mended."""
@@ -40,14 +39,14 @@ class Verdict:
     spared: Mapping[Node, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
-def judged(trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]) -> Verdict:
+def judged(rows: Rows, named: Mapping[str, Tensor], calls: Sequence[Call]) -> Verdict:
     """Which axes are exact, and what masking must spare for it. `calls`: those that reach an
     output.
     """
     parameters = list(named.values())
-    first = now = Reading(trace, parameters, calls)
+    first = now = Reading(rows, parameters, calls)
     inexact, nonfinite = first.inexact, set(first.nonfinite)
-    data = data_of(trace, calls) if nonfinite else set()
+    data = data_of(rows.trace, calls) if nonfinite else set()
     spared: dict[Node, set[tuple[int, int]]] = {axis: set() for axis in nonfinite}
     proven: dict[Node, set[tuple[int, int]]] = {}
     for _ in range(_PASSES):
@@ -60,7 +59,7 @@ def judged(trace: Trace, named: Mapping[str, Tensor], calls: Sequence[Call]) -> 
         spared = {a: spared[a] | found for a, found in more.items() if found}
         if not spared:
             break
-        now = Reading(trace, parameters, calls, spared)
+        now = Reading(rows, parameters, calls, spared)
         for axis in [a for a in spared if a not in now.nonfinite]:
             places = spared.pop(axis)
             if now.faults.get(axis, {}).keys() <= first.faults.get(axis, {}).keys():

@@ -6,7 +6,7 @@ Invariant: what shares memory with a tensor that is written in place knows no mo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -56,43 +56,57 @@ def writes(call: Call) -> bool:
     return call.op._schema.is_mutable
 
 
-class States:
-    """The states of the tensors of one trace, parameters first."""
+class Rows:
+    """The axes that the dims of each tensor of a settled trace carry, found once: `known` are those
+    that another has found.
+    """
 
-    def __init__(
-        self, trace: Trace, parameters: Sequence[Tensor], spared: Spared, *, in_place: bool
-    ) -> None:
-        self.trace, self.in_place = trace, in_place
-        self._zero: dict[int, Spots] = {}
-        self._infinite: dict[int, AxisNodes] = {}
-        self._sharing: dict[int, dict[int, Tensor]] = {}
-        self._leaves: dict[Node, list[Node]] = {}
-        self._rows: dict[int, list[list[Node]]] = {}
-        self._axes: dict[int, AxisNodes] = {}
-        left = {(p, d, a) for a, places in spared.items() for p, d in places}
-        for p in parameters:
-            self._zero[id(p)] = frozenset(s for s in self.spots(p) if (id(p), *s) not in left)
+    def __init__(self, trace: Trace, known: Rows | None = None) -> None:
+        self.trace = trace
+        self._leaves: dict[Node, list[Node]] = known._leaves if known else {}
+        self._rows: dict[int, list[list[Node]]] = known._rows if known else {}
+        self._spots: dict[int, list[tuple[int, Node]]] = known._spots if known else {}
+        self._axes: dict[int, AxisNodes] = known._axes if known else {}
 
     def row(self, t: Tensor) -> list[list[Node]]:
         """The axes of each dim of a tensor."""
-        if id(t) not in self._rows:
-            self._rows[id(t)] = [self.leaves_of(d) for d in self.trace.dims_of(t)]
-        return self._rows[id(t)]
+        if (found := self._rows.get(id(t))) is None:
+            found = self._rows[id(t)] = [self.leaves_of(d) for d in self.trace.dims_of(t)]
+        return found
 
     def leaves_of(self, n: Node) -> list[Node]:
         n = find(n)
-        if n not in self._leaves:
-            self._leaves[n] = leaves(n)
-        return self._leaves[n]
+        if (found := self._leaves.get(n)) is None:
+            found = self._leaves[n] = leaves(n)
+        return found
 
-    def spots(self, t: Tensor) -> Iterator[tuple[int, Node]]:
+    def spots(self, t: Tensor) -> list[tuple[int, Node]]:
         """Each dim of a tensor with each axis that it carries."""
-        return ((d, a) for d, dim in enumerate(self.row(t)) for a in dim)
+        if (found := self._spots.get(id(t))) is None:
+            found = [(d, a) for d, dim in enumerate(self.row(t)) for a in dim]
+            self._spots[id(t)] = found
+        return found
 
     def axes(self, t: Tensor) -> AxisNodes:
-        if id(t) not in self._axes:
-            self._axes[id(t)] = frozenset(a for _, a in self.spots(t))
-        return self._axes[id(t)]
+        if (found := self._axes.get(id(t))) is None:
+            found = self._axes[id(t)] = frozenset(a for _, a in self.spots(t))
+        return found
+
+
+class States(Rows):
+    """The states of the tensors of one trace, parameters first."""
+
+    def __init__(
+        self, rows: Rows, parameters: Sequence[Tensor], spared: Spared, *, in_place: bool
+    ) -> None:
+        super().__init__(rows.trace, rows)
+        self.in_place = in_place
+        self._zero: dict[int, Spots] = {}
+        self._infinite: dict[int, AxisNodes] = {}
+        self._sharing: dict[int, dict[int, Tensor]] = {}
+        left = {(p, d, a) for a, places in spared.items() for p, d in places}
+        for p in parameters:
+            self._zero[id(p)] = frozenset(s for s in self.spots(p) if (id(p), *s) not in left)
 
     def zero_at(self, t: Tensor, dim: int, axis: Node) -> bool:
         """Whether the entries at the axis's removed units along this dim are zero."""

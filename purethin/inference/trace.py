@@ -4,7 +4,7 @@ rules stated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ class Trace:
 
     def dims_of(self, tensor: Tensor) -> Dims:
         """A tensor's dims; those of one that the trace did not see being made are fixed."""
-        found = self.of(tensor)
+        found = self.seen.get(id(tensor)) or self.of(tensor)
         if found.dims is None:
             why = "a tensor that is neither parameter nor buffer"
             found.dims = [constant(s, why) for s in tensor.shape]
@@ -92,6 +92,13 @@ class Trace:
         """The shadow value of a tensor, if it has one."""
         found = self.seen.get(id(tensor))
         return None if found is None else found.value
+
+    def has_values(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether all of these have shadow values."""
+        for t in tensors:
+            if (found := self.seen.get(id(t))) is None or found.value is None:
+                return False
+        return True
 
     def makes(self, tensors: Iterable[Tensor], out_of: Iterable[Tensor] = ()) -> None:
         """Note the real memory of new tensors, unless it is that of what they are made out of."""

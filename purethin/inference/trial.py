@@ -22,9 +22,8 @@ from purethin.inference.places import raised_at
 from purethin.inference.readout import layout_of, settle
 from purethin.inference.sources import Example, Source, Traced, run
 from purethin.records import Condition
-from purethin.rewriting import with_frozen, with_inexact
+from purethin.rewriting import thinned_layout, with_frozen, with_inexact
 from purethin.spec import Masks, Spec
-from purethin.thinning import thin_spec
 
 
 class _Spent(Exception):
@@ -63,8 +62,7 @@ class _Trials:
             if not self.meta:
                 return None
             settle(traced)
-            bare = replace(spec, activations=(), sites=(), macs=(), activation_bytes=())
-            found = _other_meaning(layout_of(traced), thin_spec(bare, masks).layout)
+            found = _other_meaning(layout_of(traced), thinned_layout(spec, masks))
             becomes = foretelling(self.dense, spec, masks)
             return found or other_numbers(self.numbers, numbers_of(traced), becomes)
         except Exception as error:  # whatever the thinned forward raises is the finding

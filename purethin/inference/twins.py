@@ -13,10 +13,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 _LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential, nn.ParameterList, nn.ParameterDict)
 
 
-def lists_of(model: object) -> frozenset[str]:
+def lists_of(modules: Mapping[str, nn.Module]) -> frozenset[str]:
     """The paths of a module's lists and dicts of parts."""
-    modules = model.named_modules() if isinstance(model, nn.Module) else ()
-    return frozenset(path for path, module in modules if isinstance(module, _LISTS))
+    return frozenset(path for path, module in modules.items() if isinstance(module, _LISTS))
 
 
 def twins_of(unread: Collection[str], shapes: Shapes, lists: Collection[str]) -> dict[str, str]:

@@ -61,13 +61,19 @@ def rule(*names: str, law: LawOf | None = None) -> Callable[[Rule], Rule]:
     return register
 
 
-@functools.cache
 def arguments(op: OpOverload) -> dict[str, tuple[int, Any]]:
     """The position and default of each argument of an operator."""
-    return {
-        a.name: (i, a.default_value if a.has_default_value() else None)
-        for i, a in enumerate(op._schema.arguments)
-    }
+    if (found := _ARGUMENTS.get(id(op))) is None:
+        rows = {
+            a.name: (i, a.default_value if a.has_default_value() else None)
+            for i, a in enumerate(op._schema.arguments)
+        }
+        found = _ARGUMENTS[id(op)] = op, rows
+    return found[1]
+
+
+_ARGUMENTS: dict[int, tuple[OpOverload, dict[str, tuple[int, Any]]]] = {}
+"""By the operator's id: it hashes in Python, and slowly."""
 
 
 @dataclass(eq=False, repr=False)
@@ -90,17 +96,20 @@ class Call:
 
     def __post_init__(self) -> None:
         self.outs: list[Any] = list(self.out) if self.several else [self.out]
+        self._arguments = arguments(self.op)
+        if isinstance(self.law_of, Law):
+            self.law = self.law_of
 
     @functools.cached_property
     def law(self) -> Law:
         """How the values of this call behave."""
-        return self.law_of if isinstance(self.law_of, Law) else self.law_of(self)
+        return self.law_of(self) if callable(self.law_of) else self.law_of
 
     # ---- arguments
 
     def __getitem__(self, name: str) -> Any:
         """The argument of this schema name, its default where none was given."""
-        i, default = arguments(self.op)[name]
+        i, default = self._arguments[name]
         given = self.positional
         return given[i] if i < len(given) else self.keywords.get(name, default)
 
@@ -108,7 +117,7 @@ class Call:
         """The argument of this schema name, or `default` where the operator has none of that
         name.
         """
-        return self[name] if name in arguments(self.op) else default
+        return self[name] if name in self._arguments else default
 
     def dim(self, name: str = "dim") -> int:
         """An argument that is a dim of the first tensor, counted from the front."""
@@ -264,7 +273,7 @@ class Call:
         """A list of integers, each with its track; a lone integer counts as a list of one."""
         value = self[name]
         plain: list[int] = [value] if isinstance(value, int) else list(value or ())
-        found = as_passed(plain, name, arguments(self.op)[name][0], self.python)
+        found = as_passed(plain, name, self._arguments[name][0], self.python)
         found = [self.trace.ledger.found(x) for x in found]
         for x in found:
             if isinstance(x, Size):
@@ -290,15 +299,15 @@ def broadcast(c: Call, rows: Sequence[Dims], shape: Sequence[int]) -> Dims:
     tied.
     """
     out: Dims = []
-    for i in range(1, len(shape) + 1):
+    for i, size in enumerate(reversed(shape), 1):
         met: Node | None = None
         for row in rows:
-            if len(row) >= i and find(row[-i]).size == shape[-i]:
+            if len(row) >= i and find(row[-i]).size == size:
                 if met is None:
                     met = row[-i]
-                else:
+                elif met is not row[-i]:
                     c.tie(met, row[-i])
-        out.append(met if met is not None else constant(shape[-i]))
+        out.append(met if met is not None else constant(size))
     return out[::-1]
 
 

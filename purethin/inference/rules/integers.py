@@ -49,19 +49,27 @@ def _filled(given: Sequence[Any], plain: Sequence[int]) -> list[int]:
 def _flat(tree: Any, *, scalars: bool = False) -> list[Any]:
     """The integers (and tensors of one) in nested lists, tuples, dicts and slices of arguments."""
     if isinstance(tree, dict):
-        tree = list(tree.values())
+        tree = tree.values()
     elif isinstance(tree, slice):
-        tree = [tree.start, tree.stop, tree.step]
-    inner = tree if isinstance(tree, tuple | list) else (tree,)
+        tree = tree.start, tree.stop, tree.step
+    elif not isinstance(tree, (tuple, list)):
+        tree = (tree,)
     out: list[Any] = []
-    for x in inner:
-        if isinstance(x, Tensor):
+    for x in tree:
+        if type(x) is int:
+            out.append(x)
+        elif type(x) in _OTHERS:
+            continue
+        elif isinstance(x, Tensor):
             out += [x] if scalars and x.dim() == 0 else []
         elif isinstance(x, int):
-            out += [] if isinstance(x, bool) else [x]
-        elif isinstance(x, tuple | list | dict | slice):
+            out.append(x)
+        elif isinstance(x, (tuple, list, dict, slice)):
             out += _flat(x, scalars=scalars)
     return out
+
+
+_OTHERS = frozenset((bool, float, str, type(None), type(...)))
 
 
 def _same(given: Sequence[int], plain: Sequence[int]) -> bool:
