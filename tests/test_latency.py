@@ -201,6 +201,46 @@ class Attending(nn.Module):
         return self.last(self.attention(x, x, x)[0])
 
 
+class Experts(nn.Module):
+    """Packed weights, transposed where they meet what the layer takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Parameter(torch.rand(3, 24, 16))
+        self.down = nn.Parameter(torch.rand(3, 16, 24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = torch.bmm(x.expand(3, -1, -1), self.up.transpose(1, 2)).relu()
+        return torch.bmm(inner, self.down.transpose(1, 2)).sum(0)
+
+
+def test_what_a_transposed_weight_reads_is_cut_with_it() -> None:
+    net = nn.Sequential(nn.Linear(4, 16), Experts(), nn.Linear(16, 2)).eval()
+    x = torch.rand(5, 4)
+    spec = pt.infer(net, pt.params_of(net), x)
+    said = {(a.parameter, a.dim): (a.role, a.argument) for a in spec.activations}
+    assert said["1.up", 2] == ("reads", 0)
+    assert said["1.down", 1] == ("makes", None)
+    table = pt.latency_table(net, spec, (x,), fractions=(0.5,), seconds=1e-4)
+    assert [layer.module for layer in table.layers] == ["0", "1", "2"]
+
+
+def test_a_layer_that_does_not_run_by_itself_is_named() -> None:
+    class Fixed(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            if self.weight.shape[0] < 12 and calls:
+                raise ValueError("too narrow")
+            return super().forward(input)
+
+    calls: list[int] = []
+    net = nn.Sequential(Fixed(4, 16), nn.Linear(16, 2)).eval()
+    x = torch.rand(5, 4)
+    spec = pt.infer(net, pt.params_of(net), x)
+    calls.append(1)
+    with pytest.raises(pt.SpecError, match=r"'0' cannot be timed by itself with .*: too narrow"):
+        pt.latency_table(net, spec, (x,), fractions=(0.5,), seconds=1e-4)
+
+
 def test_attention_is_cut_with_all_that_it_is_given() -> None:
     block, x, seen = Attending().eval(), torch.rand(1, 3, 3), set()
 

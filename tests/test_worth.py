@@ -56,3 +56,10 @@ def test_a_mask_that_does_not_fit_is_refused() -> None:
     spec = pt.Spec.from_layout({"w": "h 3"}, {"w": torch.zeros(4, 3)})
     with pytest.raises(pt.MaskError, match="no axis is named"):
         pt.worth(spec, {"k": torch.ones(4, dtype=torch.bool)})
+
+
+def test_where_a_branch_is_gone_no_unit_of_it_costs_anything() -> None:
+    params = {"w": torch.ones(3, 4), "v": torch.ones(4, 3)}
+    spec = pt.infer(lambda p, x: x + x @ p["w"] @ p["v"], params, torch.ones(1, 3), branches=True)
+    [unit] = pt.worth(spec, pt.drop(spec, "w")).axes
+    assert (unit.units, unit.macs, unit.parameters, unit.bytes, unit.share) == (0, 0, 0, 0, 0)

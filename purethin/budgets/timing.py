@@ -20,7 +20,7 @@ from purethin.budgets.backends import Backend, Ready, clock, ready_of, settle
 from purethin.budgets.latency import LatencyTable, machine
 from purethin.budgets.layer_times import LayerTime, adder, directions, narrowed
 from purethin.budgets.solve import solve
-from purethin.errors import MaskError, SpecError
+from purethin.errors import MaskError, PurethinError, SpecError
 from purethin.kept import Kept
 from purethin.modules import params_of, rebuild
 from purethin.spec import Scores, Spec
@@ -115,7 +115,16 @@ def _layers(
         names = tuple(tuple(map(str, group)) for group in groups)
 
         def timed(widths: Mapping[str, int], path: str = path, call: Call = call) -> float:
-            return _timed(*_cut(model, spec, path, call, widths), ready, seconds)
+            try:
+                return _timed(*_cut(model, spec, path, call, widths), ready, seconds)
+            except PurethinError:
+                raise
+            except Exception as error:  # whatever the forward raises
+                why = (str(error).splitlines() or [""])[0]
+                raise SpecError(
+                    f"'{path}' cannot be timed by itself with {widths}: {type(error).__name__}: "
+                    f"{why}. A budget of macs needs no table"
+                ) from error
 
         if key not in known:
             known[key] = _grid(LayerTime(path, names, points, ()), groups, spec, timed)

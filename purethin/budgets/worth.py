@@ -119,7 +119,7 @@ def worth(spec: Spec, masks: Masks | None = None) -> Worth:
 
 
 def _units(function: CostFunction, now: Tensor) -> tuple[Unit, ...]:
-    less = function(fewer(function, now, now[: len(function.axes)] - 1))
+    less = function(fewer(function, now, (now[: len(function.axes)] - 1).clamp(min=0)))
     none = function(fewer(function, now, torch.zeros_like(now[: len(function.axes)])))
     costs = function(now)
     kind = 0 if int(costs.macs) else 1

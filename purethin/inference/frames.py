@@ -132,7 +132,7 @@ def activations_of(
         for name in sorted(met.parameters):
             for dim, node in enumerate(trace.dims_of(parameters[name])):
                 for axis in axes_in(node):
-                    role = role_of(name, dim, axis, parameters[name].dim())
+                    role = role_of(name, dim, axis, parameters[name])
                     key, tensor, d = where(role, axis) or (None, None, 0)
                     mark = name, dim, role, met.frame.path, key, id(tensor), d
                     if tensor is None or mark in seen:
@@ -174,9 +174,9 @@ def _where(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[Role, Node
     return where
 
 
-def _role(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[str, int, Node, int], Role]:
-    """By a parameter, a dim of it, an axis there, and the parameter's rank: what that does at a
-    meeting.
+def _role(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[str, int, Node, Tensor], Role]:
+    """By a parameter, a dim of it, an axis there, and the tensor: what that does at a meeting. In a
+    weight that is made of it, as by a transpose, the axis may stand in another dim.
     """
     law = met.call.law
     if isinstance(law, laws.Contracted):
@@ -187,17 +187,19 @@ def _role(trace: Trace, met: _Meeting, axes_in: AxesIn) -> Callable[[str, int, N
             if t is met.weight
         ]
 
-        def contracted(name: str, dim: int, axis: Node, rank: int) -> Role:
-            whole = met.weight.dim() != rank
-            kept = [out for out, axes, d in labelled if axis in axes and (whole or d == dim)]
+        def contracted(name: str, dim: int, axis: Node, own: Tensor) -> Role:
+            alike = own.dim() == met.weight.dim()
+            mine = [(out, alike and d == dim) for out, axes, d in labelled if axis in axes]
+            kept = [out for out, same in mine if same]
+            kept = kept or [out for out, _ in mine if own is not met.weight]
             return "makes" if not kept or any(kept) else "reads"
 
         return contracted
     if isinstance(law, laws.Recurrent):
         source = axes_in(trace.dims_of(law.source)[-1])
-        return lambda name, dim, axis, rank: "reads" if axis in source else "makes"
+        return lambda name, dim, axis, own: "reads" if axis in source else "makes"
     carried = {axis for t in met.data for d in trace.dims_of(t) for axis in axes_in(d)}
     made = trace.producers
-    return lambda name, dim, axis, rank: (
+    return lambda name, dim, axis, own: (
         "scales" if axis in carried and (name, dim) not in made else "makes"
     )
