@@ -130,14 +130,14 @@ def _entry(value: Any, memo: dict[int, Any]) -> Any:
         return value
     if (done := memo.get(id(value))) is not None:
         return done
+    if kind in _DICTS:
+        made = memo[id(value)] = kind()
+        for key, x in value.items():
+            made[key if type(key) in _PLAIN else copy.deepcopy(key, memo)] = _entry(x, memo)
+        return made
     if kind is set and _all_plain(value):
         return memo.setdefault(id(value), set(value))
-    if kind not in _DICTS:
-        return copy.deepcopy(value, memo)
-    made = memo[id(value)] = kind()
-    for key, x in value.items():
-        made[key if type(key) in _PLAIN else copy.deepcopy(key, memo)] = _entry(x, memo)
-    return made
+    return copy.deepcopy(value, memo)
 
 
 def _all_plain(values: Iterable[Any]) -> bool:

@@ -86,10 +86,13 @@ class Reading(States):
         out, arguments = call.outs[0], with_slots(call)
         rank = len(self.row(out))
         zero, infinite = set(), set()
-        for d, axis in set(self.spots(out)):
-            met = [(t, len(self.row(t)) - rank + d) for t in call.tensors]
-            states = tuple(self._state(t, at, axis) for t, at in met)
-            answer = tried(call.op, arguments, states)
+        answers: dict[tuple[str, ...], str] = {}
+        operands = [(t, self.row(t)) for t in call.tensors]
+        for d, axis in self.spots(out):
+            met = [(t, len(row) - rank + d) for t, row in operands]
+            states = tuple([self._state(t, at, axis) for t, at in met])
+            if (answer := answers.get(states)) is None:
+                answer = answers[states] = tried(call.op, arguments, states)
             if answer == "zero":
                 zero.add((d, axis))
             elif answer == "infinite":

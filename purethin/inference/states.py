@@ -117,6 +117,8 @@ class States(Rows):
         zero = self._zero.get(id(t))
         if not zero:
             return NONE
+        if len(zero) == len(self.spots(t)):
+            return self.axes(t)
         return self.axes(t) - {a for d, a in self.spots(t) if (d, a) not in zero}
 
     def infinite(self, t: Tensor) -> AxisNodes:

@@ -199,8 +199,9 @@ def kernel(c: Call) -> Contracted:
     each = variable(find(wd[0]).size // int(number))
     ends = (each, wd[1]) if _transposed(c) else (wd[1], each)
     batch = {"batch": xd[0]} if at else {}
-    space = {("space", d): n for d, n in enumerate(xd[at + 1 :]) if _keeps(c, at + 1 + d)}
-    slid = tuple(space) if _is_window(c, w) else ()
+    window, rest = _is_window(c, w), enumerate(xd[at + 1 :])
+    space = {("space", d): n for d, n in rest if not window or _keeps(c, at + 1 + d)}
+    slid = tuple(space) if window else ()
     row = ("in", "out") if _transposed(c) else ("out", "in")
     return Contracted(
         ((x, (*batch, *group, "in", *space)), (w, (*group, *row))),
@@ -215,12 +216,10 @@ def _keeps(c: Call, dim: int) -> bool:
     """Whether a dim of x can be pruned although a window slides over it: where it keeps its size
     at every size.
     """
-    x, w = c["input"], c["weight"]
-    if not _is_window(c, w):
-        return True
-    prunable = find(c.dims(x)[dim]).kind != "constant"
-    by_one = all(step == 1 for step in c.get("stride", ()))
-    return prunable and by_one and x.shape[dim] == c.shape[dim]
+    x = c["input"]
+    if find(c.dims(x)[dim]).kind == "constant":
+        return False
+    return all(step == 1 for step in c.get("stride", ())) and x.shape[dim] == c.shape[dim]
 
 
 @rule(
@@ -274,7 +273,7 @@ def _is_window(c: Call, w: Tensor) -> bool:
         return listed or value == "valid"
 
     return c.get("stride") is None or not (
-        all(k == 1 for k in w.shape[2:])
+        w.shape[2:].numel() == 1
         and plain(c["stride"], 1)
         and (plain(c["padding"], 0) or c["padding"] == "same")
         and plain(c.get("output_padding", [0]), 0)

@@ -18,12 +18,12 @@ def as_passed(plain: list[int], name: str, position: int, python: Python) -> lis
     name, by its position, else by value.
     """
     args, kwargs = python
-    if (given := _flat(kwargs.get(name, ()))) and _same(given, plain):
+    if name in kwargs and (given := _flat(kwargs[name])) and _same(given, plain):
         return given
     given = _filled(_flat(args[position:], scalars=True), plain)
     if given and _same(given, plain):
         return given
-    everything = _flat((args, kwargs))
+    everything = _flat(args) + (_flat(kwargs) if kwargs else [])
     n = len(plain)
     if n > 1:
         for start in range(len(everything) - n, -1, -1):
