@@ -71,7 +71,7 @@ class ByAxis:
         normalize: what makes scores of different axes comparable; with a target `"layers"`,
             `"share"` or `"raw"`, as `solve` has it (raw scores add up).
         round_to: units that stay are a multiple of so many; or `{text: number}`.
-        min_keep: so many stay at least.
+        min_keep: so many stay at least; 0 lets a whole branch go.
         max_sparsity: at most this fraction of an axis goes.
         keep: texts of axes that stay whole.
         gram: whether the criterion needs second moments (`obs`, `thinet`).

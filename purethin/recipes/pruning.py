@@ -121,7 +121,7 @@ class Pruning:
 
         Returns:
             New masks: of n units, floor(sparsity · n) of the dense n are gone, those already gone
-            among them; never the last one.
+            among them; never the last one, but of a branch that may go whole.
 
         Raises:
             SpecError: the parameters are not at the spec's dense shapes.
