@@ -336,6 +336,13 @@ def test_beyond_float64_budgets_and_units_are_exact() -> None:
     )
 
 
+def test_a_fraction_of_the_dense_cost_is_what_floats_make_of_it() -> None:
+    spec = pt.Spec.from_layout({"w": "a 8192"}, {"w": torch.zeros(10, 8192)})
+    for part in (0.1, 0.2, 0.3, 0.6, 0.7):
+        masks = pt.solve({"a": torch.arange(10.0)}, spec, parameters=part)
+        assert int(masks["a"].sum()) == round(10 * part)
+
+
 def test_a_step_spares_small_axes_as_in_select() -> None:
     sizes = {"wide": 64, "heads": 8}
     spec = pt.Spec.from_layout({"w": "wide heads"}, {"w": torch.zeros(64, 8)})

@@ -80,7 +80,8 @@ def limits_of(budgets: Mapping[str, Any], spec: Spec) -> dict[str, float]:
             out[kind] = asked * table.dense if asked <= 1 else asked / 1e3
             continue
         whole = getattr(dense, kind)
-        out[kind] = int(Fraction(asked) * whole) if asked <= 1 else int(asked)
+        part = asked if whole < 2**53 else Fraction(asked)  # beyond, floats are no whole numbers
+        out[kind] = int(part * whole) if asked <= 1 else int(asked)
         if not whole:
             raise MaskError(f"the network has no {kind}: there is nothing to save")
         if not out[kind]:
