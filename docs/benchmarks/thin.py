@@ -26,13 +26,13 @@ from typing import Any
 
 import torch
 import torchvision
+from builds import ROOT, taken
 from fastest import fastest
 from torch import Tensor
 
 import purethin as pt
 from purethin import axes as ax
 
-ROOT = Path(__file__).parents[2]
 MODELS = ["resnet50", "densenet201", "vit_b_16"]
 
 
@@ -111,14 +111,8 @@ def main() -> None:
         print(json.dumps({name: measured(name, options.rounds) for name in options.models}))
         return
     with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(
-            ["git", "archive", options.beside, "purethin"],
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-        )
-        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-        builds = {options.beside: rows_of(options, Path(folder)), "now": rows_of(options, ROOT)}
+        before = taken(options.beside, Path(folder) / "before")
+        builds = {options.beside: rows_of(options, before), "now": rows_of(options, ROOT)}
     head = ["network", "build", "`thin`, ms", "× a copy", "× out of the dense", "torch alone"]
     head += ["`mask`, ms", "× a copy", "torch alone"]
     print(f"| {' | '.join(head)} |\n|{len(head) * '---|'}")

@@ -88,13 +88,14 @@ def latency_table(
         def timed(network: nn.Module) -> float:
             return _timed(network, (tuple(example), {}), ready, WHOLE * seconds, 4 * ROUNDS)
 
+        total = adder(layers, spec.sizes)
         described = {**machine(), "backend": backend if isinstance(backend, str) else "own"}
         table = LatencyTable(layers, timed(model), described, sizes=dict(spec.sizes))
         for fraction in reversed(points[:-1]):
             if (widths := _narrow(spec, fraction, table, scores)) and (
                 cut := _network(model, spec, widths)
             ):
-                whole = float(adder(layers, spec.sizes)(_tensors(widths, spec))), timed(cut)
+                whole = float(total(_tensors(widths, spec))), timed(cut)
                 table = replace(table, whole=tuple(sorted((*table.whole, whole))))
     return table
 
@@ -144,12 +145,13 @@ def _grid(
         part = [narrowed(g, full, spec.sizes) / f for g, f in zip(groups, at, strict=True)]
         taken.append(timed(widths) / prod(part))
     layer, odd = replace(layer, seconds=tuple(taken)), [1.0] * KINDS
+    interpolated = adder((layer,), spec.sizes)
     for kind in range(KINDS):
         widths = _odd_widths(groups, kind, spec)
         exprs = [e for group in groups for e in group]
         cut = [ax.size(e, {**spec.sizes, **widths}) for e in exprs if {*ax.names(e)} & {*widths}]
         if cut and min(n & -n for n in cut) == 2**kind:
-            between = adder((layer,), spec.sizes)(_tensors(widths, spec))
+            between = interpolated(_tensors(widths, spec))
             odd[kind] = max(1.0, timed(widths) / float(between))
     return replace(layer, odd=tuple(odd))
 
