@@ -12,6 +12,12 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+SETTLED = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
+"""The environment of a process on one thread whose allocator keeps what is freed."""
 _loaded: dict[Path, dict[str, ModuleType]] = {}
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 import torchvision
-from builds import ROOT, taken, using
+from builds import ROOT, SETTLED, taken, using
 from torch import Tensor, nn
 
 MODELS = ["resnet50", "densenet201", "regnet_y_8gf", "vit_b_16", "swin_t"]
@@ -159,11 +159,9 @@ def of_child(name: str, rounds: int, folders: dict[str, str], limit: float) -> d
     """What a process of its own measures within so many seconds."""
     command = [sys.executable, __file__, "--models", name, "--rounds", str(rounds)]
     command += ["--folders", json.dumps(folders)]
-    own = {"OMP_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-    own |= {"MALLOC_MMAP_THRESHOLD_": str(2**25)}
     pipe = subprocess.PIPE
     try:
-        run = subprocess.run(command, env={**os.environ, **own}, stdout=pipe, timeout=limit)
+        run = subprocess.run(command, env={**os.environ, **SETTLED}, stdout=pipe, timeout=limit)
         out = run.stdout
     except subprocess.TimeoutExpired as late:
         out = late.stdout or b""

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 import torchvision
-from builds import ROOT, taken
+from builds import ROOT, SETTLED, taken
 from fastest import fastest
 from torch import Tensor
 
@@ -93,9 +93,8 @@ def rows_of(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, fl
     """What a build in a folder measures, in a process of its own."""
     command = [sys.executable, __file__, "--json", "--rounds", str(options.rounds)]
     command += ["--models", *options.models]
-    own = {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    own |= {"MALLOC_TRIM_THRESHOLD_": str(2**40), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-    run = subprocess.run(command, env={**os.environ, **own}, check=True, capture_output=True)
+    own = {**os.environ, **SETTLED, "PYTHONPATH": str(folder)}
+    run = subprocess.run(command, env=own, check=True, capture_output=True)
     return json.loads(run.stdout)
 
 
